@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Block devices and the regular files that stand in for them.
+
+use serde::{Deserialize, Serialize};
+
+/// What a disk says of itself; stored in every image of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiskIdentity {
+    /// The path it was opened by.
+    pub path: String,
+    /// The model, as the drive gives it.
+    pub model: Option<String>,
+    /// The serial number, as the drive gives it.
+    pub serial: Option<String>,
+    /// The world wide name.
+    pub wwn: Option<String>,
+    /// The size in bytes.
+    pub size: u64,
+    /// The logical sector size in bytes.
+    pub logical_sector: u32,
+    /// The physical sector size in bytes.
+    pub physical_sector: u32,
+    /// How it is attached: "nvme", "sata", "usb", "virtio", "loop", "file".
+    pub bus: Option<String>,
+    /// True for a spinning disk.
+    pub rotational: Option<bool>,
+}

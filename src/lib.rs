@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! dacapo saves a whole disk to an ordinary `.zst` file and restores it
+//! exactly.
+pub mod device;
+pub mod error;
+pub mod extent;
+pub mod fs;
+pub mod io;
+pub mod ondisk;
+pub mod pipeline;
+pub mod progress;
+pub mod table;
+pub mod units;
