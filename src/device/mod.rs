@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Block devices and the regular files that stand in for them.
 
+mod aligned;
+mod ioctl;
+mod medium;
+mod source;
+mod sysfs;
+mod target;
+
+pub use aligned::{AlignedBuffer, BUFFER_ALIGN};
+pub use source::Source;
+pub use sysfs::{DeviceNumber, System};
+pub use target::Target;
+
 use serde::{Deserialize, Serialize};
 
 /// What a disk says of itself; stored in every image of it.
@@ -25,4 +37,15 @@ pub struct DiskIdentity {
     pub bus: Option<String>,
     /// True for a spinning disk.
     pub rotational: Option<bool>,
+}
+
+/// What an open device says of itself.
+fn identity_of(medium: &medium::Medium) -> DiskIdentity {
+    DiskIdentity {
+        path: medium.path().to_owned(),
+        size: medium.len(),
+        logical_sector: medium.sector_size().get(),
+        physical_sector: medium.physical_sector(),
+        ..DiskIdentity::default()
+    }
 }

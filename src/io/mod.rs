@@ -5,6 +5,8 @@
 //! A device, a file, memory, a window of another reader and an opened image
 //! are all [`ReadAt`], so parsers, verify and compare are written once.
 
+#[doc(hidden)]
+pub mod conformance;
 mod limit;
 mod memory;
 mod window;

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every system call that needs `unsafe`, behind functions that are safe to
+//! call. The only file of the library in which `unsafe` may stand.
+//!
+//! The numbers are those of `linux/fs.h` and `linux/blkpg.h`. Most of them
+//! are `_IO` numbers although they take a pointer, so their types are given
+//! here and not by the number.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use nix::libc::{c_int, c_longlong, c_uint, c_void};
+
+use crate::extent::Extent;
+
+mod raw {
+    use super::{BlkpgRequest, c_int, c_uint};
+
+    // The kernel's header builds this number with size_t, but stores 64 bits.
+    nix::ioctl_read_bad!(blkgetsize64, nix::request_code_read!(0x12, 114, size_of::<usize>()), u64);
+    nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), c_int);
+    nix::ioctl_none_bad!(blkrrpart, nix::request_code_none!(0x12, 95));
+    nix::ioctl_none_bad!(blkflsbuf, nix::request_code_none!(0x12, 97));
+    nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), c_int);
+    nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgRequest);
+    nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
+    nix::ioctl_read_bad!(blkpbszget, nix::request_code_none!(0x12, 123), c_uint);
+    nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
+}
+
+/// `struct blkpg_ioctl_arg`.
+#[repr(C)]
+pub(super) struct BlkpgRequest {
+    op: c_int,
+    flags: c_int,
+    datalen: c_int,
+    data: *mut c_void,
+}
+
+/// `struct blkpg_partition`; the two names are not used by the kernel.
+#[repr(C)]
+struct BlkpgPartition {
+    start: c_longlong,
+    length: c_longlong,
+    pno: c_int,
+    devname: [u8; 64],
+    volname: [u8; 64],
+}
+
+const BLKPG_ADD_PARTITION: c_int = 1;
+const BLKPG_DEL_PARTITION: c_int = 2;
+
+/// The size of a block device in bytes.
+pub(super) fn device_len(device: &File) -> io::Result<u64> {
+    let mut len = 0_u64;
+    // SAFETY: BLKGETSIZE64 stores one u64, to which the pointer points.
+    unsafe { raw::blkgetsize64(device.as_raw_fd(), &raw mut len) }?;
+    Ok(len)
+}
+
+/// The logical sector size: the unit of addressing.
+pub(super) fn logical_sector(device: &File) -> io::Result<u32> {
+    let mut size: c_int = 0;
+    // SAFETY: BLKSSZGET stores one int, to which the pointer points.
+    unsafe { raw::blksszget(device.as_raw_fd(), &raw mut size) }?;
+    u32::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// The physical sector size: what the medium writes at once.
+pub(super) fn physical_sector(device: &File) -> io::Result<u32> {
+    let mut size: c_uint = 0;
+    // SAFETY: BLKPBSZGET stores one unsigned int, to which the pointer points.
+    unsafe { raw::blkpbszget(device.as_raw_fd(), &raw mut size) }?;
+    Ok(size)
+}
+
+/// True if the kernel would refuse writes to the device.
+pub(super) fn is_read_only(device: &File) -> io::Result<bool> {
+    let mut flag: c_int = 0;
+    // SAFETY: BLKROGET stores one int, to which the pointer points.
+    unsafe { raw::blkroget(device.as_raw_fd(), &raw mut flag) }?;
+    Ok(flag != 0)
+}
+
+/// Tells the device that it need not keep the range.
+pub(super) fn discard(device: &File, extent: Extent) -> io::Result<()> {
+    let range = [extent.start(), extent.len()];
+    // SAFETY: BLKDISCARD reads two u64 from the pointer and keeps none of it.
+    unsafe { raw::blkdiscard(device.as_raw_fd(), &raw const range) }?;
+    Ok(())
+}
+
+/// Makes the range read as zeros, by the device's own command if it has one.
+pub(super) fn zero_out(device: &File, extent: Extent) -> io::Result<()> {
+    let range = [extent.start(), extent.len()];
+    // SAFETY: BLKZEROOUT reads two u64 from the pointer and keeps none of it.
+    unsafe { raw::blkzeroout(device.as_raw_fd(), &raw const range) }?;
+    Ok(())
+}
+
+/// Asks the kernel to read the partition table again.
+pub(super) fn reread_partitions(disk: &File) -> io::Result<()> {
+    // SAFETY: BLKRRPART takes no argument.
+    unsafe { raw::blkrrpart(disk.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Writes back and forgets what the page cache holds of the device.
+pub(super) fn flush_buffers(device: &File) -> io::Result<()> {
+    // SAFETY: BLKFLSBUF takes no argument.
+    unsafe { raw::blkflsbuf(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Makes partition `number` of `disk` known to the kernel.
+pub(super) fn add_partition(disk: &File, number: u32, extent: Extent) -> io::Result<()> {
+    blkpg(disk, BLKPG_ADD_PARTITION, number, extent)
+}
+
+/// Makes the kernel forget partition `number` of `disk`.
+pub(super) fn delete_partition(disk: &File, number: u32) -> io::Result<()> {
+    blkpg(disk, BLKPG_DEL_PARTITION, number, Extent::new(0, 0))
+}
+
+fn blkpg(disk: &File, op: c_int, number: u32, extent: Extent) -> io::Result<()> {
+    let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let mut partition = BlkpgPartition {
+        start: extent.start().try_into().map_err(too_large)?,
+        length: extent.len().try_into().map_err(too_large)?,
+        pno: number.try_into().map_err(too_large)?,
+        devname: [0; 64],
+        volname: [0; 64],
+    };
+    let request = BlkpgRequest {
+        op,
+        flags: 0,
+        datalen: size_of::<BlkpgPartition>().try_into().map_err(too_large)?,
+        data: (&raw mut partition).cast(),
+    };
+    // SAFETY: BLKPG reads a blkpg_ioctl_arg and, through its pointer, a
+    // blkpg_partition; both live until the call returns and neither is kept.
+    unsafe { raw::blkpg(disk.as_raw_fd(), &raw const request) }?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn the_structures_are_laid_out_as_in_the_kernel_headers() {
+        assert_eq!(size_of::<BlkpgRequest>(), 24);
+        assert_eq!(offset_of!(BlkpgRequest, data), 16);
+        assert_eq!(size_of::<BlkpgPartition>(), 152);
+        assert_eq!(offset_of!(BlkpgPartition, pno), 16);
+        assert_eq!(offset_of!(BlkpgPartition, devname), 20);
+    }
+
+    #[test]
+    fn a_regular_file_has_no_device_size() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(device_len(&file).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(logical_sector(&file).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+    }
+}

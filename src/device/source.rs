@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is saved: a block device or regular file, opened to be read only.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
+use super::medium::{Access, Medium, lock};
+use super::{AlignedBuffer, DiskIdentity};
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::io::ReadAt;
+use crate::units::{KIB, SectorSize};
+
+/// Small reads of a device fetch and keep this much around them: parsers read
+/// fields and sectors, and each would be a request to the disk.
+const WINDOW_LEN: u64 = 128 * KIB;
+
+/// A block device or regular file that is read and never written.
+#[derive(Debug)]
+pub struct Source {
+    medium: Medium,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    extent: Option<Extent>,
+    bytes: AlignedBuffer,
+}
+
+impl Source {
+    /// Opens a block device or a regular file; a file has 512-byte sectors.
+    ///
+    /// # Errors
+    /// If it is neither, cannot be opened, or has no medium.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_medium(path.as_ref(), None)
+    }
+
+    /// As [`Source::open`], for a file that is the image of a disk with
+    /// sectors of this size.
+    ///
+    /// # Errors
+    /// As [`Source::open`]; and if a device has sectors of another size.
+    pub fn open_with_sector_size(path: impl AsRef<Path>, sector: SectorSize) -> Result<Self> {
+        Self::open_medium(path.as_ref(), Some(sector))
+    }
+
+    fn open_medium(path: &Path, sector: Option<SectorSize>) -> Result<Self> {
+        let medium = Medium::open(path, Access::Read, sector.unwrap_or(SectorSize::B512))?;
+        if let Some(wanted) = sector
+            && wanted != medium.sector_size()
+        {
+            return Err(Error::usage(format!(
+                "{} has sectors of {} bytes, not of {wanted}",
+                medium.path(),
+                medium.sector_size()
+            )));
+        }
+        if !medium.is_device() {
+            // Advice only: without it the file is read as well, just slower.
+            let _ = posix_fadvise(medium.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
+        }
+        Ok(Self { medium, window: Mutex::default() })
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.medium.path()
+    }
+
+    /// True for a block device, false for a regular file.
+    #[must_use]
+    pub const fn is_device(&self) -> bool {
+        self.medium.is_device()
+    }
+
+    /// True if reads pass the page cache by.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.medium.is_direct()
+    }
+
+    /// What the disk says of itself; of a partition, the disk it is on.
+    #[must_use]
+    pub fn identity(&self) -> DiskIdentity {
+        super::identity_of(&self.medium)
+    }
+
+    /// Answers a small read from the window, which is moved if need be.
+    /// False if the window could not be read: it is larger than what was
+    /// asked for, and what was asked for may be readable.
+    fn read_small(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let asked = Extent::at(offset, buf.len() as u64);
+        let mut window = lock(&self.window);
+        if !window.extent.is_some_and(|extent| extent.contains(&asked)) {
+            let start = offset - offset % WINDOW_LEN;
+            let extent =
+                Extent::at(start, 2 * WINDOW_LEN).intersect(&Extent::new(0, self.medium.len()));
+            window.extent = None;
+            // At most two windows' length.
+            window.bytes.set_len(extent.len() as usize);
+            if self.medium.read_at(start, &mut window.bytes).is_err() {
+                return false;
+            }
+            window.extent = Some(extent);
+        }
+        let Some(extent) = window.extent else { return false };
+        let start = (offset - extent.start()) as usize;
+        buf.copy_from_slice(&window.bytes[start..start + buf.len()]);
+        true
+    }
+}
+
+impl ReadAt for Source {
+    fn len(&self) -> u64 {
+        self.medium.len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.medium.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.medium.check(offset, buf.len(), "reading")?;
+        if !self.medium.is_aligned(offset, buf)
+            && buf.len() as u64 <= WINDOW_LEN
+            && self.read_small(offset, buf)
+        {
+            return Ok(());
+        }
+        self.medium.read_at(offset, buf)
+    }
+}

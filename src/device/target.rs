@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is restored onto: a block device claimed for this program alone, or a
+//! regular file.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+
+use super::medium::{Access, Medium};
+use super::{AlignedBuffer, DiskIdentity, ioctl};
+use crate::error::{Context, Error, Result};
+use crate::extent::Extent;
+use crate::io::{ReadAt, WriteAt};
+use crate::units::{MIB, SectorSize};
+
+/// A block device or regular file that is written.
+///
+/// A device is opened as a mount opens it: while it is open, nothing else can
+/// mount or claim it or one of its partitions. A file is locked against a
+/// second target on it.
+#[derive(Debug)]
+pub struct Target {
+    medium: Medium,
+    created: bool,
+}
+
+impl Target {
+    /// Opens a block device or a regular file to be written.
+    ///
+    /// With `create_len`, a file that is missing or empty is made this long,
+    /// without taking space; nothing else changes its length.
+    ///
+    /// # Errors
+    /// Refused, if the device is in use or read-only or the file is locked.
+    pub fn open(path: impl AsRef<Path>, create_len: Option<u64>) -> Result<Self> {
+        Self::open_with_sector_size(path, create_len, SectorSize::B512)
+    }
+
+    /// As [`Target::open`], for a file that is the image of a disk with
+    /// sectors of this size; a device has its own.
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    pub fn open_with_sector_size(
+        path: impl AsRef<Path>,
+        create_len: Option<u64>,
+        sector: SectorSize,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let created = create_len.is_some_and(|_| !path.exists());
+        if created {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(path)
+                .context(|| format!("creating {}", path.display()))?;
+        }
+        let mut medium = Medium::open(path, Access::Exclusive, sector)?;
+        if medium.is_device() {
+            if ioctl::is_read_only(medium.file()).unwrap_or(false) {
+                return Err(Error::refused(format!("{} is read-only", medium.path()))
+                    .hint("check its write protection switch, or blockdev --setrw"));
+            }
+            // What others wrote through the page cache must not be written
+            // back over what is restored.
+            ioctl::flush_buffers(medium.file())
+                .context(|| format!("flushing {}", medium.path()))?;
+        } else {
+            lock_file(&medium)?;
+            if let Some(len) = create_len
+                && medium.len() == 0
+            {
+                medium.set_len(len)?;
+            }
+        }
+        Ok(Self { medium, created })
+    }
+
+    /// The path it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.medium.path()
+    }
+
+    /// True for a block device, false for a regular file.
+    #[must_use]
+    pub const fn is_device(&self) -> bool {
+        self.medium.is_device()
+    }
+
+    /// True if reads and writes pass the page cache by.
+    #[must_use]
+    pub const fn is_direct(&self) -> bool {
+        self.medium.is_direct()
+    }
+
+    /// True if the file was made by [`Target::open`].
+    #[must_use]
+    pub const fn was_created(&self) -> bool {
+        self.created
+    }
+
+    /// What the disk says of itself; of a partition, the disk it is on.
+    #[must_use]
+    pub fn identity(&self) -> DiskIdentity {
+        super::identity_of(&self.medium)
+    }
+
+    pub(super) const fn file(&self) -> &File {
+        self.medium.file()
+    }
+
+    /// Writes zeros where no command makes them.
+    fn write_zeros(&self, extent: Extent) -> Result<()> {
+        // Shorter ranges need no full buffer; the cast is of at most 1 MiB.
+        let zeros = AlignedBuffer::new(extent.len().min(MIB) as usize);
+        let mut position = extent.start();
+        while position < extent.end() {
+            let len = (extent.end() - position).min(zeros.len() as u64);
+            self.medium.write_at(position, &zeros[..len as usize])?;
+            position += len;
+        }
+        Ok(())
+    }
+
+    fn zero_device(&self, extent: Extent) -> Result<()> {
+        // The command takes whole sectors; the edges are written.
+        let inner = align_inwards(extent, self.sector_size().bytes());
+        if inner.is_empty() {
+            return self.write_zeros(extent);
+        }
+        if ioctl::zero_out(self.file(), inner).is_err() {
+            // Written zeros are as good, and name the place if they fail, too.
+            return self.write_zeros(extent);
+        }
+        self.write_zeros(Extent::new(extent.start(), inner.start()))?;
+        self.write_zeros(Extent::new(inner.end(), extent.end()))
+    }
+
+    fn zero_file(&self, extent: Extent) -> Result<()> {
+        for mode in [
+            FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
+            FallocateFlags::FALLOC_FL_ZERO_RANGE,
+        ] {
+            match self.allocate(mode, extent) {
+                Ok(()) => return Ok(()),
+                Err(error) if is_not_supported(&error) => {}
+                Err(error) => return Err(Error::io(self.doing("zeroing", extent), error)),
+            }
+        }
+        self.write_zeros(extent)
+    }
+
+    fn allocate(&self, mode: FallocateFlags, extent: Extent) -> io::Result<()> {
+        let number =
+            |value: u64| value.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let (start, len) = (number(extent.start())?, number(extent.len())?);
+        loop {
+            match fallocate(self.file(), mode, start, len) {
+                Err(nix::Error::EINTR) => {}
+                done => return done.map_err(io::Error::from),
+            }
+        }
+    }
+
+    fn doing(&self, verb: &str, extent: Extent) -> String {
+        format!("{verb} {extent} of {}", self.path())
+    }
+
+    fn check(&self, extent: Extent, doing: &str) -> Result<()> {
+        // A range longer than a usize cannot be inside on such a machine.
+        let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
+        self.medium.check(extent.start(), len, doing)
+    }
+}
+
+impl ReadAt for Target {
+    fn len(&self) -> u64 {
+        self.medium.len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.medium.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.medium.read_at(offset, buf)
+    }
+}
+
+impl WriteAt for Target {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.medium.write_at(offset, buf)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.file().sync_all().context(|| format!("flushing {}", self.path()))
+    }
+
+    fn zero(&self, extent: Extent) -> Result<()> {
+        self.check(extent, "zeroing")?;
+        if extent.is_empty() {
+            return Ok(());
+        }
+        if self.is_device() { self.zero_device(extent) } else { self.zero_file(extent) }
+    }
+
+    fn discard(&self, extent: Extent) -> Result<bool> {
+        self.check(extent, "discarding")?;
+        let done = if self.is_device() {
+            // Part of a sector is not worth a command: it may keep its content.
+            let inner = align_inwards(extent, self.sector_size().bytes());
+            if inner.is_empty() {
+                return Ok(true);
+            }
+            ioctl::discard(self.file(), inner)
+        } else if extent.is_empty() {
+            return Ok(true);
+        } else {
+            let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+            self.allocate(mode, extent)
+        };
+        match done {
+            Ok(()) => Ok(true),
+            Err(error) if is_not_supported(&error) => Ok(false),
+            Err(error) => Err(Error::io(self.doing("discarding", extent), error)),
+        }
+    }
+
+    fn drop_cache(&self) -> Result<()> {
+        self.flush()?;
+        if self.is_device() {
+            ioctl::flush_buffers(self.file())
+                .context(|| format!("flushing the buffers of {}", self.path()))?;
+        }
+        posix_fadvise(self.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
+            .map_err(io::Error::from)
+            .context(|| format!("dropping the cache of {}", self.path()))
+    }
+}
+
+/// A second restore into the same file would mix two disks.
+fn lock_file(medium: &Medium) -> Result<()> {
+    match medium.file().try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::refused(format!("{} is being written by another program", medium.path()))
+                .hint("wait for it, or choose another file"))
+        }
+        // Some network filesystems have no locks; that is no reason to stop.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// The whole sectors of a range.
+fn align_inwards(extent: Extent, unit: u64) -> Extent {
+    let start = extent.start().checked_next_multiple_of(unit).unwrap_or(u64::MAX);
+    Extent::new(start, extent.end() - extent.end() % unit)
+}
+
+/// True if the device or filesystem does not have the command.
+fn is_not_supported(error: &io::Error) -> bool {
+    // A SCSI disk that does not know a command makes the kernel say EREMOTEIO.
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY | libc::EINVAL | libc::EREMOTEIO)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::units::KIB;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_missing_file_is_made_sparse_and_an_existing_one_keeps_its_length() {
+        let folder = folder();
+        let path = folder.path().join("disk.raw");
+        assert!(Target::open(&path, None).is_err());
+        let target = Target::open(&path, Some(64 * MIB)).unwrap();
+        assert!(target.was_created());
+        assert_eq!(target.len(), 64 * MIB);
+        assert!(std::fs::metadata(&path).unwrap().blocks() < 64);
+        drop(target);
+        let target = Target::open(&path, Some(MIB)).unwrap();
+        assert!(!target.was_created());
+        assert_eq!(target.len(), 64 * MIB);
+    }
+
+    #[test]
+    fn a_file_is_the_target_of_one_program_only() {
+        let folder = folder();
+        let path = folder.path().join("disk.raw");
+        let first = Target::open(&path, Some(MIB)).unwrap();
+        assert_eq!(Target::open(&path, None).unwrap_err().kind(), ErrorKind::Refused);
+        drop(first);
+        Target::open(&path, None).unwrap();
+    }
+
+    #[test]
+    fn zeroing_a_file_gives_its_space_back() {
+        let folder = folder();
+        let path = folder.path().join("disk.raw");
+        let target = Target::open(&path, Some(MIB)).unwrap();
+        target.write_at(0, &vec![7; 1 << 20]).unwrap();
+        target.flush().unwrap();
+        target.zero(Extent::new(4 * KIB + 1, MIB - 1)).unwrap();
+        target.flush().unwrap();
+        let mut buf = vec![1; 1 << 20];
+        target.drop_cache().unwrap();
+        target.read_at(0, &mut buf).unwrap();
+        assert!(buf[..4097].iter().all(|byte| *byte == 7));
+        assert!(buf[4097..(1 << 20) - 1].iter().all(|byte| *byte == 0));
+        assert_eq!(buf[(1 << 20) - 1], 7);
+        assert!(std::fs::metadata(&path).unwrap().blocks() < 128);
+        assert!(target.discard(Extent::new(0, MIB)).unwrap());
+        assert!(target.zero(Extent::new(0, MIB + 1)).is_err());
+        assert!(target.discard(Extent::new(MIB, MIB + 1)).is_err());
+        assert_eq!(target.len(), MIB);
+    }
+
+    #[test]
+    fn only_whole_sectors_are_inside_of_a_range() {
+        assert_eq!(align_inwards(Extent::new(1, 4096), 512), Extent::new(512, 4096));
+        assert_eq!(align_inwards(Extent::new(0, 4095), 512), Extent::new(0, 3584));
+        assert!(align_inwards(Extent::new(1, 511), 512).is_empty());
+        assert!(align_inwards(Extent::new(u64::MAX - 1, u64::MAX), 512).is_empty());
+    }
+}
