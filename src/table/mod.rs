@@ -4,15 +4,29 @@
 //!
 //! Tables are never rewritten from their meaning: their sectors are stored and
 //! restored as they are. The meaning only decides which ranges are partitions,
-//! and is shown to people.
+//! and is shown to people. The one exception has a name: [`relocate`] tells
+//! which sectors a target of another size needs differently.
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+pub mod gpt;
+pub mod mbr;
+mod misfits;
+mod relocation;
+
 use serde::{Deserialize, Serialize};
 
+pub use relocation::{Relocation, relocate};
+
+use crate::error::Result;
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
+use crate::units::SectorSize;
+
+/// Every kind of table, in the order in which a disk is asked for them: a disk
+/// with a GPT has an MBR, too, that is there to protect it.
+pub static TABLES: &[&dyn Table] = &[&gpt::Gpt, &mbr::Mbr];
 
 /// A partition as its table describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,18 +43,25 @@ pub struct Partition {
     pub id: Option<String>,
     /// The name in the table.
     pub name: Option<String>,
+    /// True for the extended partition of an MBR: a frame around logical
+    /// partitions that have entries of their own. It holds no data itself.
+    #[serde(default)]
+    pub container: bool,
 }
 
 /// What a partition table says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionTable {
     /// The name of the kind: "GPT" or "MBR".
     pub kind: &'static str,
     /// The disk's GUID, or the MBR's signature as 8 hexadecimal digits.
     pub id: Option<String>,
+    /// The sector size in which the table counts. It differs from the
+    /// reader's for the image of a disk with other sectors.
+    pub sector_size: SectorSize,
     /// The partitions in the order of their numbers. Entries that are
     /// reversed, out of the disk or overlap others are kept as they are in the
-    /// list: the layout decides what to make of them.
+    /// list: the layout decides what to make of them. A reversed one is empty.
     pub partitions: Vec<Partition>,
     /// The sectors that the table itself occupies, extended boot records and
     /// the backup included.
@@ -53,6 +74,22 @@ pub struct PartitionTable {
     pub doubtful: bool,
 }
 
+impl PartitionTable {
+    /// A table of this kind without partitions.
+    #[must_use]
+    pub const fn new(kind: &'static str, sector_size: SectorSize) -> Self {
+        Self {
+            kind,
+            id: None,
+            sector_size,
+            partitions: Vec::new(),
+            protected: ExtentSet::new(),
+            notes: Vec::new(),
+            doubtful: false,
+        }
+    }
+}
+
 /// A kind of partition table.
 pub trait Table: Sync {
     /// The name of the kind.
@@ -63,4 +100,32 @@ pub trait Table: Sync {
     /// # Errors
     /// If there is one that cannot be read; the disk is then stored whole.
     fn read(&self, disk: &dyn ReadAt) -> Result<Option<PartitionTable>, FormatError>;
+
+    /// What a target of another size needs differently from the disk that was
+    /// saved. A kind that keeps nothing at the end of the disk needs nothing.
+    ///
+    /// # Errors
+    /// If the sectors of the table cannot be read.
+    fn moved(
+        &self,
+        disk: &dyn ReadAt,
+        table: &PartitionTable,
+        target_len: u64,
+    ) -> Result<Relocation> {
+        let _ = (disk, table, target_len);
+        Ok(Relocation::default())
+    }
+}
+
+/// The table on this disk, of the first kind in [`TABLES`] that finds one.
+///
+/// # Errors
+/// If there is one that cannot be read; the disk is then stored whole.
+pub fn read(disk: &dyn ReadAt) -> Result<Option<PartitionTable>, FormatError> {
+    for kind in TABLES {
+        if let Some(table) = kind.read(disk)? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
 }
