@@ -13,6 +13,8 @@
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+pub mod fat;
+
 use serde::{Deserialize, Serialize};
 
 use crate::extent::ExtentSet;
