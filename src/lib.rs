@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! dacapo saves a whole disk to an ordinary `.zst` file and restores it
 //! exactly.
+pub mod cmd;
 pub mod device;
 pub mod error;
 pub mod extent;

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The question before a target is overwritten.
+//!
+//! A disk is shown by model, serial number, size and what is on it now, and
+//! its serial number must be typed, or its size if it has none: names such as
+//! /dev/sdb change from one start to the next, serial numbers do not. A script
+//! says the same with `--yes --confirm SERIAL`. A file that holds data needs a
+//! plain yes, a new file nothing.
+
+use std::io::{self, BufRead, Write};
+
+use crate::error::{Context, Error, Result};
+use crate::units::{human, parse_size};
+
+use super::output::{Output, plain};
+use super::target::TargetArgs;
+
+/// How often a wrong answer is taken before giving up.
+const ATTEMPTS: u32 = 3;
+
+/// What is about to be overwritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The path the user gave.
+    pub path: String,
+    /// A disk or a file.
+    pub kind: Kind,
+    /// What is on it now, a line for each partition.
+    pub contents: Vec<String>,
+}
+
+/// The kinds of targets, which are confirmed differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file that does not exist yet, or is empty.
+    NewFile,
+    /// A regular file that holds data.
+    File {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A disk or a partition.
+    Device {
+        /// The model, as the drive gives it.
+        model: Option<String>,
+        /// The serial number of the drive.
+        serial: Option<String>,
+        /// The size in bytes.
+        size: u64,
+    },
+}
+
+/// What the command line says about it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given<'a> {
+    yes: bool,
+    confirm: Option<&'a str>,
+}
+
+/// Somebody at a terminal.
+struct Person<'a> {
+    input: &'a mut dyn BufRead,
+    output: &'a mut dyn Write,
+}
+
+/// Returns if `target` may be overwritten.
+///
+/// # Errors
+/// Refused, unless the options or the person at the terminal confirm it.
+pub fn confirm(target: &Target, args: &TargetArgs, output: &Output) -> Result<()> {
+    let given = Given { yes: args.yes, confirm: args.confirm.as_deref() };
+    if !output.can_ask() {
+        return decide(target, given, None);
+    }
+    output.while_asking(|| {
+        let (mut input, mut output) = (io::stdin().lock(), io::stderr().lock());
+        decide(target, given, Some(Person { input: &mut input, output: &mut output }))
+    })
+}
+
+fn decide(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<()> {
+    match (&target.kind, given.confirm) {
+        (Kind::NewFile | Kind::File { .. }, Some(named)) => Err(Error::refused(format!(
+            "--confirm names the disk '{named}', but {} is no disk",
+            target.path
+        ))
+        .hint("'dacapo disks' lists the disks; for a file, leave --confirm out")),
+        (Kind::NewFile, None) => new_file(target),
+        (Kind::File { .. }, None) if given.yes => Ok(()),
+        (Kind::File { .. }, None) => file(target, person),
+        (Kind::Device { .. }, Some(named)) if !target.is_named(named) => Err(Error::refused(
+            format!("--confirm names the disk '{named}', but {}", target.identity()),
+        )
+        .hint("make sure that TARGET is the disk you mean; 'dacapo disks' lists all")),
+        (Kind::Device { .. }, Some(_)) if given.yes => Ok(()),
+        (Kind::Device { .. }, _) => device(target, given, person),
+    }
+}
+
+/// A mistyped or unplugged disk must not become a file in the memory that
+/// holds /dev.
+fn new_file(target: &Target) -> Result<()> {
+    if target.path.starts_with("/dev/") {
+        return Err(Error::refused(format!("{} does not exist", target.path))
+            .hint("'dacapo disks' lists the disks"));
+    }
+    Ok(())
+}
+
+fn file(target: &Target, person: Option<Person<'_>>) -> Result<()> {
+    let Some(mut person) = person else {
+        return Err(Error::refused(format!(
+            "{} exists and holds data, and there is no terminal to ask on",
+            target.path
+        ))
+        .hint("add --yes to overwrite it"));
+    };
+    person.show(target)?;
+    let answer = person.ask("Overwrite it? [y/N] ")?;
+    if ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes)) {
+        return Ok(());
+    }
+    Err(not_confirmed())
+}
+
+fn device(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<()> {
+    let Some(mut person) = person else {
+        let what = if given.yes { "--yes is not enough for a disk" } else { "not confirmed" };
+        return Err(Error::refused(format!("{what}: {}", target.identity())).hint(format!(
+            "if this is the disk you mean, add --yes --confirm '{}'",
+            plain(&target.name())
+        )));
+    };
+    person.show(target)?;
+    let question = if target.serial().is_some() {
+        "Type its serial number to go on: ".to_owned()
+    } else {
+        format!("It has no serial number. Type its size, {}, to go on: ", target.name())
+    };
+    for _ in 0..ATTEMPTS {
+        let answer = person.ask(&question)?;
+        if target.is_named(&answer) {
+            return Ok(());
+        }
+        if answer.is_empty() {
+            break;
+        }
+        person.say(&format!("'{}' is not it.", plain(&answer)))?;
+    }
+    Err(not_confirmed())
+}
+
+fn not_confirmed() -> Error {
+    Error::refused("not confirmed; nothing was written")
+}
+
+impl Target {
+    fn serial(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Device { serial: Some(serial), .. } => Some(serial.trim()),
+            _ => None,
+        }
+        .filter(|serial| !serial.is_empty())
+    }
+
+    const fn size(&self) -> u64 {
+        match self.kind {
+            Kind::NewFile => 0,
+            Kind::File { size } | Kind::Device { size, .. } => size,
+        }
+    }
+
+    /// What confirms this device: its serial number, else its size.
+    fn name(&self) -> String {
+        self.serial().map_or_else(|| self.size().to_string(), str::to_owned)
+    }
+
+    /// True if `text` is what confirms this device. Nobody types a serial
+    /// number with its blanks, and case tells no two disks apart.
+    fn is_named(&self, text: &str) -> bool {
+        let folded = |text: &str| -> String {
+            text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect()
+        };
+        if text.trim().is_empty() {
+            return false;
+        }
+        match self.serial() {
+            Some(serial) => folded(serial) == folded(text),
+            None => {
+                parse_size(text).is_ok_and(|size| size == self.size())
+                    || folded(&human(self.size())) == folded(text)
+            }
+        }
+    }
+
+    /// "/dev/sdb is Samsung SSD 870 EVO, serial S5Y1, 466 GiB"
+    fn identity(&self) -> String {
+        let mut parts = Vec::new();
+        if let Kind::Device { model: Some(model), .. } = &self.kind {
+            parts.push(model.trim().to_owned());
+        }
+        if matches!(self.kind, Kind::Device { .. }) {
+            parts.push(self.serial().map_or_else(
+                || "without a serial number".to_owned(),
+                |serial| format!("serial {serial}"),
+            ));
+        }
+        parts.push(format!("{} ({} bytes)", human(self.size()), self.size()));
+        format!("{} is {}", self.path, parts.join(", "))
+    }
+}
+
+impl Person<'_> {
+    fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.output, "{line}").context(|| "writing to the terminal".into())
+    }
+
+    fn show(&mut self, target: &Target) -> Result<()> {
+        self.say("ALL DATA on this target will be lost:")?;
+        self.say("")?;
+        self.say(&format!("  {}", plain(&target.identity())))?;
+        for line in &target.contents {
+            self.say(&format!("    {}", plain(line)))?;
+        }
+        self.say("")
+    }
+
+    /// The answer without the blanks around it; empty at the end of input.
+    fn ask(&mut self, question: &str) -> Result<String> {
+        let mut answer = String::new();
+        write!(self.output, "{question}")
+            .and_then(|()| self.output.flush())
+            .and_then(|()| self.input.read_line(&mut answer))
+            .context(|| "asking for the confirmation".into())?;
+        Ok(answer.trim().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn disk(serial: Option<&str>) -> Target {
+        Target {
+            path: "/dev/sdb".into(),
+            kind: Kind::Device {
+                model: Some("Samsung SSD 870 EVO ".into()),
+                serial: serial.map(str::to_owned),
+                size: 500_107_862_016,
+            },
+            contents: vec!["1  ESP  FAT32  512 MiB".into(), "2  STUDIO  ext4  465 GiB".into()],
+        }
+    }
+
+    fn file(size: u64) -> Target {
+        Target { path: "disk.raw".into(), kind: Kind::File { size }, contents: vec![] }
+    }
+
+    fn new_file(path: &str) -> Target {
+        Target { path: path.into(), kind: Kind::NewFile, contents: vec![] }
+    }
+
+    fn scripted(target: &Target, yes: bool, confirm: Option<&str>) -> Result<()> {
+        decide(target, Given { yes, confirm }, None)
+    }
+
+    /// The result and what was shown.
+    fn asked(target: &Target, given: Given<'_>, typed: &str) -> (Result<()>, String) {
+        let (mut input, mut shown) = (typed.as_bytes(), Vec::new());
+        let person = Person { input: &mut input, output: &mut shown };
+        let result = decide(target, given, Some(person));
+        (result, String::from_utf8(shown).unwrap())
+    }
+
+    fn refused(result: Result<()>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        format!("{error} / {}", error.hint_text().unwrap_or_default())
+    }
+
+    #[test]
+    fn a_script_needs_yes_and_the_right_serial() {
+        let target = disk(Some("S5Y1NX0 "));
+        assert!(scripted(&target, true, Some("S5Y1NX0")).is_ok());
+        assert!(scripted(&target, true, Some("s5y1nx0")).is_ok());
+        refused(scripted(&target, false, Some("S5Y1NX0")));
+        refused(scripted(&target, true, Some("S5Y1NX")));
+        refused(scripted(&target, true, Some("")));
+        // The size does not do where there is a serial number.
+        refused(scripted(&target, true, Some("500107862016")));
+        let text = refused(scripted(&target, true, None));
+        assert!(text.contains("Samsung SSD 870 EVO, serial S5Y1NX0, 466 GiB"), "{text}");
+        assert!(text.contains("--yes --confirm 'S5Y1NX0'"), "{text}");
+        refused(scripted(&target, false, None));
+    }
+
+    #[test]
+    fn a_wrong_confirmation_says_which_disk_it_is() {
+        let text = refused(scripted(&disk(Some("S5Y1NX0")), true, Some("WD-1")));
+        assert!(text.contains("'WD-1'") && text.contains("serial S5Y1NX0"), "{text}");
+    }
+
+    #[test]
+    fn a_disk_without_a_serial_is_named_by_its_size() {
+        for serial in [None, Some(""), Some("  ")] {
+            let target = disk(serial);
+            assert!(scripted(&target, true, Some("500107862016")).is_ok());
+            assert!(scripted(&target, true, Some("466 GiB")).is_ok());
+            for wrong in ["", " ", "500107862015", "465 GiB", "S5Y1NX0"] {
+                refused(scripted(&target, true, Some(wrong)));
+            }
+            assert!(asked(&target, Given::default(), "466gib\n").0.is_ok());
+            refused(asked(&target, Given::default(), "\n").0);
+        }
+    }
+
+    #[test]
+    fn a_person_sees_the_disk_and_types_its_serial() {
+        let target = disk(Some("S5Y1NX0"));
+        let (result, shown) = asked(&target, Given::default(), " S5Y1NX0 \n");
+        assert!(result.is_ok());
+        for part in ["/dev/sdb", "Samsung SSD 870 EVO", "S5Y1NX0", "466 GiB", "STUDIO  ext4"] {
+            assert!(shown.contains(part), "{part} is missing in:\n{shown}");
+        }
+        // Each option alone only leads to the question.
+        assert!(asked(&target, Given { yes: true, confirm: None }, "S5Y1NX0\n").0.is_ok());
+        let given = Given { yes: false, confirm: Some("S5Y1NX0") };
+        refused(asked(&target, given, "y\n").0);
+    }
+
+    #[test]
+    fn a_wrong_answer_is_asked_again_but_not_for_ever() {
+        let target = disk(Some("S5Y1NX0"));
+        assert!(asked(&target, Given::default(), "yes\nS5Y1\nS5Y1NX0\n").0.is_ok());
+        refused(asked(&target, Given::default(), "a\nb\nc\nS5Y1NX0\n").0);
+        // The end of input and an empty line are a no.
+        refused(asked(&target, Given::default(), "").0);
+        refused(asked(&target, Given::default(), "\nS5Y1NX0\n").0);
+    }
+
+    #[test]
+    fn a_wrong_option_is_refused_even_with_a_person_there() {
+        let given = Given { yes: true, confirm: Some("WD-1") };
+        let (result, shown) = asked(&disk(Some("S5Y1NX0")), given, "S5Y1NX0\n");
+        refused(result);
+        assert_eq!(shown, "");
+    }
+
+    #[test]
+    fn a_file_needs_a_yes_if_it_holds_data() {
+        assert!(scripted(&file(1), true, None).is_ok());
+        let text = refused(scripted(&file(1), false, None));
+        assert!(text.contains("add --yes"), "{text}");
+        assert!(asked(&file(1), Given::default(), "y\n").0.is_ok());
+        for no in ["\n", "n\n", "", "disk.raw\n"] {
+            refused(asked(&file(1), Given::default(), no).0);
+        }
+        assert!(scripted(&new_file("disk.raw"), false, None).is_ok());
+    }
+
+    #[test]
+    fn a_script_that_means_a_disk_does_not_write_a_file() {
+        for target in [file(4096), new_file("disk.raw"), new_file("/dev/sdq")] {
+            refused(scripted(&target, true, Some("S5Y1NX0")));
+        }
+        refused(scripted(&new_file("/dev/sdq"), true, None));
+    }
+
+    #[test]
+    fn what_a_disk_says_of_itself_cannot_steer_the_terminal() {
+        let mut target = disk(Some("S5\u{1b}[2J"));
+        target.contents.push("3  \u{1b}]0;x\u{7}".into());
+        let (_, shown) = asked(&target, Given::default(), "\n");
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    }
+}
