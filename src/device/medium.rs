@@ -342,6 +342,9 @@ fn device_geometry(device: &File, name: &str) -> Result<(u64, SectorSize, u32)> 
     })?;
     // Only told, never computed with: a driver that does not know it is fine.
     let physical = ioctl::physical_sector(device).unwrap_or(logical);
+    // A part of a sector at the end, which a loop device may have, cannot be
+    // reached by anybody.
+    let len = len - len % sector.bytes();
     if len == 0 {
         return Err(Error::failed(format!("{name} has no medium or no size")));
     }

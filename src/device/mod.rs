@@ -4,11 +4,13 @@
 mod aligned;
 mod ioctl;
 mod medium;
+mod partitions;
 mod source;
 mod sysfs;
 mod target;
 
 pub use aligned::{AlignedBuffer, BUFFER_ALIGN};
+pub use partitions::{KernelPartition, Reread};
 pub use source::Source;
 pub use sysfs::{DeviceNumber, System};
 pub use target::Target;

@@ -127,6 +127,7 @@ impl ReadAt for Source {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.medium.check(offset, buf.len(), "reading")?;
         if !self.medium.is_aligned(offset, buf)
+            && !buf.is_empty()
             && buf.len() as u64 <= WINDOW_LEN
             && self.read_small(offset, buf)
         {
