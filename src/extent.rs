@@ -74,6 +74,12 @@ impl Extent {
         Self { start: self.start.saturating_add(by), end: self.end.saturating_add(by) }
     }
 
+    /// The range in pieces of at most `len` bytes, in ascending order.
+    pub fn pieces(self, len: u64) -> impl Iterator<Item = Self> {
+        (0..self.len().div_ceil(len.max(1)))
+            .map(move |n| Self::at(self.start + n * len, len).intersect(&self))
+    }
+
     /// The range with both ends moved outwards to multiples of `unit`.
     #[must_use]
     pub fn align_outwards(&self, unit: u64) -> Self {

@@ -21,6 +21,14 @@ use crate::extent::ExtentSet;
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 
+/// All kinds, in the order in which they are asked.
+pub static FILESYSTEMS: &[&dyn Filesystem] = &[&fat::Fat];
+
+/// Placeholder.
+pub fn whole_disk_member(_: &dyn ReadAt) -> Option<String> {
+    None
+}
+
 /// Readers of all the volumes a filesystem may span; the first is the one that
 /// was found. Never empty.
 pub type Readers<'a> = &'a [&'a dyn ReadAt];

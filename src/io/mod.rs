@@ -16,7 +16,7 @@ pub use memory::Memory;
 pub use window::Window;
 
 use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 use crate::units::SectorSize;
 
 /// Bytes that can be read at any position.
@@ -40,6 +40,12 @@ pub trait ReadAt: Send + Sync {
     /// Anything that keeps `buf` from being filled whole; a range that cannot
     /// be read for good answers true to [`Error::is_media_error`].
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Ranges that are known to read as zero without reading them: the holes
+    /// of a sparse file.
+    fn known_zeros(&self) -> ExtentSet {
+        ExtentSet::new()
+    }
 }
 
 /// Bytes that can be written at any position.
@@ -61,7 +67,7 @@ pub trait WriteAt: ReadAt {
     /// # Errors
     /// As for [`WriteAt::write_at`].
     fn zero(&self, extent: Extent) -> Result<()> {
-        const ZEROS: [u8; 65536] = [0; 65536];
+        static ZEROS: [u8; 65536] = [0; 65536];
         let mut position = extent.start();
         while position < extent.end() {
             let len = (extent.end() - position).min(ZEROS.len() as u64);
@@ -125,5 +131,31 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         (**self).read_at(offset, buf)
+    }
+
+    fn known_zeros(&self) -> ExtentSet {
+        (**self).known_zeros()
+    }
+}
+
+impl<T: WriteAt + ?Sized> WriteAt for &T {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        (**self).write_at(offset, buf)
+    }
+
+    fn flush(&self) -> Result<()> {
+        (**self).flush()
+    }
+
+    fn zero(&self, extent: Extent) -> Result<()> {
+        (**self).zero(extent)
+    }
+
+    fn discard(&self, extent: Extent) -> Result<bool> {
+        (**self).discard(extent)
+    }
+
+    fn drop_cache(&self) -> Result<()> {
+        (**self).drop_cache()
     }
 }

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An image read through its index; itself a disk that can be read at any
+//! position.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::format::{self, Entry, Head, Kind, Report, Trailer};
+use super::frame::{self, Decompressor};
+use super::rescan::{self, read_sealed};
+use super::seekable;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::io::{ReadAt, check_range, read_vec};
+use crate::units::SectorSize;
+
+/// An opened image.
+#[derive(Debug)]
+pub struct Reader<F> {
+    file: F,
+    head: Head,
+    report: Report,
+    entries: Vec<Entry>,
+    content_hash: [u8; 32],
+    index_damage: Option<String>,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    /// The chunk whose content is in `content`.
+    chunk: Option<u64>,
+    content: Vec<u8>,
+    frame: Vec<u8>,
+    decompressor: Option<Decompressor>,
+}
+
+impl<F: ReadAt> Reader<F> {
+    /// Opens an image by its index, or by its frames if the index is damaged.
+    ///
+    /// # Errors
+    /// Damaged if the image is truncated or not an image, unsupported if it is
+    /// a newer one.
+    pub fn open(file: F) -> Result<Self> {
+        match read_index(&file) {
+            Ok(index) => Ok(Self {
+                file,
+                head: index.head,
+                report: index.report,
+                entries: index.entries,
+                content_hash: index.content_hash,
+                index_damage: None,
+                cache: Mutex::default(),
+            }),
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                Self::open_without_index(file, &error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_without_index(file: F, damage: &Error) -> Result<Self> {
+        let found = rescan::rescan(&file)?;
+        if !found.is_complete() {
+            return Err(Error::damaged(format!(
+                "the image is truncated or damaged: {} of {} chunks can be read; \
+                 the first that is missing is at {:#x} in the file",
+                found.next_chunk(),
+                found.head.chunk_count(),
+                found.end
+            ))
+            .hint(
+                "an interrupted save goes on with: dacapo save --resume; \
+                   what is there can be unpacked with: zstd -dc IMAGE > DISK",
+            ));
+        }
+        let report = Report { losses: found.losses, ..Report::default() };
+        Ok(Self {
+            file,
+            content_hash: format::content_hash(&found.head_body, &found.entries),
+            head: found.head,
+            report,
+            entries: found.entries,
+            index_damage: Some(damage.to_string()),
+            cache: Mutex::default(),
+        })
+    }
+
+    /// The head.
+    pub const fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The report of the save.
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Every chunk, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The hash that identifies the image.
+    pub const fn content_hash(&self) -> [u8; 32] {
+        self.content_hash
+    }
+
+    /// What is wrong with the index, if it had to be rebuilt.
+    pub fn index_damage(&self) -> Option<&str> {
+        self.index_damage.as_deref()
+    }
+
+    /// The length of the image file.
+    pub fn file_len(&self) -> u64 {
+        self.file.len()
+    }
+
+    /// Reads `entry` into `stored`, checks its description, and returns its frame.
+    ///
+    /// # Errors
+    /// Damaged if the description contradicts the index.
+    pub fn fetch<'b>(&self, entry: &Entry, stored: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        let total = entry.end().saturating_sub(entry.position);
+        let len = usize::try_from(total).unwrap_or(usize::MAX);
+        check_range(self.file.len(), entry.position, len)
+            .map_err(|_| Error::damaged("the image file is shorter than its index says"))?;
+        // Not cleared first: what is overwritten need not be zeroed.
+        stored.resize(len, 0);
+        self.file.read_at(entry.position, stored)?;
+        check_description(stored, entry, &self.head)?;
+        let frame_start = usize::try_from(entry.description_len).unwrap_or(len);
+        Ok(stored.get(frame_start..).unwrap_or_default())
+    }
+
+    /// The entry that holds a chunk.
+    pub fn entry_of(&self, chunk: u64) -> Option<&Entry> {
+        let after = self.entries.partition_point(|entry| entry.first_chunk <= chunk);
+        self.entries.get(after.checked_sub(1)?)
+    }
+
+    fn read_chunk(&self, cache: &mut Cache, chunk: u64) -> Result<()> {
+        if cache.chunk == Some(chunk) {
+            return Ok(());
+        }
+        let extent = self.head.chunk_extent(chunk);
+        let entry = self
+            .entry_of(chunk)
+            .ok_or_else(|| Error::failed(format!("chunk {chunk} is not in the image")))?;
+        cache.chunk = None;
+        cache.content.resize(usize::try_from(extent.len()).unwrap_or(0), 0);
+        if entry.kind == Kind::Zero {
+            cache.content.fill(0);
+        } else {
+            if cache.decompressor.is_none() {
+                cache.decompressor = Some(Decompressor::new()?);
+            }
+            let Cache { content, frame, decompressor: Some(decompressor), .. } = cache else {
+                return Err(Error::failed("starting the decompressor"));
+            };
+            let frame = self.fetch(entry, frame)?;
+            decode(entry, &self.head, frame, decompressor, content)?;
+        }
+        cache.chunk = Some(chunk);
+        Ok(())
+    }
+}
+
+impl<F: ReadAt> ReadAt for Reader<F> {
+    fn len(&self) -> u64 {
+        self.head.disk_len
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        SectorSize::new(self.head.about.disk.logical_sector).unwrap_or(SectorSize::B512)
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(self.head.disk_len, offset, buf.len())?;
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut position = offset;
+        let mut rest = buf;
+        while !rest.is_empty() {
+            let chunk = position.checked_div(self.head.chunk_size.into()).unwrap_or(0);
+            self.read_chunk(&mut cache, chunk)?;
+            let within = position.saturating_sub(self.head.chunk_extent(chunk).start());
+            let available = usize::try_from(within)
+                .ok()
+                .and_then(|within| cache.content.get(within..))
+                .filter(|available| !available.is_empty())
+                .ok_or_else(|| Error::failed("reading past the end of a chunk"))?;
+            let len = available.len().min(rest.len());
+            let (now, later) = rest.split_at_mut(len);
+            now.copy_from_slice(available.get(..len).unwrap_or_default());
+            rest = later;
+            position = position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the description at the start of `stored` is that of `entry`.
+fn check_description(stored: &[u8], entry: &Entry, head: &Head) -> Result<()> {
+    let bad = || {
+        Error::damaged(format!(
+            "the chunk description at {:#x} of the image is damaged",
+            entry.position
+        ))
+    };
+    let len = usize::try_from(entry.description_len).map_err(|_| bad())?;
+    let payload = stored.get(8..len).ok_or_else(bad)?;
+    let fits = format::payload_len(stored).and_then(|len| usize::try_from(len).ok())
+        == Some(payload.len());
+    let Some((format::TAG_CHUNK, body)) = format::unseal(payload).filter(|_| fits) else {
+        return Err(bad());
+    };
+    let (described, _) = format::decode_chunk(body, entry.position, head)?;
+    if described == *entry { Ok(()) } else { Err(bad()) }
+}
+
+/// Decodes the frame of a data entry into `content`, which is as long as the
+/// chunk, and checks its hash; for a zero entry, checks that the frame is the
+/// one for its length and leaves `content` alone.
+///
+/// # Errors
+/// Damaged, with the place in the file and on the disk.
+pub fn decode(
+    entry: &Entry,
+    head: &Head,
+    stored: &[u8],
+    decompressor: &mut Decompressor,
+    content: &mut [u8],
+) -> Result<()> {
+    let extent = entry.extent(head);
+    let bad =
+        || format!("the image is damaged at {:#x} (bytes {extent} of the disk)", entry.position);
+    if entry.kind == Kind::Zero {
+        let frame = frame::zero_frame(extent.len())?;
+        let same = frame.as_slice() == stored;
+        return if same { Ok(()) } else { Err(Error::damaged(bad())) };
+    }
+    decompressor.decompress(stored, content).context(bad)?;
+    if blake3::hash(content) == entry.hash { Ok(()) } else { Err(Error::damaged(bad())) }
+}
+
+/// Finds and reads the index from the end of the file.
+fn read_index(file: &dyn ReadAt) -> Result<format::Index> {
+    let bad = |what: &str| Error::damaged(format!("the image's {what} is missing or damaged"));
+    let (trailer, trailer_position) = find_trailer(file)?.ok_or_else(|| bad("trailer"))?;
+    let index_end = trailer.index_position.checked_add(trailer.index_len);
+    if index_end != Some(trailer_position) {
+        return Err(bad("trailer"));
+    }
+    let (tag, body, _) = read_sealed(file, trailer.index_position, trailer.index_len)?
+        .ok_or_else(|| bad("index"))?;
+    if tag != format::TAG_INDEX {
+        return Err(bad("index"));
+    }
+    let index = format::decode_index(&body, trailer.index_position)?;
+    if index.head.image_id != trailer.image_id {
+        return Err(bad("trailer"));
+    }
+    Ok(index)
+}
+
+/// The trailer and where it stands: right before the seek table.
+fn find_trailer(file: &dyn ReadAt) -> Result<Option<(Trailer, u64)>> {
+    let Some(footer_position) = file.len().checked_sub(seekable::FOOTER_LEN) else {
+        return Ok(None);
+    };
+    let footer = read_vec(file, footer_position, 9)?;
+    let Some(table_position) =
+        seekable::frame_len(&footer).and_then(|len| file.len().checked_sub(len))
+    else {
+        return Ok(None);
+    };
+    if !seekable::is_table(&read_vec(file, table_position, 4)?) {
+        return Ok(None);
+    }
+    let Some(position) = table_position.checked_sub(format::TRAILER_FRAME_LEN) else {
+        return Ok(None);
+    };
+    let max_payload = format::TRAILER_FRAME_LEN.saturating_sub(format::SKIPPABLE_HEADER_LEN);
+    let found = read_sealed(file, position, max_payload)?;
+    Ok(found
+        .filter(|(tag, _, end)| *tag == format::TAG_TRAILER && *end == table_position)
+        .and_then(|(_, body, _)| Trailer::decode(&body))
+        .map(|trailer| (trailer, position)))
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is where on a disk: every byte belongs to one region, and every region
+//! is either proven free in part, or stored whole with the reason.
+//!
+//! Tables come first, then the filesystems of their partitions. Whatever
+//! cannot be understood - a damaged table, partitions that overlap, a member
+//! of an array - widens to "stored whole"; nothing is ever guessed free.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::extent::{Extent, ExtentSet};
+use crate::fs::{self, FILESYSTEMS, Identity, Used};
+use crate::io::{ReadAt, Window};
+use crate::table::{Partition, PartitionTable, TABLES};
+
+/// What a region of the disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegionKind {
+    /// Sectors of the partition table itself.
+    Table,
+    /// A partition.
+    Partition,
+    /// Space of no partition: the boot area, gaps, the end of the disk.
+    Gap,
+    /// The whole disk, or a partition saved alone.
+    Volume,
+}
+
+/// A range of the disk, what it is, and how much of it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Region {
+    /// Its bytes.
+    pub extent: Extent,
+    /// What it is.
+    pub kind: RegionKind,
+    /// The table's entry, for a partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<Partition>,
+    /// What fills it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<Identity>,
+    /// How many of its bytes are stored.
+    pub used: u64,
+    /// Why all of it is stored; `None` if a used map says what is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<String>,
+    /// What else is worth knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl Region {
+    /// A short name for people: "partition 2", "gap", "partition table".
+    #[must_use]
+    pub fn title(&self) -> String {
+        match (&self.kind, &self.partition) {
+            (_, Some(partition)) => format!("partition {}", partition.number),
+            (RegionKind::Table, _) => "partition table".into(),
+            (RegionKind::Gap, _) => "unpartitioned".into(),
+            _ => "whole disk".into(),
+        }
+    }
+
+    /// The name of what fills it, "-" if that is not known.
+    #[must_use]
+    pub fn content(&self) -> &str {
+        self.filesystem.as_ref().map_or("-", |identity| &identity.name)
+    }
+}
+
+/// The partition table as a person wants to know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableSummary {
+    /// "GPT" or "MBR".
+    pub kind: String,
+    /// The disk's GUID or signature.
+    pub id: Option<String>,
+    /// What is unusual about it.
+    pub notes: Vec<String>,
+}
+
+/// The layout of a disk.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Layout {
+    /// The table, if there is one that could be read.
+    pub table: Option<TableSummary>,
+    /// The regions in ascending order; together they are the whole disk.
+    pub regions: Vec<Region>,
+}
+
+impl Layout {
+    /// The region of a partition.
+    #[must_use]
+    pub fn partition(&self, number: u32) -> Option<&Region> {
+        self.partitions().find(|(partition, _)| partition.number == number).map(|(_, r)| r)
+    }
+
+    /// The partitions with their regions.
+    pub fn partitions(&self) -> impl Iterator<Item = (&Partition, &Region)> {
+        self.regions.iter().filter_map(|region| Some((region.partition.as_ref()?, region)))
+    }
+
+    /// The region that a byte belongs to.
+    #[must_use]
+    pub fn region_at(&self, offset: u64) -> Option<&Region> {
+        let after = self.regions.partition_point(|region| region.extent.start() <= offset);
+        let region = self.regions.get(after.checked_sub(1)?)?;
+        (offset < region.extent.end()).then_some(region)
+    }
+}
+
+/// A layout and the bytes that have to be stored.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scan {
+    /// What is where.
+    pub layout: Layout,
+    /// The bytes to store, aligned to sectors.
+    pub used: ExtentSet,
+}
+
+/// Finds out what is on a disk, or on a partition given alone.
+///
+/// # Errors
+/// Only if nothing at all can be told; whatever cannot be understood is stored
+/// whole.
+pub fn scan(disk: &dyn ReadAt) -> Result<Scan> {
+    let mut scan = Scan::default();
+    match find_table(disk) {
+        Found::Table(table) => scan.partitioned(disk, &table),
+        Found::None => scan.unpartitioned(disk),
+        Found::Whole(table, why) => {
+            scan.layout.table = table;
+            let extent = Extent::new(0, disk.len());
+            scan.push(RegionKind::Volume, extent, None, None, Used::whole(disk.len(), why));
+        }
+    }
+    scan.used = scan.used.align_outwards(disk.sector_size().bytes(), disk.len());
+    Ok(scan)
+}
+
+/// A layout that stores every byte, because the user asked for it.
+#[must_use]
+pub fn raw(disk: &dyn ReadAt) -> Scan {
+    let mut scan = scan(disk).unwrap_or_default();
+    for region in &mut scan.layout.regions {
+        region.used = region.extent.len();
+        region.whole = Some("--raw was given".into());
+    }
+    scan.used = ExtentSet::all(disk.len());
+    scan
+}
+
+enum Found {
+    Table(PartitionTable),
+    None,
+    Whole(Option<TableSummary>, String),
+}
+
+fn find_table(disk: &dyn ReadAt) -> Found {
+    if let Some(member) = fs::whole_disk_member(disk) {
+        return Found::Whole(
+            None,
+            format!("the disk is a member of an array ({member}), whose data is spread over disks"),
+        );
+    }
+    for kind in TABLES {
+        match kind.read(disk) {
+            Ok(None) => {}
+            Ok(Some(table)) => {
+                let summary = summarize(&table);
+                if table.doubtful {
+                    let why = table.notes.join("; ");
+                    return Found::Whole(
+                        Some(summary),
+                        format!("the partitions are not certain: {why}"),
+                    );
+                }
+                if table.kind != "GPT"
+                    && let Some(identity) = probe(&[disk])
+                {
+                    // Only one of them is real, and which one is a guess.
+                    let why = format!(
+                        "there is both an {} partition table and a {} filesystem",
+                        table.kind, identity.name
+                    );
+                    return Found::Whole(Some(summary), why);
+                }
+                return Found::Table(table);
+            }
+            Err(error) => {
+                let why = format!("the {} partition table cannot be used: {error}", kind.name());
+                return Found::Whole(None, why);
+            }
+        }
+    }
+    Found::None
+}
+
+fn summarize(table: &PartitionTable) -> TableSummary {
+    TableSummary { kind: table.kind.into(), id: table.id.clone(), notes: table.notes.clone() }
+}
+
+fn probe(readers: fs::Readers) -> Option<Identity> {
+    FILESYSTEMS.iter().find_map(|driver| driver.probe(readers).ok().flatten())
+}
+
+/// What fills a volume, and what of it is in use.
+fn understand(volume: &dyn ReadAt) -> (Option<Identity>, Used) {
+    let readers: fs::Readers = &[volume];
+    let len = volume.len();
+    for driver in FILESYSTEMS {
+        match driver.probe(readers) {
+            Ok(None) => {}
+            Ok(Some(identity)) => {
+                let used = driver.used(readers).unwrap_or_else(|error| {
+                    Used::whole(len, format!("free space is not proven: {error}"))
+                });
+                return (Some(identity), used);
+            }
+            Err(error) => {
+                let why = format!("looks like {}, but cannot be used: {error}", driver.name());
+                return (None, Used::whole(len, why));
+            }
+        }
+    }
+    (None, Used::whole(len, "no known filesystem was found"))
+}
+
+impl Scan {
+    fn unpartitioned(&mut self, disk: &dyn ReadAt) {
+        let (identity, used) = understand(disk);
+        let extent = Extent::new(0, disk.len());
+        self.push(RegionKind::Volume, extent, None, identity, used);
+    }
+
+    fn partitioned(&mut self, disk: &dyn ReadAt, table: &PartitionTable) {
+        self.layout.table = Some(summarize(table));
+        let disk_extent = Extent::new(0, disk.len());
+        let mut partitions: Vec<&Partition> =
+            table.partitions.iter().filter(|partition| !partition.container).collect();
+        partitions.sort_by_key(|partition| (partition.extent, partition.number));
+
+        // Overlapping partitions become one region each as far as they reach,
+        // stored whole: what one calls free may belong to the other.
+        let mut taken = ExtentSet::new();
+        for (index, partition) in partitions.iter().enumerate() {
+            let extent = partition.extent;
+            let overlaps = partitions
+                .iter()
+                .enumerate()
+                .any(|(other, it)| other != index && it.extent.overlaps(&extent))
+                || table.protected.touches(extent);
+            let problem = if extent.is_empty() {
+                Some("its entry in the table makes no sense")
+            } else if !disk_extent.contains(&extent) {
+                Some("it reaches past the end of the disk")
+            } else if overlaps {
+                Some("it overlaps another partition or the table")
+            } else {
+                None
+            };
+            let (identity, used) = match problem {
+                Some(why) => (None, Used::whole(extent.len(), why)),
+                None => understand(&Window::new(disk, extent)),
+            };
+            // The part of it that no region has yet: regions never overlap.
+            let own = extent.intersect(&disk_extent);
+            let Some(shown) = taken.holes_within(own).next() else {
+                self.layout.table.get_or_insert_default().notes.push(format!(
+                    "partition {} has no bytes of its own: {}",
+                    partition.number,
+                    problem.unwrap_or("it is hidden by others")
+                ));
+                self.used.insert(own);
+                continue;
+            };
+            taken.insert(own);
+            self.push(RegionKind::Partition, shown, Some((*partition).clone()), identity, used);
+        }
+        let tables = table.protected.intersect(&ExtentSet::all(disk.len())).subtract(&taken);
+        for extent in tables.iter() {
+            let used = Used::whole(extent.len(), "the partition table is kept as it is");
+            self.push(RegionKind::Table, extent, None, None, used);
+            taken.insert(extent);
+        }
+        for extent in taken.complement(disk.len()).iter() {
+            let used = Used::whole(extent.len(), "space of no partition is kept as it is");
+            self.push(RegionKind::Gap, extent, None, None, used);
+        }
+        self.layout.regions.sort_by_key(|region| region.extent);
+    }
+
+    fn push(
+        &mut self,
+        kind: RegionKind,
+        extent: Extent,
+        partition: Option<Partition>,
+        filesystem: Option<Identity>,
+        used: Used,
+    ) {
+        // A driver sees only its volume, so its map is cut at the region's end.
+        let inside: ExtentSet =
+            used.extents.shift(extent.start()).iter().map(|e| e.intersect(&extent)).collect();
+        let whole = used.whole;
+        let inside = if whole.is_some() { extent.into() } else { inside };
+        let tail = behind_the_end(filesystem.as_ref(), extent);
+        let inside = inside.union(&tail);
+        self.used = self.used.union(&inside);
+        self.layout.regions.push(Region {
+            extent,
+            kind,
+            partition,
+            filesystem,
+            used: inside.bytes(),
+            whole,
+            notes: used.notes,
+        });
+    }
+}
+
+/// The bytes of a volume behind the end of its filesystem, which are nobody's
+/// and so are stored.
+fn behind_the_end(filesystem: Option<&Identity>, extent: Extent) -> ExtentSet {
+    let Some(identity) = filesystem else { return ExtentSet::new() };
+    Extent::new(extent.start().saturating_add(identity.size), extent.end()).into()
+}

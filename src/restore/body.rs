@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The body of a restore: written piece by piece, then read back.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Feed, FreeSpace, Plan, mismatch};
+use crate::device::AlignedBuffer;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::image::frame::is_zero;
+use crate::io::WriteAt;
+use crate::pipeline::{self, Cancel};
+use crate::progress::{Event, Progress};
+use crate::save::range;
+
+/// Zeros are written and read back in pieces of this size.
+const ZERO_PIECE: u64 = 8 << 20;
+
+/// What was written for a piece, to be read back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WrittenPiece {
+    /// The bytes of the image's disk.
+    extent: Extent,
+    /// The BLAKE3 of the body's ranges in it; `None` if they are zero.
+    hash: Option<[u8; 32]>,
+}
+
+/// The content of the ends, collected until they are written.
+#[derive(Debug)]
+pub(super) struct Held {
+    extents: ExtentSet,
+    contents: Mutex<BTreeMap<Extent, Vec<u8>>>,
+}
+
+impl Held {
+    /// Nothing collected yet; what no piece gives is zero.
+    pub(super) fn new(extents: &[Extent]) -> Self {
+        let contents =
+            extents.iter().map(|extent| (*extent, vec![0; extent.len() as usize])).collect();
+        Self { extents: extents.iter().copied().collect(), contents: Mutex::new(contents) }
+    }
+
+    /// Keeps what `bytes`, which start at `base`, has of the ends.
+    fn keep(&self, piece: Extent, bytes: &[u8]) {
+        if !self.extents.touches(piece) {
+            return;
+        }
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        for (extent, content) in contents.iter_mut() {
+            let part = extent.intersect(&piece);
+            if !part.is_empty() {
+                let from = &bytes[range(piece.start(), part)];
+                content[range(extent.start(), part)].copy_from_slice(from);
+            }
+        }
+    }
+
+    /// What has to be written at the ends, in ascending order of the target,
+    /// with the changes for a target of another size.
+    pub(super) fn into_contents(self, plan: &Plan) -> Vec<(Extent, Vec<u8>)> {
+        let contents = self.contents.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut ends: Vec<(Extent, Vec<u8>)> = contents
+            .into_iter()
+            .map(|(extent, content)| (plan.on_target(extent), content))
+            .collect();
+        let Some(relocation) = &plan.relocation else { return ends };
+        for blank in relocation.blank.iter() {
+            patch(&mut ends, blank.start(), &vec![0; blank.len() as usize]);
+        }
+        for (offset, bytes) in &relocation.writes {
+            patch(&mut ends, *offset, bytes);
+        }
+        ends.sort_by_key(|(extent, _)| *extent);
+        ends
+    }
+}
+
+/// Lays `bytes` over the ends, as ranges of their own where there is none.
+fn patch(ends: &mut Vec<(Extent, Vec<u8>)>, offset: u64, bytes: &[u8]) {
+    let whole = Extent::at(offset, bytes.len() as u64);
+    let mut rest = ExtentSet::from(whole);
+    for (extent, content) in ends.iter_mut() {
+        let part = extent.intersect(&whole);
+        if !part.is_empty() {
+            content[range(extent.start(), part)].copy_from_slice(&bytes[range(offset, part)]);
+            rest = rest.subtract(&part.into());
+        }
+    }
+    for part in rest.iter() {
+        ends.push((part, bytes[range(offset, part)].to_vec()));
+    }
+}
+
+/// The body of one restore.
+pub(super) struct Body<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) target: &'a dyn WriteAt,
+    pub(super) cancel: &'a Cancel,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl Body<'_> {
+    /// Writes all pieces, and says what to expect when they are read back.
+    pub(super) fn write(&self, feed: &dyn Feed, held: &Held) -> Result<Vec<WrittenPiece>> {
+        let plan = self.plan;
+        self.progress.stage("restoring", plan.body.bytes());
+        let mut pieces = Vec::new();
+        let mut region = None;
+        let worker = || -> Result<_> {
+            let mut decoder = feed.decoder()?;
+            Ok(move |piece: super::Piece| -> Result<WrittenPiece> {
+                let extent = piece.extent;
+                let content = decoder.decode(piece)?;
+                let Some(bytes) = content.bytes else {
+                    self.write_zeros(extent)?;
+                    return Ok(WrittenPiece { extent, hash: None });
+                };
+                held.keep(extent, bytes);
+                let hash = self.write_bytes(extent, bytes, content.hash)?;
+                Ok(WrittenPiece { extent, hash: Some(hash) })
+            })
+        };
+        let jobs = || -> Result<Option<super::Piece>> {
+            // Pieces outside of the window are not even fetched.
+            while let Some(piece) = feed.next_piece()? {
+                if piece.extent.overlaps(&plan.window) {
+                    return Ok(Some(piece));
+                }
+                if piece.extent.start() >= plan.window.end() && feed.may_stop() {
+                    break;
+                }
+            }
+            Ok(None)
+        };
+        pipeline::run(pipeline::default_threads(), self.cancel, jobs, worker, |piece| {
+            let found = feed.head().about.layout.region_at(piece.extent.start());
+            if let Some(found) = found
+                && region.replace(found.extent.start()) != Some(found.extent.start())
+            {
+                self.progress.note(&Event::Position(found.title()));
+            }
+            self.progress.advance(bytes_in(&plan.body, piece.extent));
+            pieces.push(piece);
+            Ok(())
+        })?;
+        Ok(pieces)
+    }
+
+    fn write_bytes(&self, piece: Extent, bytes: &[u8], hash: [u8; 32]) -> Result<[u8; 32]> {
+        let plan = self.plan;
+        for part in plan.body.within(piece) {
+            let target = plan.on_target(part);
+            self.target
+                .write_at(target.start(), &bytes[range(piece.start(), part)])
+                .context(|| format!("writing {target} of the target"))?;
+        }
+        if plan.body.covers(piece) {
+            return Ok(hash);
+        }
+        let mut hasher = blake3::Hasher::new();
+        for part in plan.body.within(piece) {
+            hasher.update(&bytes[range(piece.start(), part)]);
+        }
+        Ok(hasher.finalize().into())
+    }
+
+    /// Writes zeros where zeros are stored; "not stored" is something else.
+    fn write_zeros(&self, piece: Extent) -> Result<()> {
+        if self.plan.target_is_zero {
+            return Ok(());
+        }
+        for part in self.plan.body.within(piece) {
+            for part in part.pieces(ZERO_PIECE) {
+                self.cancel.check()?;
+                let target = self.plan.on_target(part);
+                self.target
+                    .zero(target)
+                    .context(|| format!("writing zeros to {target} of the target"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everything back and compares it with what was to be written.
+    pub(super) fn read_back(&self, pieces: &[WrittenPiece]) -> Result<()> {
+        let plan = self.plan;
+        self.progress.stage("reading back", plan.body.bytes());
+        let mut left = pieces.iter();
+        let worker = || -> Result<_> {
+            let mut buffer = AlignedBuffer::new(0);
+            Ok(move |piece: &WrittenPiece| {
+                let extent = piece.extent;
+                if !self.matches(piece, &mut buffer)? {
+                    return Err(mismatch(plan.on_target(extent.intersect(&plan.window))));
+                }
+                Ok(bytes_in(&plan.body, extent))
+            })
+        };
+        let jobs = || Ok(left.next());
+        pipeline::run(pipeline::default_threads(), self.cancel, jobs, worker, |bytes| {
+            self.progress.advance(bytes);
+            Ok(())
+        })
+    }
+
+    fn matches(&self, piece: &WrittenPiece, buffer: &mut AlignedBuffer) -> Result<bool> {
+        if piece.hash.is_none() && self.plan.target_is_zero {
+            return Ok(true);
+        }
+        let mut hasher = blake3::Hasher::new();
+        for part in self.plan.body.within(piece.extent) {
+            for part in part.pieces(ZERO_PIECE) {
+                self.cancel.check()?;
+                let target = self.plan.on_target(part);
+                buffer.set_len(target.len() as usize);
+                self.target
+                    .read_at(target.start(), buffer.as_mut_slice())
+                    .context(|| format!("reading back {target} of the target"))?;
+                match piece.hash {
+                    None if !is_zero(buffer.as_slice()) => return Ok(false),
+                    None => {}
+                    Some(_) => {
+                        hasher.update(buffer.as_slice());
+                    }
+                }
+            }
+        }
+        Ok(piece.hash.is_none_or(|hash| hasher.finalize() == hash))
+    }
+
+    /// Does what was asked about the unused bytes.
+    pub(super) fn free_space(&self) -> Result<()> {
+        let plan = self.plan;
+        if plan.free_space == FreeSpace::Leave || plan.target_is_zero {
+            return Ok(());
+        }
+        let zero = plan.free_space == FreeSpace::Zero;
+        let name = if zero { "zeroing unused space" } else { "discarding unused space" };
+        // The ends are blank already, and must not be touched any more.
+        let held: ExtentSet = plan.held.iter().copied().collect();
+        let free = plan.free.subtract(&held);
+        self.progress.stage(name, free.bytes());
+        for extent in free.iter() {
+            for part in extent.pieces(1 << 30) {
+                self.cancel.check()?;
+                let target = plan.on_target(part);
+                if zero {
+                    self.target.zero(target).context(|| name.into())?;
+                } else if !self.target.discard(target).context(|| name.into())? {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        "the target cannot discard unused space",
+                    )
+                    .hint("restore with --free leave or --free zero"));
+                }
+                self.progress.advance(part.len());
+            }
+        }
+        self.target.flush()
+    }
+}
+
+fn bytes_in(set: &ExtentSet, extent: Extent) -> u64 {
+    set.within(extent).map(|part| part.len()).sum()
+}
