@@ -1,3 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One binary that drives the built program.
+
+// A test that unwraps says what it expects by failing there.
+#![allow(clippy::unwrap_used)]
+
+mod cli;
 mod device;
+mod generated;
+mod support;

@@ -1,0 +1,108 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_dacapo_global_optspecs
+    string join \n q/quiet json h/help V/version
+end
+
+function __fish_dacapo_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_dacapo_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_dacapo_using_subcommand
+    set -l cmd (__fish_dacapo_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c dacapo -n "__fish_dacapo_needs_command" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_needs_command" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_needs_command" -s V -l version -d 'Print version'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "disks" -d 'List the disks of this machine'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "save" -d 'Save a disk, a partition or a raw image file to an image'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "restore" -d 'Restore an image to a disk, a partition or a file'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "verify" -d 'Check that an image is whole and undamaged'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "compare" -d 'Compare a disk with an image'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "clone" -d 'Copy a disk to another disk'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "info" -d 'Show what an image holds'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "map" -d 'Print which ranges are in use, as a map for GNU ddrescue'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "demo" -d 'Show a save and a restore on a small disk in a temporary folder'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "completions" -d 'Print a script that completes dacapo\'s commands in a shell'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "man" -d 'Write the manual pages into a folder'
+complete -c dacapo -n "__fish_dacapo_using_subcommand disks" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand disks" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand disks" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l label -d 'Name of this backup, kept in the image' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l note -d 'Remark, kept in the image' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l level -d 'Compression from 1 (fast) to 19 (small)' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l chunk-size -d 'Size of a piece of the image, for measurements' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l dry-run -d 'Show what would be saved, and write nothing'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l raw -d 'Save every byte, free space included'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l resume -d 'Go on with an interrupted save'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -s p -l partition -d 'Restore only this partition of the image' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l free -d 'What to do with ranges that hold no data' -r -f -a "auto\t'Discard where the disk can, else leave'
+leave\t'Leave what is there'
+discard\t'Tell the disk that it may forget them (TRIM)'
+zero\t'Write zeros: slow, but no old data stays behind'"
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l confirm -d 'Serial number of the disk that may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l dry-run -d 'Show what would be done, and write nothing'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l fit -d 'Fit onto a smaller disk, if all data lies in front of its end'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l no-verify -d 'Do not read back what was written'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand verify" -l quick -d 'Check structure and index only, not the data'
+complete -c dacapo -n "__fish_dacapo_using_subcommand verify" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand verify" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -s p -l partition -d 'Compare DISK with this partition of the image' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -l all -d 'List every range that differs, not only the first ones'
+complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l free -d 'What to do with ranges that hold no data' -r -f -a "auto\t'Discard where the disk can, else leave'
+leave\t'Leave what is there'
+discard\t'Tell the disk that it may forget them (TRIM)'
+zero\t'Write zeros: slow, but no old data stays behind'"
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l confirm -d 'Serial number of the disk that may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l dry-run -d 'Show what would be done, and write nothing'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l fit -d 'Fit onto a smaller disk, if all data lies in front of its end'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l no-verify -d 'Do not read back what was written'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand info" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s p -l partition -d 'Only this partition; positions count from its start' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s o -l output -d 'File to write instead of standard output' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand completions" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand completions" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c dacapo -n "__fish_dacapo_using_subcommand man" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand man" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand man" -s h -l help -d 'Print help'
