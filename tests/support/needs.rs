@@ -14,6 +14,7 @@ use std::process::Command;
 /// - `root`: the tests run as root;
 /// - `loop`: loop devices can be made;
 /// - `kvm`: /dev/kvm can be opened;
+/// - `network`: the mirror that apt is set up for can be reached;
 /// - `kernel:NAME`: the kernel mounts the filesystem NAME;
 /// - anything else: a program of that name.
 ///
@@ -43,6 +44,7 @@ fn has(need: &str) -> bool {
     match need {
         "root" => is_root(),
         "loop" => is_root() && fs::metadata("/dev/loop-control").is_ok(),
+        "network" => reaches_mirror(),
         "kvm" => fs::File::options().read(true).write(true).open("/dev/kvm").is_ok(),
         _ => match need.strip_prefix("kernel:") {
             Some(name) => kernel_mounts(name),
@@ -69,6 +71,21 @@ fn kernel_mounts(name: &str) -> bool {
             .is_ok_and(|status| status.success())
     };
     listed() || (is_root() && load() && listed())
+}
+
+/// Asks apt itself, which knows the proxy and the mirror of this machine.
+fn reaches_mirror() -> bool {
+    let Ok(listed) = Command::new("apt-get").args(["update", "--print-uris"]).output() else {
+        return false;
+    };
+    // Each line begins with 'ADDRESS' in quotes.
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let Some(address) = listed.split('\'').nth(1) else { return false };
+    let folder = super::temp_dir();
+    Command::new("/usr/lib/apt/apt-helper")
+        .args(["download-file", address, &folder.join("answer")])
+        .output()
+        .is_ok_and(|ran| ran.status.success())
 }
 
 /// The path of a program.
