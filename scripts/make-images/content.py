@@ -183,6 +183,23 @@ def crash_fresh(tree, synced, log):
         synced(f"crash/fresh-{n}.bin", size)
 
 
+def crash_tiny(tree, synced, log):
+    for n, size in enumerate([1, 300, 5000, 9000]):
+        synced(f"crash/tiny-{n}.bin", size)
+
+
+def crash_tiny_unlink(tree, synced, log):
+    """crash_unlink in a few kilobytes."""
+    os.makedirs(tree.path("crash/doomed"), exist_ok=True)
+    for n in range(12):
+        tree.write(f"crash/doomed/{'x' * 180}-{n}.bin", 0)
+    sync_folder(tree.path("crash/doomed"))
+    shutil.rmtree(tree.path("crash/doomed"))
+    synced("crash/after.bin", 300)
+    for n in range(4):
+        synced(f"crash/reuse-{n}.bin", 4000)
+
+
 def crash_fragmented(tree, synced, log):
     names = [f"crash/fragment-{n}.bin" for n in range(4)]
     tree.interleave(names, 120000, 30)
@@ -245,6 +262,8 @@ def crash_orphan(tree, synced, log):
 
 layouts = {
     "fresh": crash_fresh,
+    "tiny": crash_tiny,
+    "tiny-unlink": crash_tiny_unlink,
     "magic": crash_fresh,
     "fragmented": crash_fragmented,
     "unlink": crash_unlink,

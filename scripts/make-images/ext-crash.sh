@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2119,SC2120,SC2154
 # What a power cut leaves of ext3 and ext4. Sourced by `ext`.
 #
 # The disk lies on a small filesystem of its own, which is frozen at the moment of the "power cut":
@@ -433,4 +434,26 @@ image_ext4-dirty-64k() {
     populate_without_kernel 2097152 -t ext4 -b 65536
     REPLAY_WITH=e2fsck craft 3
     prove_field "Block size" 65536
+}
+
+# -- small enough to be kept in images/ ----------------------------------------------------------
+
+image_ext4-tiny-dirty() {
+    PURPOSE="power cut; 1 KiB blocks, journal checksum v3, 64bit"
+    JUNK=pattern BUDGET=16384 dirty tiny 3 -t ext4 -b 1024 -J size=1
+    prove_journal_feature journal_checksum_v3
+}
+
+image_ext4-tiny-dirty-revoke() {
+    PURPOSE="power cut after blocks of a removed folder were used again; no checksums, 32-bit tags"
+    JUNK=pattern BUDGET=16384 dirty tiny-unlink 3 -t ext4 -b 1024 -J size=1 -O ^metadata_csum,^64bit
+    prove_journal revoke
+}
+
+image_ext4-tiny-dirty-fast-commit() {
+    PURPOSE="fast commits pending: stored whole"
+    JUNK=pattern BUDGET=16384 dirty tiny 6 -t ext4 -b 1024 -O fast_commit -J size=1
+    prove_journal "tag ADD_RANGE"
+    note "understood=false"
+    note "because=fast commits are pending"
 }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What every maker of test images needs. Sourced, not run.
 #
 # A maker defines one function `image_NAME` for each image and ends with `make_images "$@"`. Such a
