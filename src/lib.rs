@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod progress;
 pub mod restore;
 pub mod save;
+pub mod store;
 pub mod table;
 pub mod units;
 pub mod verify;

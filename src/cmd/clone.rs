@@ -5,14 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::Cancel;
+use crate::restore::Disk;
+use crate::save::{Options, Plan};
 use crate::units::SectorSize;
 
 use super::Outcome;
+use super::open::open_source;
 use super::output::Output;
 use super::target::TargetArgs;
 use super::values;
+use super::write::Job;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -47,8 +51,20 @@ pub struct CloneArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// If a disk is refused, or the source not read or the target not written.
+/// If the source cannot be read, or the target is refused or not written.
 pub fn run(args: &CloneArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let _ = (args, output, cancel);
-    Err(Error::failed("not wired yet"))
+    let source = open_source(&args.source, args.sector_size)?;
+    let plan = Plan::new(&source, source.identity(), &Options::default())?;
+    for line in plan.describe().lines() {
+        output.info(line);
+    }
+    let job = Job {
+        path: &args.target,
+        how: &args.how,
+        partition: None,
+        // Cloning a disk onto itself is refused like restoring onto the
+        // disk that holds the image.
+        image: Some(&args.source),
+    };
+    job.run(&Disk::new(&plan, &source), Some((&source, &[])), output, cancel)
 }

@@ -3,14 +3,23 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::{Args, ValueHint};
 
+use crate::compare;
+use crate::device::Source;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::pipeline::Cancel;
+use crate::restore::Indexed;
+use crate::save::check_losses;
+use crate::units::human;
 
 use super::Outcome;
-use super::output::Output;
+use super::open::{open_image, outcome};
+use super::output::{Output, plain};
+use super::text::duration;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -41,11 +50,82 @@ pub struct CompareArgs {
     pub partition: Option<NonZeroU32>,
 }
 
+/// How many ranges are listed without `--all`.
+const LISTED: usize = 10;
+
 /// Runs the command.
 ///
 /// # Errors
-/// If the image or the disk cannot be read.
+/// If one of the two cannot be read or the image is damaged.
 pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let _ = (args, output, cancel);
-    Err(Error::failed("not wired yet"))
+    let reader = open_image(&args.image, output)?;
+    let layout = &reader.head().about.layout;
+    let window = match args.partition.map(NonZeroU32::get) {
+        None => Extent::new(0, reader.head().disk_len),
+        Some(number) => layout
+            .partition(number)
+            .map(|region| region.extent)
+            .ok_or_else(|| Error::usage(format!("the image has no partition {number}")))?,
+    };
+    let disk = Source::open(&args.disk)?;
+    let started = Instant::now();
+    let listener = output.listener();
+    let feed = Indexed::from_offset(&reader, window.start());
+    let compared = compare::run(&feed, window, &disk, cancel, &*listener)?;
+    drop(listener);
+
+    let different = &compared.different;
+    let mut regions = Vec::new();
+    for region in &layout.regions {
+        let count = different.within(region.extent).count();
+        let bytes: u64 = different.within(region.extent).map(|part| part.len()).sum();
+        if bytes > 0 {
+            output.result(&format!(
+                "{} ({}): {} differ in {count} places",
+                region.title(),
+                plain(region.content()),
+                human(bytes)
+            ));
+            regions.push(serde_json::json!({
+                "region": region.title(),
+                "bytes": bytes,
+                "ranges": count,
+            }));
+        }
+    }
+    let shown = if args.all { usize::MAX } else { LISTED };
+    for extent in different.iter().take(shown) {
+        output.result(&format!("  {extent} ({})", human(extent.len())));
+    }
+    if different.count() > shown {
+        output.result(&format!("  and {} more; --all lists them", different.count() - shown));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    output.summary(&serde_json::json!({
+        "image": args.image,
+        "disk": args.disk,
+        "bytes_compared": compared.bytes,
+        "bytes_different": different.bytes(),
+        "regions": regions,
+        "ranges": different.iter().take(shown).collect::<Vec<_>>(),
+        "seconds_elapsed": seconds,
+    }));
+    if different.is_empty() {
+        output.info(&format!(
+            "{} compared in {}: {} has all that is in the image",
+            human(compared.bytes),
+            duration(seconds),
+            args.disk.display()
+        ));
+        return Ok(outcome(check_losses(&reader.report().losses)));
+    }
+    let text = format!(
+        "{} differs from the image in {} of {}",
+        args.disk.display(),
+        human(different.bytes()),
+        human(compared.bytes)
+    );
+    Ok(Outcome::Finding(Error::damaged(text).hint(
+        "a system that has been started since changes its disk; restore again to get the saved state",
+    )))
 }

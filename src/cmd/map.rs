@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `dacapo map`: the used ranges as a map for GNU ddrescue.
 
+use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::error::{Error, Result};
+use crate::device::Source;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::image::rescan::read_head;
+use crate::io::ReadAt;
+use crate::layout;
 use crate::pipeline::Cancel;
 use crate::units::SectorSize;
 
 use super::Outcome;
-use super::output::Output;
+use super::output::{Output, plain};
 use super::values;
 
 const EXAMPLE: &str = "\
@@ -53,8 +59,72 @@ impl MapArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// If the source cannot be read, or the map not be written.
+/// If the source cannot be read or the map not be written.
 pub fn run(args: &MapArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let _ = (args, output, cancel);
-    Err(Error::failed("not wired yet"))
+    cancel.check()?;
+    let source = match args.sector_size {
+        Some(sector) => Source::open_with_sector_size(&args.source, sector)?,
+        None => Source::open(&args.source)?,
+    };
+    let (used, layout, len) = match read_head(&source) {
+        Ok((head, _, _)) => (head.used, head.about.layout, head.disk_len),
+        // Not an image, so it is a disk; a damaged image has no map.
+        Err(error) if error.kind() == ErrorKind::Damaged => {
+            let scan = layout::scan(&source)?;
+            (scan.used, scan.layout, source.len())
+        }
+        Err(error) => return Err(error),
+    };
+    let window = match args.partition.map(NonZeroU32::get) {
+        None => Extent::new(0, len),
+        Some(number) => layout
+            .partition(number)
+            .map(|region| region.extent)
+            .ok_or_else(|| Error::usage(format!("there is no partition {number}")))?,
+    };
+    let text = mapfile(&args.source.display().to_string(), &used, window);
+    if args.writes_to_stdout() {
+        output.data(text.as_bytes())?;
+    } else if let Some(path) = &args.output {
+        std::fs::write(path, text).context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The map as GNU ddrescue reads it: `+` used, `?` unused.
+fn mapfile(source: &str, used: &ExtentSet, window: Extent) -> String {
+    let mut text = format!(
+        "# Mapfile. Created by dacapo version {}\n# Source: {}\n\
+         # current_pos  current_status  current_pass\n0x00000000     ?               1\n\
+         #      pos        size  status\n",
+        env!("CARGO_PKG_VERSION"),
+        plain(source),
+    );
+    let mut ranges: Vec<(Extent, char)> = used.within(window).map(|extent| (extent, '+')).collect();
+    ranges.extend(used.holes_within(window).map(|extent| (extent, '?')));
+    ranges.sort_unstable();
+    for (extent, status) in ranges {
+        let start = extent.start() - window.start();
+        let _ = writeln!(text, "0x{start:08X}  0x{:08X}  {status}", extent.len());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_covers_its_window_without_a_gap() {
+        let used: ExtentSet = [Extent::new(0, 10), Extent::new(20, 4096)].into_iter().collect();
+        let text = mapfile("a", &used, Extent::new(5, 5000));
+        let lines: Vec<&str> = text.lines().skip(5).collect();
+        let wanted = [
+            "0x00000000  0x00000005  +",
+            "0x00000005  0x0000000A  ?",
+            "0x0000000F  0x00000FEC  +",
+            "0x00000FFB  0x00000388  ?",
+        ];
+        assert_eq!(lines, wanted);
+    }
 }

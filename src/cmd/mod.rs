@@ -15,6 +15,7 @@ pub mod info;
 pub mod man;
 pub mod map;
 mod meter;
+mod open;
 pub mod output;
 mod progress;
 pub mod restore;
@@ -22,8 +23,10 @@ pub mod save;
 mod signals;
 mod sink;
 mod target;
+mod text;
 mod values;
 pub mod verify;
+mod write;
 
 use std::ffi::OsString;
 

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::Cancel;
+use crate::restore::Indexed;
 
 use super::Outcome;
+use super::open::{is_standard_stream, open_image, open_stdin};
 use super::output::Output;
 use super::target::TargetArgs;
+use super::write::Job;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -50,6 +53,16 @@ pub struct RestoreArgs {
 /// # Errors
 /// If the image is damaged, or the target refused or not written.
 pub fn run(args: &RestoreArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let _ = (args, output, cancel);
-    Err(Error::failed("not wired yet"))
+    let is_pipe = is_standard_stream(&args.image);
+    let job = Job {
+        path: &args.target,
+        how: &args.how,
+        partition: args.partition.map(NonZeroU32::get),
+        image: (!is_pipe).then_some(args.image.as_path()),
+    };
+    if is_pipe {
+        return job.run(&open_stdin()?, None, output, cancel);
+    }
+    let reader = open_image(&args.image, output)?;
+    job.run(&Indexed::new(&reader), Some((&reader, reader.entries())), output, cancel)
 }

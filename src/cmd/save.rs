@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `dacapo save`: a disk, a partition or a file becomes an image.
 
-use std::path::PathBuf;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Args, ValueHint};
 
-use crate::error::{Error, Result};
+use crate::device::Source;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::Writer;
+use crate::image::format::DEFAULT_CHUNK_SIZE;
+use crate::io::ReadAt;
 use crate::pipeline::Cancel;
-use crate::units::SectorSize;
+use crate::save::{self, Options, Plan, Saved, resume_check};
+use crate::store::{Partial, default_name, partial_path, room_at};
+use crate::units::{SectorSize, human};
 
 use super::Outcome;
+use super::open::{open_source, outcome};
 use super::output::Output;
+use super::text::{duration, hex, ratio};
 use super::values;
 
 const EXAMPLE: &str = "\
@@ -85,6 +95,178 @@ impl SaveArgs {
 /// # Errors
 /// If the source cannot be opened or is in use, or the image not be written.
 pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let _ = (args, output, cancel);
-    Err(Error::failed("not wired yet"))
+    let source = open_source(&args.source, args.sector_size)?;
+    let options = Options {
+        label: args.label.clone(),
+        note: args.note.clone(),
+        level: args.level,
+        chunk_size: args.chunk_size.unwrap_or(DEFAULT_CHUNK_SIZE),
+        raw: args.raw,
+        command: std::env::args().collect(),
+    };
+    let mut plan = Plan::new(&source, source.identity(), &options)?;
+    show_plan(&plan, &source, args.dry_run, output)?;
+    if args.dry_run {
+        return Ok(Outcome::Done);
+    }
+    if args.image.as_os_str() == "-" {
+        return to_stdout(&plan, &source, output, cancel);
+    }
+    let path = image_path(&args.image, &plan);
+    let resumed = args.resume && partial_path(&path).exists();
+    let (partial, mut writer_state) = if resumed {
+        let old = Source::open(partial_path(&path))?;
+        let listener = output.listener();
+        let kept = resume_check(&mut plan, &source, &old, cancel, &*listener)?;
+        drop(listener);
+        output.info(&format!("going on after {} of {}", human(kept.bytes), human(source.len())));
+        (Partial::resume(&path, kept.found.end)?, Some(kept.found))
+    } else {
+        if args.resume {
+            output.note("there is no interrupted image of that name; starting a new one");
+        } else if partial_path(&path).exists() {
+            output.note(&format!(
+                "{} was interrupted and is replaced; --resume would have gone on with it",
+                partial_path(&path).display()
+            ));
+        }
+        check_room(&path, &plan, &source, output)?;
+        (Partial::create(&path)?, None)
+    };
+    let name = partial.partial().to_owned();
+    let out = BufWriter::with_capacity(64 << 10, partial);
+    let writer = match writer_state.take() {
+        Some(found) => Writer::resume(out, found)?,
+        None => save::start(&plan, out)?,
+    };
+    let started = Instant::now();
+    let listener = output.listener();
+    let saved = save::run(&plan, &source, writer, resumed, cancel, &*listener);
+    drop(listener);
+    let finish = || {
+        let (out, saved) = saved?;
+        let partial = out
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .context(|| "writing the image".into())?;
+        partial.commit()?;
+        Ok(saved)
+    };
+    let saved = finish().map_err(|error: Error| with_way_on(error, &name))?;
+    report(&saved, &path.display().to_string(), &plan, started, output);
+    Ok(outcome(save::check_losses(&saved.losses)))
+}
+
+fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    if std::io::stdout().is_terminal() {
+        return Err(Error::usage("an image is not written to a terminal")
+            .hint("give the name of a file, or send standard output to one"));
+    }
+    let started = Instant::now();
+    let writer = save::start(plan, BufWriter::with_capacity(64 << 10, std::io::stdout().lock()))?;
+    let listener = output.listener();
+    let (mut out, saved) = save::run(plan, source, writer, false, cancel, &*listener)?;
+    drop(listener);
+    out.flush().context(|| "writing to standard output".into())?;
+    report(&saved, "standard output", plan, started, output);
+    Ok(outcome(save::check_losses(&saved.losses)))
+}
+
+/// The file to write: in a folder it is named after the label or model.
+fn image_path(path: &Path, plan: &Plan) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let about = &plan.head.about;
+    let from_file =
+        || Path::new(&about.disk.path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let title = about.label.clone().or_else(|| about.disk.model.clone()).or_else(from_file);
+    let date = about.created.get(..10).unwrap_or_default();
+    default_name(path, title.as_deref().unwrap_or("disk"), date)
+}
+
+fn show_plan(plan: &Plan, source: &Source, dry_run: bool, output: &Output) -> Result<()> {
+    let used = plan.head.used.bytes();
+    output.info(&format!("{}: {} of {} to save", source.path(), human(used), human(source.len())));
+    for line in plan.describe().lines() {
+        output.info(line);
+    }
+    for note in plan.layout().table.iter().flat_map(|table| &table.notes) {
+        output.note(note);
+    }
+    if dry_run {
+        let estimate = plan.estimate(source)?;
+        output.info(&format!("the image would take about {}", human(estimate)));
+        output.summary(&serde_json::json!({
+            "source": source.path(),
+            "size": source.len(),
+            "used": used,
+            "estimated_image_size": estimate,
+            "disk": plan.head.about.disk,
+            "layout": plan.layout(),
+        }));
+    }
+    Ok(())
+}
+
+/// Refuses to begin what cannot end well for lack of space.
+fn check_room(path: &Path, plan: &Plan, source: &Source, output: &Output) -> Result<()> {
+    let room = room_at(path)?;
+    // Room for everything uncompressed needs no closer look.
+    if room > plan.head.used.bytes().saturating_add(plan.head.disk_len / 16384) {
+        return Ok(());
+    }
+    let estimate = plan.estimate(source)?;
+    let text = format!("about {} are needed and {} are free", human(estimate), human(room));
+    // The estimate is made from samples: only a clear case is refused.
+    if room < estimate / 4 * 3 {
+        return Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("there is no room for {}: {text}", path.display()),
+        )
+        .hint("free some space, choose another place, or a higher --level"));
+    }
+    if room < estimate + estimate / 5 {
+        output.note(&format!("space may run out: {text}"));
+    }
+    Ok(())
+}
+
+/// The error of an interrupted save, with the way to go on.
+fn with_way_on(error: Error, partial: &Path) -> Error {
+    let kept = format!("what was saved is kept in {}", partial.display());
+    match error.kind() {
+        ErrorKind::NoSpace => {
+            error.hint(format!("{kept}; free some space and run the same command with --resume"))
+        }
+        ErrorKind::Interrupted => {
+            error.hint(format!("{kept}; go on by running the same command with --resume"))
+        }
+        _ => {
+            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            error.hint(format!("{hint}{kept}; --resume goes on with it"))
+        }
+    }
+}
+
+fn report(saved: &Saved, name: &str, plan: &Plan, started: Instant, output: &Output) {
+    let seconds = started.elapsed().as_secs_f64();
+    let len = saved.written.len;
+    output.info(&format!(
+        "saved {} as {} ({}) in {}: {name}",
+        human(saved.used),
+        human(len),
+        ratio(len, saved.used),
+        duration(seconds),
+    ));
+    output.summary(&serde_json::json!({
+        "image": name,
+        "image_id": plan.head.image_id,
+        "image_size": len,
+        "content_hash": hex(&saved.written.content_hash),
+        "size": plan.head.disk_len,
+        "used": saved.used,
+        "seconds_elapsed": seconds,
+        "losses": saved.losses,
+    }));
 }

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `restore` and `clone` have in common: checking, showing, confirming and
+//! writing a target.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::device::{KernelPartition, Reread, Source, Target};
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::Extent;
+use crate::image::format::{Entry, Head};
+use crate::io::ReadAt;
+use crate::layout;
+use crate::pipeline::Cancel;
+use crate::restore::{self, Feed, FreeSpace, Options, Plan, TargetFacts};
+use crate::units::human;
+
+use super::Outcome;
+use super::confirm::{self, confirm};
+use super::open::outcome;
+use super::output::Output;
+use super::target::{self, TargetArgs};
+use super::text::duration;
+
+/// The disk to write from, if it can be read at any position.
+pub(super) type Disk<'a> = Option<(&'a dyn ReadAt, &'a [Entry])>;
+
+/// A restore or clone that is about to run.
+#[derive(Debug)]
+pub(super) struct Job<'a> {
+    pub(super) path: &'a Path,
+    pub(super) how: &'a TargetArgs,
+    pub(super) partition: Option<u32>,
+    /// The image, which must not be on the target.
+    pub(super) image: Option<&'a Path>,
+}
+
+impl Job<'_> {
+    fn options(&self) -> Options {
+        Options {
+            partition: self.partition,
+            free: match self.how.free {
+                target::FreeSpace::Auto => FreeSpace::Auto,
+                target::FreeSpace::Leave => FreeSpace::Leave,
+                target::FreeSpace::Discard => FreeSpace::Discard,
+                target::FreeSpace::Zero => FreeSpace::Zero,
+            },
+            skip_verify: self.how.no_verify,
+            fit: self.how.fit,
+        }
+    }
+
+    /// Checks, shows, asks, writes, and reports.
+    ///
+    /// # Errors
+    /// Refused before anything is written; anything else after that leaves
+    /// the target blank at both ends.
+    pub(super) fn run(
+        &self,
+        feed: &dyn Feed,
+        disk: Disk<'_>,
+        output: &Output,
+        cancel: &Cancel,
+    ) -> Result<Outcome> {
+        let (head, options) = (feed.head(), self.options());
+        crate::device::check_target(self.path, self.image)?;
+        let shown = look_at(self.path)?;
+        let facts = self.facts(head, &shown)?;
+        // Planned before it is opened: opening makes the file.
+        let plan = Plan::new(head, disk, &facts, &options)?;
+        show(head, &plan, &shown, output);
+        if self.how.dry_run {
+            output.summary(&serde_json::json!({
+                "target": shown.path,
+                "to_write": plan.body.bytes(),
+                "notices": plan.notices,
+            }));
+            return Ok(Outcome::Done);
+        }
+        confirm(&shown, self.how, output)?;
+        let target = Target::open(self.path, Some(facts.len))?;
+        if target.len() != facts.len {
+            return Err(Error::failed(format!("{} has changed its size meanwhile", shown.path)));
+        }
+        let started = Instant::now();
+        let listener = output.listener();
+        let result = restore::run(&plan, feed, &target, &options, cancel, &*listener);
+        drop(listener);
+        let restored = result.map_err(|error| with_way_on(error, &shown.path))?;
+        if self.partition.is_none() {
+            reread(&target, head, output);
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        output.info(&format!(
+            "restored {} in {}{}: {}",
+            human(restored.written),
+            duration(seconds),
+            if restored.verified { ", read back and compared" } else { ", not read back" },
+            shown.path,
+        ));
+        output.summary(&serde_json::json!({
+            "target": shown.path,
+            "written": restored.written,
+            "verified": restored.verified,
+            "losses": restored.losses,
+            "notices": plan.notices,
+            "seconds_elapsed": seconds,
+        }));
+        Ok(outcome(restore::check_losses(&restored.losses)))
+    }
+
+    fn facts(&self, head: &Head, shown: &confirm::Target) -> Result<TargetFacts> {
+        let wanted = match self.partition {
+            Some(number) => {
+                head.about.layout.partition(number).map_or(head.disk_len, |it| it.extent.len())
+            }
+            None => head.disk_len,
+        };
+        let (is_device, is_new) = match shown.kind {
+            confirm::Kind::NewFile => (false, true),
+            confirm::Kind::File { .. } => (false, false),
+            confirm::Kind::Device { .. } => (true, false),
+        };
+        let sector = crate::units::SectorSize::new(head.about.disk.logical_sector);
+        let mut facts = TargetFacts {
+            name: shown.path.clone(),
+            len: wanted,
+            sector_size: sector.unwrap_or(crate::units::SectorSize::B512),
+            is_device,
+            is_new,
+            can_discard: true,
+        };
+        if !is_new {
+            let existing = Source::open(self.path)?;
+            facts.len = existing.len();
+            if is_device {
+                facts.sector_size = existing.sector_size();
+                facts.can_discard = crate::device::can_discard(self.path);
+            }
+        }
+        Ok(facts)
+    }
+}
+
+/// What is on the target now, to be shown before it is overwritten.
+fn look_at(path: &Path) -> Result<confirm::Target> {
+    let name = path.display().to_string();
+    let is_new = std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0);
+    if is_new {
+        return Ok(confirm::Target {
+            path: name,
+            kind: confirm::Kind::NewFile,
+            contents: Vec::new(),
+        });
+    }
+    let source = Source::open(path)?;
+    let size = source.len();
+    let kind = if source.is_device() {
+        let identity = source.identity();
+        confirm::Kind::Device { model: identity.model, serial: identity.serial, size }
+    } else {
+        confirm::Kind::File { size }
+    };
+    let scan = layout::scan(&source).unwrap_or_default();
+    let contents = scan
+        .layout
+        .regions
+        .iter()
+        .filter(|region| region.partition.is_some() || region.filesystem.is_some())
+        .map(|region| {
+            let label = region.filesystem.as_ref().and_then(|it| it.label.as_deref());
+            format!(
+                "{}: {}{}, {}",
+                region.title(),
+                region.content(),
+                label.map(|label| format!(" '{label}'")).unwrap_or_default(),
+                human(region.extent.len())
+            )
+        })
+        .collect();
+    Ok(confirm::Target { path: name, kind, contents })
+}
+
+fn show(head: &Head, plan: &Plan, shown: &confirm::Target, output: &Output) {
+    let about = &head.about;
+    let title = about.label.as_deref().or(about.disk.model.as_deref()).unwrap_or("disk");
+    output.info(&format!(
+        "'{title}' of {}: {} to write to {}",
+        about.created,
+        human(plan.body.bytes()),
+        shown.path
+    ));
+}
+
+fn with_way_on(error: Error, target: &str) -> Error {
+    let state = format!("{target} is blank at both ends and cannot be booted or mounted");
+    let hint = match (error.kind(), error.hint_text()) {
+        (ErrorKind::Interrupted, _) => format!("{state}; the same command starts over"),
+        (_, Some(hint)) => format!("{hint}; {state}"),
+        (_, None) => format!("{state}; the same command starts over"),
+    };
+    error.hint(hint)
+}
+
+/// Makes the kernel see the restored partitions; a failure is no loss.
+fn reread(target: &Target, head: &Head, output: &Output) {
+    let partitions: Vec<KernelPartition> = head
+        .about
+        .layout
+        .partitions()
+        .filter(|(partition, _)| !partition.extent.is_empty())
+        .map(|(partition, _)| KernelPartition {
+            number: partition.number,
+            extent: Extent::new(partition.extent.start(), partition.extent.end()),
+        })
+        .collect();
+    match target.reread_partition_table(&partitions) {
+        Ok(Reread::ByKernel | Reread::ByHand | Reread::NotApplicable) => {}
+        Err(error) => output.note(&format!(
+            "the system does not see the new partitions yet ({error}); reconnect the disk or restart"
+        )),
+    }
+}

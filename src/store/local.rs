@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Images as local files: written as `NAME.partial`, flushed, and renamed when
+//! whole, so that nothing incomplete ever has the name of an image.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::sys::statvfs::statvfs;
+
+use crate::error::{Context, Error, Result};
+use crate::units::MIB;
+
+/// How much is written between two hints to the kernel.
+const PACE: u64 = 16 * MIB;
+
+/// An image file being written.
+#[derive(Debug)]
+pub struct Partial {
+    file: File,
+    path: PathBuf,
+    partial: PathBuf,
+    position: u64,
+    hinted: u64,
+}
+
+/// The name of an image while it is not whole.
+#[must_use]
+pub fn partial_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".partial");
+    name.into()
+}
+
+impl Partial {
+    /// Starts an image that will be called `path`; an older interrupted one is
+    /// replaced.
+    ///
+    /// # Errors
+    /// Refused if `path` exists or is being written already.
+    pub fn create(path: &Path) -> Result<Self> {
+        let file = Self::open(path, true)?;
+        file.set_len(0).context(|| format!("emptying {}", partial_path(path).display()))?;
+        Ok(Self::at(file, path, 0))
+    }
+
+    /// Goes on with an interrupted image at byte `end`; what is behind it is
+    /// cut off.
+    ///
+    /// # Errors
+    /// If there is none, or it is being written already.
+    pub fn resume(path: &Path, end: u64) -> Result<Self> {
+        let mut file = Self::open(path, false)?;
+        let name = partial_path(path);
+        file.set_len(end).context(|| format!("cutting {}", name.display()))?;
+        file.seek(SeekFrom::Start(end))
+            .context(|| format!("going to the end of {}", name.display()))?;
+        Ok(Self::at(file, path, end))
+    }
+
+    fn at(file: File, path: &Path, position: u64) -> Self {
+        let partial = partial_path(path);
+        Self { file, path: path.to_owned(), partial, position, hinted: position }
+    }
+
+    fn open(path: &Path, create: bool) -> Result<File> {
+        refuse_existing(path)?;
+        let partial = partial_path(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .open(&partial)
+            .context(|| format!("opening {}", partial.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(Error::refused(format!(
+                "{} is being written by another dacapo",
+                partial.display()
+            ))
+            .hint("wait for it, or choose another name")),
+            // A filesystem without locks cannot tell; the rename still can.
+            Err(TryLockError::Error(_)) => Ok(file),
+        }
+    }
+
+    /// The name while the image is not whole.
+    #[must_use]
+    pub fn partial(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Flushes the image to the medium and gives it its name.
+    ///
+    /// # Errors
+    /// If it cannot be flushed, or the name has been taken meanwhile.
+    pub fn commit(self) -> Result<()> {
+        let name = self.partial.display();
+        self.file.sync_all().context(|| format!("flushing {name}"))?;
+        refuse_existing(&self.path)?;
+        std::fs::rename(&self.partial, &self.path)
+            .context(|| format!("renaming {name} to {}", self.path.display()))?;
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let flush = || File::open(folder)?.sync_all();
+        match flush() {
+            // Some network filesystems cannot flush a folder.
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+                Err(Error::io(format!("flushing the folder {}", folder.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts writing to the medium early and gives memory back: the last
+    /// flush is short then, and a large image does not push everything else
+    /// out of memory.
+    fn pace(&mut self) {
+        if self.position.saturating_sub(self.hinted) < PACE {
+            return;
+        }
+        let from = self.hinted.saturating_sub(PACE);
+        let (Ok(offset), Ok(len)) = (i64::try_from(from), i64::try_from(self.position - from))
+        else {
+            return;
+        };
+        // Only a hint: no matter whether it is heard.
+        let _ = posix_fadvise(&self.file, offset, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        self.hinted = self.position;
+    }
+}
+
+impl Write for Partial {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buf)?;
+        self.position += written as u64;
+        self.pace();
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn refuse_existing(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    Err(Error::refused(format!("{} exists already", path.display()))
+        .hint("an image is never overwritten: choose another name, or delete it first"))
+}
+
+/// The free bytes of the filesystem that will hold `path`.
+///
+/// # Errors
+/// If its folder does not exist.
+pub fn room_at(path: &Path) -> Result<u64> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let found = statvfs(folder)
+        .map_err(io::Error::from)
+        .context(|| format!("looking at the folder {}", folder.display()))?;
+    // The fields' types differ between platforms.
+    #[allow(clippy::useless_conversion)]
+    Ok(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+}
+
+/// A file name from a label or model and a date: "studio-pc-2026-11-21.img.zst".
+/// A number is added if there is one already.
+#[must_use]
+pub fn default_name(folder: &Path, title: &str, date: &str) -> PathBuf {
+    let mut stem = String::new();
+    for c in title.trim().chars() {
+        match c {
+            c if c.is_alphanumeric() || c == '.' || c == '_' => stem.push(c),
+            _ if stem.ends_with('-') => {}
+            _ => stem.push('-'),
+        }
+    }
+    let stem = stem.trim_matches(['-', '.']);
+    let stem = if stem.is_empty() { "disk" } else { stem };
+    let name = |number: u32| match number {
+        1 => folder.join(format!("{stem}-{date}.img.zst")),
+        number => folder.join(format!("{stem}-{date}-{number}.img.zst")),
+    };
+    (1..u32::MAX).map(name).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| name(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_has_its_name_only_when_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.img.zst");
+        let mut partial = Partial::create(&path).unwrap();
+        partial.write_all(b"first").unwrap();
+        assert!(!path.exists());
+        assert!(Partial::create(&path).is_err(), "two writers of one image");
+        drop(partial);
+        let mut partial = Partial::resume(&path, 2).unwrap();
+        partial.write_all(b"nal").unwrap();
+        partial.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"final");
+        assert!(!partial_path(&path).exists());
+        let error = Partial::create(&path).unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::Refused);
+    }
+
+    #[test]
+    fn names_are_made_of_what_people_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = default_name(folder.path(), "  Studio PC / before: update ", "2026-11-21");
+        assert_eq!(name.file_name().unwrap(), "Studio-PC-before-update-2026-11-21.img.zst");
+        std::fs::write(&name, b"").unwrap();
+        let next = default_name(folder.path(), "Studio PC before update", "2026-11-21");
+        assert_eq!(next.file_name().unwrap(), "Studio-PC-before-update-2026-11-21-2.img.zst");
+        let empty = default_name(folder.path(), "../..", "2026-11-21");
+        assert_eq!(empty.file_name().unwrap(), "disk-2026-11-21.img.zst");
+    }
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where images are kept: files and the standard streams.
+
+mod local;
+
+pub use local::{Partial, default_name, partial_path, room_at};
