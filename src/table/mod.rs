@@ -13,6 +13,8 @@ pub mod gpt;
 pub mod mbr;
 mod misfits;
 mod relocation;
+#[cfg(test)]
+mod samples;
 
 use serde::{Deserialize, Serialize};
 

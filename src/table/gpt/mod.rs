@@ -14,6 +14,8 @@ mod entry;
 mod header;
 mod protective;
 mod relocate;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::HashSet;

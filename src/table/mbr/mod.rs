@@ -12,6 +12,8 @@
 
 pub(in crate::table) mod boot_sector;
 mod extended;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use boot_sector::{BOOT_RECORD, BootSector, Entry};
