@@ -102,3 +102,284 @@ fn find(disk: &dyn ReadAt) -> Result<Option<(&'static dyn Table, PartitionTable)
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        reason = "numbers of our own"
+    )]
+
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::io::Memory;
+    use crate::table::samples::{GptDisk, boot_record, mbr_entry};
+    use crate::table::{gpt::Gpt, read};
+    use crate::units::SectorSize;
+
+    /// What a restore leaves on a target full of junk, if everything but zeros
+    /// is stored.
+    fn restored(disk: &GptDisk, relocation: &Relocation, sectors: u64) -> GptDisk {
+        let mut target = vec![0x5a; sectors as usize * disk.size];
+        let len = target.len().min(disk.bytes.len());
+        target[..len].copy_from_slice(&disk.bytes[..len]);
+        for extent in relocation.blank.iter() {
+            target[extent.start() as usize..extent.end() as usize].fill(0);
+        }
+        for (position, bytes) in &relocation.writes {
+            target[*position as usize..*position as usize + bytes.len()].copy_from_slice(bytes);
+        }
+        disk.with_bytes(target)
+    }
+
+    /// Everything up to the last partition, and the old backup.
+    fn stored(disk: &GptDisk) -> ExtentSet {
+        let size = disk.size as u64;
+        let backup = disk.bytes.len() as u64 - size * (1 + disk.array_sectors());
+        [Extent::new(0, 41 * size), Extent::new(backup, disk.bytes.len() as u64)]
+            .into_iter()
+            .collect()
+    }
+
+    fn moved(disk: &GptDisk, sectors: u64) -> Relocation {
+        relocate(&disk.disk(), &stored(disk), sectors * disk.size as u64).unwrap()
+    }
+
+    fn refusal(disk: &GptDisk, sectors: u64) -> String {
+        let error = relocate(&disk.disk(), &stored(disk), sectors * disk.size as u64).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        error.to_string()
+    }
+
+    fn table(disk: &GptDisk) -> PartitionTable {
+        Gpt.read(&disk.disk()).unwrap().unwrap()
+    }
+
+    fn has_step(relocation: &Relocation, part: &str) -> bool {
+        relocation.steps.iter().any(|step| step.contains(part))
+    }
+
+    fn word(disk: &GptDisk, lba: u64, offset: usize) -> u64 {
+        let at = lba as usize * disk.size + offset;
+        u64::from_le_bytes(disk.bytes[at..at + 8].try_into().unwrap())
+    }
+
+    #[test]
+    fn the_same_size_changes_nothing() {
+        let disk = GptDisk::small();
+        assert_eq!(moved(&disk, 64), Relocation::default());
+        let broken = GptDisk::small().patched(1, 0, &[0]).patched(63, 0, &[0]);
+        assert_eq!(moved(&broken, 64), Relocation::default());
+    }
+
+    #[test]
+    fn the_backup_moves_to_any_new_end() {
+        for (size, count) in
+            [(SectorSize::B512, 4), (SectorSize::B512, 20), (SectorSize::B4096, 128)]
+        {
+            let disk = GptDisk::new(size, 64, count, 128, &[(0, 20, 30), (2, 32, 40)]);
+            let before = table(&disk);
+            let array = disk.array_sectors();
+            for sectors in 42 + array + 1..200 {
+                if sectors == 64 {
+                    continue;
+                }
+                let relocation = moved(&disk, sectors);
+                let target = restored(&disk, &relocation, sectors);
+                let after = table(&target);
+                assert_eq!(after.notes, [""; 0], "{sectors}");
+                assert_eq!((&after.partitions, &after.id), (&before.partitions, &before.id));
+                let last = sectors - 1;
+                for lba in [1, last] {
+                    assert_eq!(word(&target, lba, 0x30), last - array - 1, "last usable");
+                    assert_eq!(word(&target, lba, 0x28), 2 + array, "first usable");
+                }
+                // No signature is left at the old end, no partition touched.
+                let old = 63 * disk.size;
+                if sectors > 64 {
+                    assert_ne!(target.bytes[old..old + 8], *b"EFI PART");
+                }
+                let partitions = 20 * disk.size..41 * disk.size;
+                assert_eq!(target.bytes[partitions.clone()], disk.bytes[partitions]);
+                assert!(
+                    sectors < 65 + array
+                        || relocation.blank.bytes() == (1 + array) * disk.size as u64
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn reserved_bytes_are_kept() {
+        let mut disk = GptDisk::small();
+        for (lba, fill) in [(1, 0x11), (63, 0x33)] {
+            disk.patch(lba, 0x08, &[0, 0, 2, 0]);
+            disk.patch(lba, 0x0c, &[200]);
+            disk.patch(lba, 0x14, &[fill; 4]);
+            disk.patch(lba, 0x5c, &[fill; 420]);
+        }
+        // Junk in an entry that is not used, and behind the array.
+        disk.patch(2, 0x90, &[0x77; 16]);
+        disk.patch(62, 0x90, &[0x77; 16]);
+        disk.seal();
+        let target = restored(&disk, &moved(&disk, 100), 100);
+        let mut expected = disk.clone();
+        expected.bytes.truncate(62 * 512);
+        expected.bytes.extend_from_slice(&[0; 1024]);
+        expected.bytes.extend_from_slice(&[0x5a; 34 * 512]);
+        expected.bytes.extend_from_slice(&disk.bytes[62 * 512..]);
+        expected = expected.with_bytes(expected.bytes.clone());
+        expected.patch(0, 0x1ca, &99_u32.to_le_bytes());
+        for (lba, own, other, entries) in [(1, 1_u64, 99_u64, 2_u64), (99, 99, 1, 98)] {
+            expected.patch(lba, 0x18, &own.to_le_bytes());
+            expected.patch(lba, 0x20, &other.to_le_bytes());
+            expected.patch(lba, 0x30, &97_u64.to_le_bytes());
+            expected.patch(lba, 0x48, &entries.to_le_bytes());
+        }
+        expected.seal();
+        assert_eq!(target.bytes, expected.bytes);
+    }
+
+    #[test]
+    fn the_distance_of_the_backup_array_is_kept() {
+        // As some tools do: room for 16 KiB of entries, whatever their count.
+        let mut disk = GptDisk::new(SectorSize::B512, 128, 4, 128, &[(0, 40, 40)]);
+        let entries = disk.bytes[1024..1536].to_vec();
+        disk.patch(126, 0, &[0; 512]);
+        disk.patch(127 - 32, 0, &entries);
+        disk.patch(127, 0x48, &(127_u64 - 32).to_le_bytes());
+        disk.seal();
+        let relocation = moved(&disk, 200);
+        assert_eq!(relocation.end, Some((199 - 32) * 512));
+        assert_eq!(table(&restored(&disk, &relocation, 200)).notes, [""; 0]);
+    }
+
+    #[test]
+    fn a_smaller_target_is_refused_for_a_partition_or_data() {
+        let disk = GptDisk::small();
+        assert!(refusal(&disk, 42).contains("partition 3 ends at 0x5200"));
+        assert!(moved(&disk, 43).end == Some(41 * 512));
+        let mut more = stored(&disk);
+        more.insert(Extent::at(50 * 512, 1));
+        let error = relocate(&disk.disk(), &more, 50 * 512).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("stored ends at 0x6401"), "{error}");
+        for tiny in [0, 1, 511, 512, 1024, 1536, 2048] {
+            assert!(relocate(&disk.disk(), &stored(&disk), tiny).is_err());
+        }
+    }
+
+    #[test]
+    fn a_missing_backup_is_made_from_the_primary() {
+        for (lba, offset) in [(63, 0x10), (63, 0), (62, 0)] {
+            let disk = GptDisk::small().patched(lba, offset, &[0x99]);
+            let relocation = moved(&disk, 100);
+            assert!(has_step(&relocation, "made from the primary"));
+            let target = restored(&disk, &relocation, 100);
+            assert_eq!(table(&target).notes, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_damaged_primary_stays_as_it_is() {
+        let disk = GptDisk::small().patched(1, 0x10, &[0x99]);
+        let relocation = moved(&disk, 100);
+        assert!(has_step(&relocation, "damaged primary GPT stays"));
+        let target = restored(&disk, &relocation, 100);
+        assert_eq!(target.bytes[512..1536], disk.bytes[512..1536]);
+        assert_eq!(table(&target).partitions, table(&disk).partitions);
+        assert_eq!(table(&target).notes.len(), 1);
+        // Only its entries: then the header points to the new backup.
+        let disk = GptDisk::small().patched(2, 0, &[0x99]);
+        let relocation = moved(&disk, 100);
+        assert!(has_step(&relocation, "damaged entries of the primary GPT stay"));
+        let target = restored(&disk, &relocation, 100);
+        assert_eq!(word(&target, 1, 0x20), 99);
+        assert_eq!(table(&target).notes.len(), 1);
+    }
+
+    #[test]
+    fn a_misplaced_backup_moves_to_the_new_end() {
+        let mut disk = GptDisk::small();
+        disk.bytes.resize(80 * 512, 0);
+        let relocation = moved(&disk, 100);
+        assert!(has_step(&relocation, "protective MBR stays"));
+        let target = restored(&disk, &relocation, 100);
+        assert_eq!(word(&target, 1, 0x20), 99);
+        assert_eq!(table(&target).protected.end(), 100 * 512);
+        assert_eq!(target.bytes[62 * 512..64 * 512], [0; 1024]);
+    }
+
+    #[test]
+    fn a_table_in_doubt_stays_or_is_refused() {
+        let contradict = GptDisk::small().patched(63, 0x38, &[7]).sealed();
+        let unprotected = GptDisk::small().patched(0, 0, &[0; 512]);
+        let lost = GptDisk::small().patched(1, 0, &[0]).patched(63, 0, &[0]);
+        for disk in [contradict, unprotected, lost] {
+            let relocation = moved(&disk, 100);
+            assert!(relocation.writes.is_empty() && relocation.blank.is_empty());
+            assert!(has_step(&relocation, "partition table stays as it is"));
+            assert!(relocate(&disk.disk(), &stored(&disk), 60 * 512).is_err());
+        }
+    }
+
+    #[test]
+    fn the_protective_mbr_changes_only_if_it_was_exact() {
+        let with = |entry: [u8; 16]| GptDisk::small().patched(0, 0x1be, &entry);
+        let hybrid = GptDisk::small().patched(0, 0x1ce, &mbr_entry(0x80, 0x0c, 8, 8));
+        let windows = with(mbr_entry(0, 0xee, 1, u32::MAX));
+        let odd = with(mbr_entry(0, 0xee, 1, 60));
+        let early = with(mbr_entry(0, 0xee, 0, 63));
+        for disk in [hybrid, windows, odd, early] {
+            let relocation = moved(&disk, 100);
+            assert!(relocation.writes.iter().all(|(position, _)| *position != 0));
+            assert!(has_step(&relocation, "MBR stays as it is"));
+        }
+        let relocation = moved(&GptDisk::small(), 100);
+        assert_eq!(relocation.writes[0].0, 0);
+        let mut expected = GptDisk::small().bytes[..512].to_vec();
+        expected[0x1ca] = 99;
+        assert_eq!(relocation.writes[0].1, expected);
+    }
+
+    #[test]
+    fn a_partition_over_the_old_backup_is_not_blanked() {
+        let disk = GptDisk::new(SectorSize::B512, 64, 4, 128, &[(0, 20, 63)]);
+        let relocation = moved(&disk, 100);
+        assert!(relocation.blank.is_empty());
+        // And where the new backup would lie in a partition, nothing changes.
+        let disk = GptDisk::new(SectorSize::B512, 64, 4, 128, &[(0, 20, 80)]);
+        let relocation = moved(&disk, 80);
+        assert!(relocation.writes.is_empty() && relocation.blank.is_empty());
+        assert!(has_step(&relocation, "where its backup would have to be"));
+    }
+
+    #[test]
+    fn an_mbr_needs_nothing_but_room() {
+        let mut bytes = vec![0; 64 * 512];
+        bytes[..512].copy_from_slice(&boot_record(&[(0x80, 7, 8, 20)]));
+        let disk = Memory::new(bytes);
+        let stored = ExtentSet::from(Extent::new(0, 28 * 512));
+        assert_eq!(relocate(&disk, &stored, 100 * 512).unwrap(), Relocation::default());
+        assert_eq!(relocate(&disk, &stored, 28 * 512).unwrap(), Relocation::default());
+        assert!(relocate(&disk, &stored, 28 * 512 - 1).is_err());
+        let empty = Memory::zeros(4096);
+        assert!(relocate(&empty, &ExtentSet::all(4096), 4095).is_err());
+        assert!(relocate(&empty, &ExtentSet::all(512), 512).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back_gives_the_same_bytes(grown in 67_u64..400) {
+            let disk = GptDisk::small();
+            let larger = restored(&disk, &moved(&disk, grown), grown);
+            let again = relocate(&larger.disk(), &ExtentSet::new(), 64 * 512).unwrap();
+            let back = restored(&larger, &again, 64);
+            prop_assert_eq!(back.bytes, disk.bytes);
+            prop_assert_eq!(read(&larger.disk()).unwrap().unwrap().partitions.len(), 2);
+        }
+    }
+}

@@ -72,6 +72,11 @@ impl GptDisk {
         Self::new(SectorSize::B512, 64, 4, 128, &[(0, 8, 15), (2, 32, 40)])
     }
 
+    /// A disk with the same kind of table and this content.
+    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
+        Self { last: (bytes.len() / self.size) as u64 - 1, bytes, ..*self }
+    }
+
     pub(super) fn array_sectors(&self) -> u64 {
         (u64::from(self.entry_count) * u64::from(self.entry_size)).div_ceil(self.size as u64)
     }

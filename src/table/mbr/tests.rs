@@ -102,7 +102,7 @@ fn sectors_of_4096_bytes_count_in_4096_bytes() {
 
 #[test]
 fn loops_in_the_chain_end() {
-    for (link, seen) in [(0, 1), (500, 2)] {
+    for link in [0, 500] {
         let table = read(&disk(&[
             (0, &[(0, 5, 1000, 5000)]),
             (1000, &[(0, 0x83, 1, 10), (0, 5, 500, 100)]),
@@ -110,7 +110,7 @@ fn loops_in_the_chain_end() {
         ]));
         assert_note(&table, "loops at sector");
         assert!(table.doubtful);
-        assert_eq!(table.partitions.len(), 3, "{seen}");
+        assert_eq!(table.partitions.len(), 3);
     }
     // An extended partition that starts at sector 0.
     let table = read(&disk(&[(0, &[(0, 5, 0, 5000)])]));
