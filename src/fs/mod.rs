@@ -14,6 +14,10 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 pub mod fat;
+pub mod foreign;
+pub mod member;
+mod signature;
+pub mod swap;
 
 use serde::{Deserialize, Serialize};
 

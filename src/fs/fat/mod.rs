@@ -19,7 +19,7 @@ mod used;
 
 use boot_sector::{BOOT_SECTOR_LEN, BootSector, Root, Width};
 
-use super::{Filesystem, Identity, Readers, Used};
+use super::{Filesystem, Identity, Readers, Used, foreign};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
 
@@ -57,10 +57,15 @@ impl Filesystem for Fat {
                 boot.size,
             ));
         }
-        match used::doubt(volume, &boot)? {
-            Some(why) => Ok(Used::whole(volume.len(), why)),
-            None => used::map(volume, &boot).map(Used::proven),
+        if let Some(why) = used::doubt(volume, &boot)? {
+            return Ok(Used::whole(volume.len(), why));
         }
+        // Some filesystems leave the first sectors as they were.
+        if let Some(rival) = foreign::rival(volume)? {
+            let why = format!("the volume has the signatures of both FAT and {rival}");
+            return Ok(Used::whole(volume.len(), why));
+        }
+        used::map(volume, &boot).map(Used::proven)
     }
 }
 
