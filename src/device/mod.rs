@@ -2,15 +2,24 @@
 //! Block devices and the regular files that stand in for them.
 
 mod aligned;
+#[cfg(test)]
+mod fake;
+mod foundation;
+mod inuse;
 mod ioctl;
 mod medium;
+mod mounts;
 mod partitions;
+mod safety;
 mod source;
 mod sysfs;
 mod target;
 
 pub use aligned::{AlignedBuffer, BUFFER_ALIGN};
+pub use foundation::{booted_disks, disks_holding};
+pub use inuse::{Use, User, users};
 pub use partitions::{KernelPartition, Reread};
+pub use safety::{check_source, check_target};
 pub use source::Source;
 pub use sysfs::{DeviceNumber, System};
 pub use target::Target;

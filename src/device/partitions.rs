@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_extended_partition_is_shown_by_its_start() {
-        let partition = |number, start, end| KernelPartition {
+        let partition = |number, start: u64, end: u64| KernelPartition {
             number,
             extent: Extent::new(start << 20, end << 20),
         };

@@ -80,25 +80,28 @@ impl System {
         self.is_running
     }
 
-    /// A path of the machine; an absolute path is taken from its root.
-    pub(super) fn path(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+    /// A path of the machine, taken from its root.
+    pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// The content of a file of the machine, if it can be read.
-    pub(super) fn read(&self, path: &str) -> Option<String> {
-        // Mount points and labels may be any bytes.
-        fs::read(self.path(path)).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    /// A path of the machine without symbolic links. Of what does not exist
+    /// yet, the folder in which it would be.
+    pub(super) fn canonical(&self, path: &Path) -> Option<PathBuf> {
+        let found = path.ancestors().find_map(|path| fs::canonicalize(self.path(path)).ok())?;
+        let root = fs::canonicalize(&self.root).ok()?;
+        Some(Path::new("/").join(found.strip_prefix(root).ok()?))
     }
 
     /// The names in a folder of the machine, sorted; none if it is absent.
-    pub(super) fn names(&self, folder: &str) -> Vec<String> {
+    pub(super) fn names(&self, folder: impl AsRef<Path>) -> Vec<String> {
         names_in(&self.path(folder))
     }
 
     /// The device with this number.
     pub(super) fn by_number(&self, number: DeviceNumber) -> Option<Block> {
-        let block = Block::in_folder(&self.path(&format!("sys/dev/block/{number}")))?;
+        let block = Block::in_folder(&self.path(format!("sys/dev/block/{number}")))?;
         (block.number == number).then_some(block)
     }
 
@@ -117,7 +120,10 @@ impl System {
             return self.by_number(DeviceNumber::from_raw(metadata.rdev()));
         }
         // The device nodes of a test are empty files with the right names.
-        let node = fs::canonicalize(self.path(path.to_str()?)).ok()?;
+        let node = fs::canonicalize(self.path(path)).ok()?;
+        if !path.starts_with("/dev") {
+            return None;
+        }
         let name = node.file_name()?.to_str()?.to_owned();
         self.all().into_iter().find(|block| block.name == name)
     }
@@ -146,7 +152,8 @@ pub(super) struct Block {
 }
 
 impl Block {
-    fn in_folder(folder: &Path) -> Option<Self> {
+    /// The device whose folder this is, or a link to it.
+    pub(super) fn in_folder(folder: &Path) -> Option<Self> {
         let folder = fs::canonicalize(folder).ok()?;
         let number = DeviceNumber::parse(&fs::read_to_string(folder.join("dev")).ok()?)?;
         Some(Self { name: folder.file_name()?.to_str()?.to_owned(), number, folder })
