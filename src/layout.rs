@@ -13,6 +13,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::{self, FILESYSTEMS, Identity, Used};
 use crate::io::{ReadAt, Window};
 use crate::table::{Partition, PartitionTable, TABLES};
+use crate::units::SectorSize;
 
 /// What a region of the disk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +121,9 @@ pub struct Scan {
     pub layout: Layout,
     /// The bytes to store, aligned to sectors.
     pub used: ExtentSet,
+    /// The sector size in which the table counts, if there is a table: for the
+    /// file of a disk it is the only sign of the disk's sectors.
+    pub sector_size: Option<SectorSize>,
 }
 
 /// Finds out what is on a disk, or on a partition given alone.
@@ -138,7 +142,8 @@ pub fn scan(disk: &dyn ReadAt) -> Result<Scan> {
             scan.push(RegionKind::Volume, extent, None, None, Used::whole(disk.len(), why));
         }
     }
-    scan.used = scan.used.align_outwards(disk.sector_size().bytes(), disk.len());
+    let sector = scan.sector_size.unwrap_or(disk.sector_size()).max(disk.sector_size());
+    scan.used = scan.used.align_outwards(sector.bytes(), disk.len());
     Ok(scan)
 }
 
@@ -238,6 +243,7 @@ impl Scan {
     }
 
     fn partitioned(&mut self, disk: &dyn ReadAt, table: &PartitionTable) {
+        self.sector_size = Some(table.sector_size);
         self.layout.table = Some(summarize(table));
         let disk_extent = Extent::new(0, disk.len());
         let mut partitions: Vec<&Partition> =

@@ -7,4 +7,5 @@
 mod cli;
 mod device;
 mod generated;
+mod image;
 mod support;

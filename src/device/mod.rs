@@ -60,17 +60,3 @@ fn identity_of(medium: &medium::Medium) -> DiskIdentity {
         ..DiskIdentity::default()
     }
 }
-
-// STUB
-#[allow(missing_docs)]
-pub fn check_source(_: &std::path::Path) -> crate::error::Result<()> {
-    Ok(())
-}
-#[allow(missing_docs)]
-pub fn check_target(_: &std::path::Path, _: Option<&std::path::Path>) -> crate::error::Result<()> {
-    Ok(())
-}
-#[allow(missing_docs)]
-pub fn can_discard(_: &std::path::Path) -> bool {
-    true
-}

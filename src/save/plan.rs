@@ -35,7 +35,7 @@ impl Plan {
     ///
     /// # Errors
     /// If the source is empty, too large, or cannot be read at all.
-    pub fn new(source: &dyn ReadAt, disk: DiskIdentity, options: &Options) -> Result<Self> {
+    pub fn new(source: &dyn ReadAt, mut disk: DiskIdentity, options: &Options) -> Result<Self> {
         if source.is_empty() {
             return Err(Error::failed(format!("{} has no bytes to save", disk.path)));
         }
@@ -43,6 +43,9 @@ impl Plan {
             return Err(Error::unsupported(format!("{} is too large", disk.path)));
         }
         let scan = if options.raw { layout::raw(source) } else { layout::scan(source)? };
+        if let Some(sector) = scan.sector_size {
+            disk.logical_sector = sector.get();
+        }
         let used = coarsen(scan.used, source.len());
         let about = About {
             dacapo: env!("CARGO_PKG_VERSION").into(),

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The image file: written, read by index and front to back, resumed, cut,
+//! flipped, and made to lie. The last judge of content is stock zstd.
+
+use std::io::{Read, Write};
+
+use dacapo::device::DiskIdentity;
+use dacapo::error::{Error, ErrorKind, Result};
+use dacapo::extent::{Extent, ExtentSet};
+use dacapo::image::format::{self, MIN_CHUNK_SIZE};
+use dacapo::image::rescan::rescan;
+use dacapo::image::{Reader, Stream, Writer};
+use dacapo::io::{Memory, ReadAt};
+use dacapo::pipeline::Cancel;
+use dacapo::progress::Silent;
+use dacapo::restore::{self, Indexed, Streamed};
+use dacapo::save::{self, Options, Plan};
+use dacapo::{compare, verify};
+
+use crate::support::{requires, temp_dir};
+
+const LEN: usize = (3 << 20) + 4096;
+
+/// A disk of 51 chunks with data, zeros that are used, and unused junk.
+fn disk() -> Memory {
+    let mut bytes = vec![0; LEN];
+    let mut state = 1_u32;
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *byte = match at >> 16 {
+            3..9 | 30..40 => 0,
+            12 => 0xff,
+            _ => (state >> 24) as u8 & 0x3f,
+        };
+    }
+    Memory::new(bytes)
+}
+
+/// Every third 4 KiB of the second MiB is used, and all of the rest.
+fn used() -> ExtentSet {
+    let mut used = ExtentSet::all(LEN as u64);
+    let free: ExtentSet = (0..80).map(|n| Extent::at((1 << 20) + n * 12_288, 8192)).collect();
+    used = used.subtract(&free);
+    used
+}
+
+fn plan(disk: &dyn ReadAt) -> Plan {
+    let options = Options {
+        chunk_size: MIN_CHUNK_SIZE,
+        label: Some("test \u{1b}[31m".into()),
+        ..Options::default()
+    };
+    let mut plan = Plan::new(disk, DiskIdentity::default(), &options).unwrap();
+    plan.head.used = used();
+    plan
+}
+
+fn image_of(disk: &Memory) -> Vec<u8> {
+    let plan = plan(disk);
+    let writer = save::start(&plan, Vec::new()).unwrap();
+    save::run(&plan, disk, writer, false, &Cancel::default(), &Silent).unwrap().0
+}
+
+/// The disk as it must come out: unused bytes are zero.
+fn expected(disk: Memory) -> Vec<u8> {
+    let mut bytes = disk.into_bytes();
+    for hole in used().complement(LEN as u64).iter() {
+        bytes[hole.start() as usize..hole.end() as usize].fill(0);
+    }
+    bytes
+}
+
+fn check(image: &[u8]) -> Result<()> {
+    let reader = Reader::open(Memory::new(image.to_vec()))?;
+    verify::run(&Indexed::new(&reader), &Cancel::default(), &Silent)?;
+    match reader.index_damage() {
+        None => Ok(()),
+        Some(damage) => Err(Error::damaged(damage)),
+    }
+}
+
+fn check_stream(image: &[u8]) -> Result<()> {
+    let feed = Streamed::new(Stream::open(image)?);
+    verify::run(&feed, &Cancel::default(), &Silent).map(drop)
+}
+
+#[test]
+fn stock_zstd_and_an_independent_seekable_reader_give_the_disk() {
+    if !requires(&["zstd"]) {
+        return;
+    }
+    let image = image_of(&disk());
+    let expected = expected(disk());
+    let folder = temp_dir();
+    let path = folder.path().join("a.img.zst");
+    std::fs::write(&path, &image).unwrap();
+    let output = std::process::Command::new("zstd").arg("-dcq").arg(&path).output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout == expected, "zstd -dc gives another disk");
+    let list = std::process::Command::new("zstd").arg("-l").arg(&path).output().unwrap();
+    assert!(list.status.success());
+    assert!(String::from_utf8_lossy(&list.stdout).contains("XXH64"));
+
+    let file = std::fs::File::open(&path).unwrap();
+    let mut seekable = zeekstd::Decoder::new(file).unwrap();
+    for (start, end) in [(0, 1), (65_000, 70_000), (1 << 20, (1 << 20) + 99_999), (3 << 20, LEN)] {
+        seekable.set_offset(start as u64).unwrap();
+        seekable.set_offset_limit(end as u64).unwrap();
+        let mut part = Vec::new();
+        seekable.read_to_end(&mut part).unwrap();
+        assert!(part == expected[start..end], "range {start}-{end}");
+    }
+}
+
+#[test]
+fn an_image_is_itself_a_disk() {
+    let image = image_of(&disk());
+    let reader = Reader::open(Memory::new(image)).unwrap();
+    let expected = expected(disk());
+    assert_eq!(reader.len(), LEN as u64);
+    assert_eq!(reader.head().used, used());
+    for (start, len) in [(0, LEN), (65_535, 2), (LEN - 1, 1), ((1 << 20) - 7, 200_000)] {
+        let mut part = vec![1; len];
+        reader.read_at(start as u64, &mut part).unwrap();
+        assert!(part == expected[start..start + len], "{len} bytes at {start}");
+    }
+    assert!(reader.read_at(LEN as u64, &mut [0]).is_err());
+}
+
+#[test]
+fn both_ways_of_reading_restore_what_is_stored_and_leave_the_rest() {
+    let image = image_of(&disk());
+    let expected = expected(disk());
+    for by_index in [true, false] {
+        let reader = Reader::open(Memory::new(image.clone())).unwrap();
+        let feed: Box<dyn restore::Feed> = if by_index {
+            Box::new(Indexed::new(&reader))
+        } else {
+            Box::new(Streamed::new(Stream::open(image.as_slice()).unwrap()))
+        };
+        let target = Memory::new(vec![0xaa; LEN]);
+        let options = restore::Options { free: restore::FreeSpace::Leave, ..Default::default() };
+        let facts = restore::TargetFacts {
+            name: "memory".into(),
+            len: LEN as u64,
+            sector_size: dacapo::units::SectorSize::B512,
+            is_device: false,
+            is_new: false,
+            can_discard: false,
+        };
+        let plan = restore::Plan::new(reader.head(), None, &facts, &options).unwrap();
+        restore::run(&plan, &*feed, &target, &options, &Cancel::default(), &Silent).unwrap();
+        let window = Extent::new(0, LEN as u64);
+        let feed = Indexed::new(&reader);
+        let same = compare::run(&feed, window, &target, &Cancel::default(), &Silent).unwrap();
+        assert!(same.different.is_empty());
+        assert_eq!(same.bytes, used().bytes());
+        let written = target.into_bytes();
+        for (at, byte) in written.iter().enumerate() {
+            let extent = Extent::at(at as u64, 1);
+            // The ends are blanked first, so unused bytes there become zero.
+            let at_the_ends = at < 1 << 20 || at >= LEN - (1 << 20);
+            let wanted = if used().touches(extent) || at_the_ends { expected[at] } else { 0xaa };
+            assert_eq!(*byte, wanted, "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_seen() {
+    let image = image_of(&disk());
+    check(&image).unwrap();
+    check_stream(&image).unwrap();
+    // The seek table is for others: a stream that ends within the frames
+    // behind the index has lost nothing that dacapo itself needs.
+    for len in (0..image.len()).step_by(997).chain([1, 7, 8, 9, image.len() - 1]) {
+        let error = check(&image[..len]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "cut at {len}: {error}");
+        if let Err(error) = check_stream(&image[..len]) {
+            assert_eq!(error.kind(), ErrorKind::Damaged, "cut at {len}: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_seen_or_harmless() {
+    let image = image_of(&disk());
+    let expected = expected(disk());
+    let mut harmless = 0;
+    for at in (0..image.len()).step_by(211) {
+        let mut flipped = image.clone();
+        flipped[at] ^= 1 << (at % 8);
+        match check(&flipped) {
+            Ok(()) => {
+                // Only what dacapo does not read may pass: the content has to
+                // be the right one all the same.
+                harmless += 1;
+                let reader = Reader::open(Memory::new(flipped)).unwrap();
+                let mut bytes = vec![0; LEN];
+                reader.read_at(0, &mut bytes).unwrap();
+                assert!(bytes == expected, "flip at {at} gives other content");
+            }
+            Err(error) => assert!(
+                [ErrorKind::Damaged, ErrorKind::Unsupported].contains(&error.kind()),
+                "flip at {at}: {error}"
+            ),
+        }
+        if let Err(error) = check_stream(&flipped_again(&image, at)) {
+            assert!(
+                [ErrorKind::Damaged, ErrorKind::Unsupported].contains(&error.kind()),
+                "flip at {at} of a stream: {error}"
+            );
+        }
+    }
+    assert!(harmless < 40, "{harmless} flips were not seen");
+}
+
+fn flipped_again(image: &[u8], at: usize) -> Vec<u8> {
+    let mut flipped = image.to_vec();
+    flipped[at] ^= 1 << (at % 8);
+    flipped
+}
+
+#[test]
+fn an_image_without_its_index_is_read_by_its_frames() {
+    let image = image_of(&disk());
+    let found = rescan(&Memory::new(image.clone())).unwrap();
+    assert!(found.is_complete());
+    let cut = &image[..found.end as usize];
+    let reader = Reader::open(Memory::new(cut.to_vec())).unwrap();
+    assert!(reader.index_damage().is_some());
+    verify::run(&Indexed::new(&reader), &Cancel::default(), &Silent).unwrap();
+}
+
+#[test]
+fn an_index_that_lies_is_found_out() {
+    let image = image_of(&disk());
+    let reader = Reader::open(Memory::new(image.clone())).unwrap();
+    let head_body = reader.head().encode().unwrap();
+    let found = rescan(&Memory::new(image.clone())).unwrap();
+    let lie = |change: &dyn Fn(&mut Vec<format::Entry>)| {
+        let mut entries = reader.entries().to_vec();
+        change(&mut entries);
+        let mut forged = image[..found.end as usize].to_vec();
+        let index = format::encode_index(&head_body, reader.report(), &entries).unwrap();
+        let trailer = format::Trailer {
+            image_id: reader.head().image_id,
+            index_position: found.end,
+            index_len: index.len() as u64,
+        };
+        forged.extend_from_slice(&index);
+        forged.extend_from_slice(&trailer.encode().unwrap());
+        // The seek table that the real image ends with.
+        let tail = &image[image.len() - seek_table_len(&image)..];
+        forged.extend_from_slice(tail);
+        forged
+    };
+    check(&lie(&|_| {})).unwrap();
+    type Lie = fn(&mut Vec<format::Entry>);
+    let lies: [(&str, Lie); 7] = [
+        ("a position", |e| e[2].position += 8),
+        ("a length", |e| e[2].stored_len += 1),
+        ("a huge length", |e| e[2].stored_len = u32::MAX),
+        ("a hash", |e| e[2].hash[0] ^= 1),
+        ("a chunk number", |e| e[2].first_chunk = u64::MAX),
+        ("a missing chunk", |e| drop(e.remove(2))),
+        ("swapped chunks", |e| e.swap(1, 2)),
+    ];
+    for (name, change) in lies {
+        let error = check(&lie(&change)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{name}: {error}");
+    }
+}
+
+fn seek_table_len(image: &[u8]) -> usize {
+    let count = u32::from_le_bytes(image[image.len() - 9..image.len() - 5].try_into().unwrap());
+    count as usize * 8 + 17
+}
+
+#[test]
+fn newer_versions_and_unknown_features_are_refused_by_name() {
+    let image = image_of(&disk());
+    let reader = Reader::open(Memory::new(image)).unwrap();
+    let body = reader.head().encode().unwrap();
+    let forge = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut body = body.clone();
+        change(&mut body);
+        format::seal(format::TAG_HEAD, &body).unwrap()
+    };
+    for (head, text) in [
+        (forge(&|body| body[0] = 9), "version 9"),
+        (forge(&|body| body[8] = 2), "encrypted"),
+        (forge(&|body| body[15] = 0x80), "0x8000000000000000"),
+    ] {
+        for error in [check(&head).unwrap_err(), check_stream(&head).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+    for foreign in [&b""[..], b"x", b"partclone-image\0 and more", &[0; 4096]] {
+        assert_eq!(check(foreign).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(check_stream(foreign).unwrap_err().kind(), ErrorKind::Damaged);
+    }
+}
+
+/// A writer that fails after so many bytes, as a full disk does.
+struct Full {
+    written: Vec<u8>,
+    room: usize,
+}
+
+impl Write for &mut Full {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let len = buf.len().min(self.room - self.written.len());
+        if len == 0 {
+            return Err(std::io::Error::from_raw_os_error(28));
+        }
+        self.written.extend_from_slice(&buf[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_interrupted_save_goes_on_from_anywhere() {
+    let disk = disk();
+    let whole = image_of(&disk);
+    for room in (1000..whole.len()).step_by(whole.len() / 23) {
+        let mut full = Full { written: Vec::new(), room };
+        let first = plan(&disk);
+        let failure = save::start(&first, &mut full)
+            .and_then(|writer| {
+                save::run(&first, &disk, writer, false, &Cancel::default(), &Silent).map(drop)
+            })
+            .unwrap_err();
+        assert_eq!(failure.kind(), ErrorKind::NoSpace, "room {room}");
+        let partial = Memory::new(full.written.clone());
+        let mut second = plan(&disk);
+        let resumed =
+            match save::resume_check(&mut second, &disk, &partial, &Cancel::default(), &Silent) {
+                Ok(resumed) => resumed,
+                // Not even the head is whole.
+                Err(error) => {
+                    assert!(room < 3000, "room {room}: {error}");
+                    continue;
+                }
+            };
+        let mut out = full.written[..resumed.found.end as usize].to_vec();
+        let writer = Writer::resume(&mut out, resumed.found).unwrap();
+        save::run(&second, &disk, writer, true, &Cancel::default(), &Silent).unwrap();
+        check(&out).unwrap();
+        check_stream(&out).unwrap();
+        let reader = Reader::open(Memory::new(out)).unwrap();
+        assert_eq!(reader.head().image_id, first.head.image_id);
+        assert!(reader.report().resumed);
+        let mut bytes = vec![0; LEN];
+        reader.read_at(0, &mut bytes).unwrap();
+        assert!(bytes == expected(self::disk()), "room {room}");
+    }
+}
+
+#[test]
+fn a_disk_that_changed_is_not_mixed_into_an_interrupted_image() {
+    let disk = disk();
+    let whole = image_of(&disk);
+    let partial = Memory::new(whole[..whole.len() / 2].to_vec());
+    let mut bytes = self::disk().into_bytes();
+    bytes[100_000] ^= 1;
+    let changed = Memory::new(bytes);
+    let mut second = plan(&changed);
+    let error = save::resume_check(&mut second, &changed, &partial, &Cancel::default(), &Silent)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("changed"), "{error}");
+}
+
+#[test]
+fn unreadable_ranges_are_recorded_and_the_rest_is_saved() {
+    let bad = Extent::new(1_500_000, 1_500_001);
+    let disk = disk().unreadable(bad);
+    let plan = plan(&disk);
+    let writer = save::start(&plan, Vec::new()).unwrap();
+    let (image, saved) =
+        save::run(&plan, &disk, writer, false, &Cancel::default(), &Silent).unwrap();
+    assert_eq!(saved.losses, [Extent::at(1_499_648, 512)]);
+    assert_eq!(save::check_losses(&saved.losses).unwrap_err().kind(), ErrorKind::Losses);
+    let reader = Reader::open(Memory::new(image.clone())).unwrap();
+    assert_eq!(reader.report().losses, saved.losses);
+    // The same without the index, and front to back.
+    assert_eq!(rescan(&Memory::new(image.clone())).unwrap().losses, saved.losses);
+    let feed = Streamed::new(Stream::open(image.as_slice()).unwrap());
+    verify::run(&feed, &Cancel::default(), &Silent).unwrap();
+    assert_eq!(restore::Feed::losses(&feed), saved.losses);
+    let mut wanted = expected(self::disk());
+    wanted[1_499_648..1_500_160].fill(0);
+    let mut bytes = vec![0; LEN];
+    reader.read_at(0, &mut bytes).unwrap();
+    assert!(bytes == wanted);
+}
