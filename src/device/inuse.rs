@@ -97,6 +97,10 @@ impl<'a> Usage<'a> {
         Ok(Self { system, mounts, swap_devices })
     }
 
+    pub(super) const fn system(&self) -> &System {
+        self.system
+    }
+
     /// Who uses the device, one of its partitions, or - for a partition - the
     /// disk as a whole; and who uses what is made from them.
     pub(super) fn of_device(&self, block: &Block) -> Vec<User> {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::medium::{Access, Medium, lock};
-use super::{AlignedBuffer, DiskIdentity};
+use super::{AlignedBuffer, DiskIdentity, identity};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::io::ReadAt;
@@ -87,7 +87,7 @@ impl Source {
     /// What the disk says of itself; of a partition, the disk it is on.
     #[must_use]
     pub fn identity(&self) -> DiskIdentity {
-        super::identity_of(&self.medium)
+        identity::of_medium(&self.medium)
     }
 
     /// Answers a small read from the window, which is moved if need be.

@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 
 use super::medium::{Access, Medium};
-use super::{AlignedBuffer, DiskIdentity, ioctl};
+use super::{AlignedBuffer, DiskIdentity, identity, ioctl};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, WriteAt};
@@ -105,7 +105,7 @@ impl Target {
     /// What the disk says of itself; of a partition, the disk it is on.
     #[must_use]
     pub fn identity(&self) -> DiskIdentity {
-        super::identity_of(&self.medium)
+        identity::of_medium(&self.medium)
     }
 
     pub(super) const fn file(&self) -> &File {
