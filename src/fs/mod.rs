@@ -13,11 +13,7 @@
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
-pub mod fat;
-pub mod foreign;
-pub mod member;
-mod signature;
-pub mod swap;
+pub mod ext;
 
 use serde::{Deserialize, Serialize};
 
