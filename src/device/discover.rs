@@ -105,6 +105,14 @@ pub fn find_by_path(path: &Path) -> Result<DiskIdentity> {
     find_by_path_on(&system, &absolute(path)?)
 }
 
+/// True if the disk at a path, or the disk a partition is on, can be told which
+/// ranges are unused.
+#[must_use]
+pub fn can_discard(path: &Path) -> bool {
+    let block = absolute(path).ok().and_then(|path| System::running().by_path(&path));
+    block.is_some_and(|block| block.disk().flag("queue/discard_max_bytes"))
+}
+
 fn find_by_path_on(system: &System, path: &Path) -> Result<DiskIdentity> {
     let block = system.by_path(path).ok_or_else(|| {
         Error::usage(format!("{} is not a disk or partition", path.display()))

@@ -24,7 +24,7 @@ mod sysfs;
 mod target;
 
 pub use aligned::{AlignedBuffer, BUFFER_ALIGN};
-pub use discover::{Disk, DiskPartition, disks, disks_of, find_by_path};
+pub use discover::{Disk, DiskPartition, can_discard, disks, disks_of, find_by_path};
 pub use foundation::{booted_disks, disks_holding};
 pub use identity::DiskIdentity;
 pub use inuse::{Use, User, users};

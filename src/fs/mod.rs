@@ -14,6 +14,11 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 pub mod ext;
+pub mod fat;
+pub mod foreign;
+pub mod member;
+mod signature;
+pub mod swap;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +26,11 @@ use crate::extent::ExtentSet;
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 
-/// All kinds, in the order in which they are asked.
-pub static FILESYSTEMS: &[&dyn Filesystem] = &[&fat::Fat];
+/// All kinds, in the order in which they are asked. Members of arrays and
+/// encrypted volumes come first: a filesystem seen at the start of one must not
+/// be trusted. What is only known by name comes last.
+pub static FILESYSTEMS: &[&dyn Filesystem] =
+    &[&member::Member, &ext::Ext, &fat::Fat, &swap::Swap, &foreign::Foreign];
 
 /// Placeholder.
 pub fn whole_disk_member(_: &dyn ReadAt) -> Option<String> {
