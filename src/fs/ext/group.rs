@@ -36,12 +36,15 @@ pub(super) struct Group {
 /// How much a structure on the disk can be relied upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// The state that the filesystem is in, or will be in after the replay:
-    /// every checksum and every count has to be right.
-    Strict,
+    /// A filesystem that was unmounted: every checksum and every count has to
+    /// be right.
+    Clean,
+    /// The state that a replay makes: the same, except for the superblock's
+    /// count of free blocks, which is brought up to date by unmounting only.
+    Replayed,
     /// The state before a replay, which may be half-way between two
     /// transactions: only positions are checked. Never used alone.
-    Lax,
+    Before,
 }
 
 /// Reads all group descriptors.
@@ -110,7 +113,7 @@ fn parse(
 ) -> Result<Group, FormatError> {
     let short = || FormatError::corrupt("group descriptor", position, "32 bytes", raw.len());
     let features = superblock.features;
-    if trust == Trust::Strict && features.has_group_checksums() {
+    if trust != Trust::Before && features.has_group_checksums() {
         let stored = raw.u16_le(CHECKSUM_OFFSET).ok_or_else(short)?;
         let computed = checksum(superblock, number, raw).ok_or_else(short)?;
         if stored != computed {

@@ -60,6 +60,13 @@ impl FileMap {
         (within < run.len).then(|| run.physical.checked_add(within)).flatten()
     }
 
+    /// How many blocks from this one on are consecutive on the disk, too.
+    pub(super) fn contiguous(&self, logical: u64) -> u64 {
+        let after = self.runs.partition_point(|run| run.logical <= logical);
+        let run = after.checked_sub(1).and_then(|index| self.runs.get(index));
+        run.map_or(0, |run| run.logical.saturating_add(run.len).saturating_sub(logical))
+    }
+
     /// The block of the file after the last that is mapped.
     fn end(&self) -> u64 {
         self.runs.last().map_or(0, |run| run.logical.saturating_add(run.len))

@@ -12,19 +12,22 @@
 //! blocks, metadata against bitmaps. One contradiction, and nothing is free.
 
 mod checksum;
+mod dirty;
+mod fast_commit;
 mod features;
 mod group;
 mod inode;
 mod journal;
 mod mmp;
+mod replay;
 mod superblock;
 mod used;
 mod volume;
 
+use self::dirty::{Dirty, Disk};
 use self::features::INCOMPAT_JOURNAL_DEV;
 use self::group::Trust;
 use self::superblock::Superblock;
-use self::used::Source;
 use self::volume::Volume;
 use super::{Filesystem, Identity, Readers, Used};
 use crate::error::{Context, Error};
@@ -78,23 +81,23 @@ fn used(reader: &dyn ReadAt) -> Result<Used, FormatError> {
     if let Some(why) = superblock.distrust() {
         return Ok(Used::whole(len, why));
     }
-    let geometry = &superblock.geometry;
-    let volume = Volume::new(reader, geometry);
-    let trust = if superblock.needs_recovery() { Trust::Lax } else { Trust::Strict };
+    let volume = Volume::new(reader, &superblock.geometry);
+    let trust = if superblock.needs_recovery() { Trust::Before } else { Trust::Clean };
     let groups = group::read(&volume, &superblock, trust)?;
     let mmp = mmp::read(&volume, &superblock)?;
     if let Some(why) = mmp.in_use {
         return Ok(Used::whole(len, why));
     }
-
-    let mut notes = Vec::new();
     let mut required = group::metadata(&volume, &groups)?;
     claim(&mut required, "mmp block", [mmp.extent])?;
     // Where they belong to an inode, the bitmaps have to mark them.
-    if geometry.has_resize_inode {
+    if superblock.geometry.has_resize_inode {
         let reserved = group::reserved_descriptors(&volume);
         claim(&mut required, "reserved group descriptors", reserved.iter())?;
     }
+
+    let mut notes = Vec::new();
+    let mut inside = None;
     if superblock.journal_is_external {
         if superblock.needs_recovery() {
             return Ok(Used::whole(
@@ -111,20 +114,37 @@ fn used(reader: &dyn ReadAt) -> Result<Used, FormatError> {
         if journal.has_error {
             return Ok(Used::whole(len, "errors are recorded in the journal: run e2fsck on it"));
         }
-        if superblock.needs_recovery() || journal.start != 0 {
-            return Ok(Used::whole(len, "its journal has to be replayed"));
-        }
-    } else if superblock.needs_recovery() {
-        return Err(FormatError::corrupt(
-            "s_feature_incompat",
-            superblock::POSITION,
-            "a journal, as it has to be replayed",
-            "none",
-        ));
+        inside = Some((file, journal));
     }
-    let source =
-        Source { volume, superblock: &superblock, groups: &groups, required: &required, trust };
-    let map = source.map()?.into_set();
+
+    let disk = Disk { volume, superblock: &superblock, groups: &groups, required: &required, len };
+    let map = match inside {
+        Some((file, journal)) if superblock.needs_recovery() => match disk.map(&file, &journal)? {
+            Dirty::Map(map, note) => {
+                notes.push(note);
+                map
+            }
+            Dirty::Whole(why) => return Ok(Used::whole(len, why)),
+        },
+        // The kernel would forget what is in the journal, e2fsck would replay it.
+        Some((_, journal)) if journal.start != 0 => {
+            return Ok(Used::whole(
+                len,
+                "its superblock says that the journal is empty, and the journal says that it is \
+                 not: run e2fsck on it",
+            ));
+        }
+        None if superblock.needs_recovery() => {
+            let expected = "a journal, as it has to be replayed";
+            return Err(FormatError::corrupt(
+                "s_feature_incompat",
+                superblock::POSITION,
+                expected,
+                "none",
+            ));
+        }
+        _ => disk.source(Trust::Clean).map()?.into_set(),
+    };
     let extents = map.union(&required).union(&outside(&volume, len));
     Ok(Used { extents, whole: None, notes })
 }

@@ -271,6 +271,21 @@ impl Superblock {
         self.features.has_ro_compat(RO_COMPAT_METADATA_CSUM)
     }
 
+    /// True if both are superblocks of one filesystem in one layout.
+    pub(super) fn is_same_filesystem(&self, other: &Self) -> bool {
+        let identity = |superblock: &Self| {
+            (
+                superblock.uuid,
+                superblock.checksum_seed,
+                superblock.journal_inode,
+                superblock.mmp_block,
+                superblock.features.has_group_checksums(),
+                superblock.has_metadata_checksums(),
+            )
+        };
+        self.geometry == other.geometry && identity(self) == identity(other)
+    }
+
     /// Why the filesystem's own record says that its map is no proof.
     pub(super) fn distrust(&self) -> Option<String> {
         if self.state & STATE_ERROR != 0 {

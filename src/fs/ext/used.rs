@@ -93,7 +93,7 @@ impl Source<'_> {
         let geometry = &self.superblock.geometry;
         let len = usize::try_from(geometry.clusters_per_group >> 3).unwrap_or(usize::MAX);
         let position = self.volume.extent(group.block_bitmap, 1).start();
-        if self.trust == Trust::Strict && self.superblock.has_metadata_checksums() {
+        if self.trust != Trust::Before && self.superblock.has_metadata_checksums() {
             let covered = bitmap.get(..len).unwrap_or_default();
             let computed = bitmap_checksum(self.superblock, covered);
             if computed != group.bitmap_checksum {
@@ -110,7 +110,7 @@ impl Source<'_> {
         }
         for extent in self.required.within(frame.bytes) {
             let (start, end) = frame.clusters(extent);
-            if set(bitmap, start, end) && self.trust == Trust::Strict {
+            if set(bitmap, start, end) && self.trust != Trust::Before {
                 return Err(FormatError::corrupt(
                     "block bitmap",
                     position,
@@ -130,7 +130,7 @@ impl Source<'_> {
     }
 
     fn check_count(&self, number: usize, group: &Group, free: u64) -> Result<(), FormatError> {
-        if self.trust == Trust::Lax || u64::from(group.free) == free {
+        if self.trust == Trust::Before || u64::from(group.free) == free {
             return Ok(());
         }
         Err(FormatError::corrupt(
@@ -144,7 +144,7 @@ impl Source<'_> {
     /// The superblock's count is brought up to date when the filesystem is
     /// unmounted, and only then.
     fn check_sum(&self, free_clusters: u64) -> Result<(), FormatError> {
-        if self.trust == Trust::Lax || self.superblock.needs_recovery() {
+        if self.trust != Trust::Clean {
             return Ok(());
         }
         let free = free_clusters.saturating_mul(self.superblock.geometry.cluster_ratio);
