@@ -16,7 +16,7 @@ use crate::ondisk::{Fields, FormatError};
 pub struct Foreign;
 
 /// Signatures that decide by themselves. One of two bytes is not among them.
-const SIGNATURES: [Signature; 43] = [
+const SIGNATURES: [Signature; 42] = [
     Signature::new(3, b"NTFS    ", "NTFS").uuid(Uuid::Serial64(0x48)),
     Signature::new(3, b"EXFAT   ", "exFAT").uuid(Uuid::Serial32(0x64)),
     Signature::new(3, b"ReFS\0\0\0\0", "ReFS").uuid(Uuid::Serial64(0x38)),
@@ -43,13 +43,6 @@ const SIGNATURES: [Signature; 43] = [
     Signature::new(0x1_0000, b"ReIsEr4", "Reiser4")
         .label(Label::Utf8(0x1_0024, 16))
         .uuid(Uuid::Binary(0x1_0014)),
-    Signature::new(
-        0x1018,
-        b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef",
-        "bcachefs",
-    )
-    .label(Label::Utf8(0x1048, 32))
-    .uuid(Uuid::Binary(0x1038)),
     Signature::new(0, b"hsqs", "SquashFS"),
     Signature::new(0, b"sqsh", "SquashFS"),
     Signature::new(0, b"shsq", "SquashFS"),
@@ -122,7 +115,7 @@ fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     if let Some(identity) = volume.find(&SIGNATURES)? {
         return Ok(Some(identity));
     }
-    for computed in [bcachefs_backup, hfs, nilfs2, udf, iso9660, ufs, zfs] {
+    for computed in [bcachefs, hfs, nilfs2, udf, iso9660, ufs, zfs] {
         if let Some(identity) = computed(volume)? {
             return Ok(Some(identity));
         }
@@ -130,14 +123,20 @@ fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     Ok(None)
 }
 
-/// bcachefs keeps copies of its superblock at 2 MiB and at 1 MiB before the end.
-fn bcachefs_backup(volume: &Volume) -> Result<Option<Identity>, FormatError> {
+/// bcachefs has its superblock at 4 KiB, and copies of it at 2 MiB and at 1 MiB
+/// before the end.
+fn bcachefs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
+    if member::bcache(volume)?.is_some() {
+        return Ok(None);
+    }
     const MAGIC: [u8; 16] = *b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
     let at_end = volume.len().checked_sub(1 << 20);
-    for copy in [Some(2 << 20), at_end].into_iter().flatten() {
-        if volume.has(copy.saturating_add(0x18), &MAGIC)? {
+    for copy in [Some(0x1000), Some(2 << 20), at_end].into_iter().flatten() {
+        let magic = volume.bytes(copy.saturating_add(0x18), 16)?;
+        if magic.is_some_and(|magic| magic == MAGIC || magic == member::BCACHE_MAGIC) {
+            let label = Label::Utf8(copy.saturating_add(0x48), 32);
             let uuid = Uuid::Binary(copy.saturating_add(0x38));
-            return volume.identity("bcachefs", None, Some(uuid)).map(Some);
+            return volume.identity("bcachefs", Some(label), Some(uuid)).map(Some);
         }
     }
     Ok(None)
@@ -248,4 +247,149 @@ pub(super) fn zfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
+
+    use super::*;
+    use crate::extent::{Extent, ExtentSet};
+    use crate::io::{Memory, WriteAt};
+
+    const LEN: u64 = 4 << 20;
+
+    fn disk() -> Memory {
+        Memory::new(vec![0; 4 << 20])
+    }
+
+    fn with(fields: &[(u64, &[u8])]) -> Memory {
+        let disk = disk();
+        for (offset, field) in fields {
+            disk.write_at(*offset, field).unwrap();
+        }
+        disk
+    }
+
+    fn name(disk: &Memory) -> Option<String> {
+        Foreign.probe(&[disk]).unwrap().map(|identity| identity.name)
+    }
+
+    #[test]
+    fn every_signature_is_found_and_stored_whole() {
+        for signature in &SIGNATURES {
+            let disk = with(&[(signature.offset, signature.magic)]);
+            let identity = Foreign.probe(&[&disk]).unwrap().unwrap();
+            assert_eq!(identity.name, signature.name);
+            assert_eq!(identity.size, LEN);
+            let used = Foreign.used(&[&disk]).unwrap();
+            assert_eq!(used.extents, ExtentSet::all(LEN));
+            let why = format!("the used map of {} is not supported yet", signature.name);
+            assert_eq!(used.whole, Some(why));
+            assert_eq!(rival(&disk).unwrap().as_deref(), Some(signature.name));
+            // Without its last byte it is nothing, unless it was zero.
+            let last = signature.magic.len() - 1;
+            if signature.magic[last] != 0 {
+                let cut = with(&[(signature.offset, &signature.magic[..last])]);
+                assert_eq!(name(&cut), None, "{}", signature.name);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_nothing() {
+        assert_eq!(name(&disk()), None);
+        assert_eq!(name(&Memory::new(Vec::new())), None);
+        assert_eq!(rival(&disk()).unwrap(), None);
+        assert!(Foreign.used(&[&disk()]).is_err());
+    }
+
+    #[test]
+    fn labels_and_identifiers_are_where_they_belong() {
+        let identity = |fields: &[(u64, &[u8])]| Foreign.probe(&[&with(fields)]).unwrap().unwrap();
+        let ntfs = identity(&[(3, b"NTFS    "), (0x48, &0x0123_4567_89ab_cdef_u64.to_le_bytes())]);
+        assert_eq!(ntfs.uuid.as_deref(), Some("0123456789ABCDEF"));
+        let exfat = identity(&[(3, b"EXFAT   "), (0x64, &[0x78, 0x56, 0x34, 0x12])]);
+        assert_eq!(exfat.uuid.as_deref(), Some("1234-5678"));
+        let f2fs = identity(&[
+            (0x400, b"\x10\x20\xf5\xf2"),
+            (0x46c, &[0x22; 16]),
+            (0x47c, b"a\0b\0\xe4\0\0\0c\0"),
+        ]);
+        assert_eq!(f2fs.label.as_deref(), Some("ab\u{e4}"));
+        assert_eq!(f2fs.uuid.as_deref(), Some("22222222-2222-2222-2222-222222222222"));
+        let btrfs = identity(&[(0x1_0040, b"_BHRfS_M"), (0x1_012b, b"tank")]);
+        assert_eq!((btrfs.label.as_deref(), btrfs.uuid), (Some("tank"), None));
+    }
+
+    #[test]
+    fn short_signatures_need_more_than_themselves() {
+        let found = |fields: &[(u64, &[u8])]| name(&with(fields));
+        assert_eq!(found(&[(0x400, b"BD")]), None);
+        assert_eq!(found(&[(0x400, b"BD"), (0x414, &[0, 0, 2, 1])]), None);
+        let hfs: [(u64, &[u8]); 2] = [(0x400, b"BD"), (0x414, &[0, 0, 2, 0])];
+        assert_eq!(found(&hfs).as_deref(), Some("HFS"));
+        let wrapped = [hfs[0], hfs[1], (0x47c, b"H+")];
+        assert_eq!(found(&wrapped).as_deref(), Some("HFS+ in HFS"));
+        assert_eq!(found(&[(0x400, b"H+\0\x04")]).as_deref(), Some("HFS+"));
+        assert_eq!(found(&[(0x400, b"HX\0\x05")]).as_deref(), Some("HFSX"));
+        assert_eq!(found(&[(0x400, b"H+\0\x05")]), None);
+        let nilfs2: [(u64, &[u8]); 2] = [(0x400, &[2]), (0x406, b"\x34\x34\0\x01")];
+        assert_eq!(found(&nilfs2).as_deref(), Some("NILFS2"));
+        assert_eq!(found(&nilfs2[1..]), None);
+        let ufs: [(u64, &[u8]); 2] =
+            [(0x2000 + 0x55c, &[0x54, 0x19, 1, 0]), (0x2030, &[0, 0x20, 0, 0])];
+        assert_eq!(found(&ufs).as_deref(), Some("UFS"));
+        assert_eq!(found(&ufs[..1]), None);
+        let big_endian: [(u64, &[u8]); 2] =
+            [(0x1_055c, &[0x19, 0x54, 1, 0x19]), (0x1_0030, &[0, 0, 0x20, 0])];
+        assert_eq!(found(&big_endian).as_deref(), Some("UFS"));
+    }
+
+    #[test]
+    fn discs_are_told_apart() {
+        let iso: (u64, &[u8]) = (0x8001, b"CD001");
+        let label: (u64, &[u8]) = (0x8028, b"A DISC   ");
+        let found = Foreign.probe(&[&with(&[iso, label])]).unwrap().unwrap();
+        assert_eq!((found.name.as_str(), found.label.as_deref()), ("ISO 9660", Some("A DISC")));
+        let bridge = with(&[iso, (0x8801, b"BEA01"), (0x9001, b"NSR02")]);
+        assert_eq!(name(&bridge).as_deref(), Some("UDF"));
+        let large_sectors = with(&[(0x8001, b"BEA01"), (0x9001, b"NSR03")]);
+        assert_eq!(name(&large_sectors).as_deref(), Some("UDF"));
+        assert_eq!(name(&with(&[(0x9001, b"NSR02")])), None);
+    }
+
+    #[test]
+    fn zfs_and_bcachefs_are_found_by_their_copies() {
+        let list: &[u8] = &[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x24];
+        for label in [0, 256 << 10, LEN - (512 << 10), LEN - (256 << 10)] {
+            let disk = with(&[(label + (16 << 10), list)]);
+            assert_eq!(name(&disk).as_deref(), Some("ZFS"));
+        }
+        let magic: &[u8] = b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
+        for copy in [0x1000, 2 << 20, LEN - (1 << 20)] {
+            assert_eq!(name(&with(&[(copy + 0x18, magic)])).as_deref(), Some("bcachefs"));
+        }
+        let old = with(&[(0x1018, &member::BCACHE_MAGIC)]);
+        assert_eq!(name(&old).as_deref(), Some("bcachefs"));
+        old.write_at(0x1008, &[8]).unwrap();
+        assert_eq!(name(&old), None);
+        assert_eq!(rival(&old).unwrap().as_deref(), Some("bcache device"));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_read_is_an_error() {
+        let disk = disk().unreadable(Extent::at(2 << 20, 512));
+        assert!(matches!(Foreign.probe(&[&disk]), Err(FormatError::Io(_))));
+        assert!(rival(&disk).is_err());
+    }
+
+    #[test]
+    fn no_length_makes_recognition_panic() {
+        let bytes = vec![0xff; 300 << 10];
+        for len in (0..bytes.len()).step_by(997) {
+            let disk = Memory::new(bytes[..len].to_vec());
+            assert_eq!(name(&disk), None);
+        }
+    }
 }

@@ -33,15 +33,15 @@ impl Reason {
                 format!("{name} is encrypted, so what is free cannot be told while it is locked")
             }
             Self::Array => {
-                format!("a {name} is stored whole: only the array knows what is free on it")
+                format!("this {name} is stored whole: only the array knows what is free on it")
             }
-            Self::Manager => format!("the used map of a {name} is not supported yet"),
+            Self::Manager => format!("this {name} is stored whole: its map is not supported yet"),
         }
     }
 }
 
 /// Signatures that decide by themselves.
-const SIGNATURES: [(Reason, Signature); 24] = [
+const SIGNATURES: [(Reason, Signature); 23] = [
     (Reason::Encrypted, Signature::new(0, b"LUKS\xba\xbe\0\x01", "LUKS1").uuid(Uuid::Text(168))),
     (
         Reason::Encrypted,
@@ -86,16 +86,6 @@ const SIGNATURES: [(Reason, Signature); 24] = [
     ),
     (Reason::Manager, Signature::new(0, b"HM\x01\0", "LVM1 physical volume")),
     (Reason::Manager, Signature::new(0, b"HM\x02\0", "LVM1 physical volume")),
-    (
-        Reason::Manager,
-        Signature::new(
-            0x1018,
-            b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
-            "bcache device",
-        )
-        .label(Label::Utf8(0x1048, 32))
-        .uuid(Uuid::Binary(0x1028)),
-    ),
     (Reason::Manager, Signature::new(0, b"dmvdo001", "VDO volume")),
     (Reason::Manager, Signature::new(0, b"SnAp", "LVM snapshot store")),
     (Reason::Manager, Signature::new(0, b"verity\0\0", "dm-verity hash device")),
@@ -110,6 +100,10 @@ const SIGNATURES: [(Reason, Signature); 24] = [
     (Reason::Manager, Signature::new(0x1000, b"SPACEDB ", "Storage Spaces device")),
     (Reason::Manager, Signature::new(0xc00, b"PRIVHEAD", "Windows dynamic disk")),
 ];
+
+/// The magic of bcache, and of early versions of bcachefs.
+pub(super) const BCACHE_MAGIC: [u8; 16] =
+    *b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81";
 
 impl Filesystem for Member {
     fn name(&self) -> &'static str {
@@ -145,8 +139,10 @@ fn recognise(volume: &Volume) -> Result<Option<(Reason, Identity)>, FormatError>
             return Ok(Some((*reason, identity)));
         }
     }
-    if let Some(identity) = lvm2(volume)? {
-        return Ok(Some((Reason::Manager, identity)));
+    for manager in [lvm2, bcache] {
+        if let Some(identity) = manager(volume)? {
+            return Ok(Some((Reason::Manager, identity)));
+        }
     }
     if let Some(identity) = luks2_backup(volume)? {
         return Ok(Some((Reason::Encrypted, identity)));
@@ -170,6 +166,16 @@ fn lvm2(volume: &Volume) -> Result<Option<Identity>, FormatError> {
         }
     }
     Ok(None)
+}
+
+/// A bcache device says that its superblock is in sector 8; early versions of
+/// the filesystem bcachefs had the same magic, but not that field.
+pub(super) fn bcache(volume: &Volume) -> Result<Option<Identity>, FormatError> {
+    if !volume.has(0x1018, &BCACHE_MAGIC)? || !volume.has(0x1008, &8_u64.to_le_bytes())? {
+        return Ok(None);
+    }
+    let (label, uuid) = (Label::Utf8(0x1048, 32), Uuid::Binary(0x1028));
+    volume.identity("bcache device", Some(label), Some(uuid)).map(Some)
 }
 
 /// LUKS2 keeps a second header at one of these places; the first may be gone.
@@ -230,12 +236,16 @@ pub(super) fn apple_raid(volume: &Volume) -> Result<Option<Identity>, FormatErro
     }
 }
 
-/// DRBD keeps its metadata in the last 4 KiB; its magic ends in b, c or d.
+/// DRBD keeps its metadata in the last 4 KiB, aligned or not; its magic ends in
+/// b, c or d.
 fn drbd(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    let Some(offset) = last_sectors(volume, 4096, 1) else { return Ok(None) };
-    let magic = volume.bytes(offset.saturating_add(0x3c), 4)?.and_then(|bytes| bytes.u32_be(0));
-    if magic.is_some_and(|magic| (0x8374_026b..=0x8374_026d).contains(&magic)) {
-        return volume.identity("DRBD member", None, None).map(Some);
+    let ends = [last_sectors(volume, 4096, 1), volume.len().checked_sub(4096)];
+    for start in ends.into_iter().flatten() {
+        let magic = volume.bytes(start.saturating_add(0x3c), 4)?;
+        let magic = magic.and_then(|bytes| bytes.u32_be(0));
+        if magic.is_some_and(|magic| (0x8374_026b..=0x8374_026d).contains(&magic)) {
+            return volume.identity("DRBD member", None, None).map(Some);
+        }
     }
     Ok(None)
 }
@@ -244,4 +254,109 @@ fn drbd(volume: &Volume) -> Result<Option<Identity>, FormatError> {
 pub(super) fn last_sectors(volume: &Volume, sector: u64, count: u64) -> Option<u64> {
     let sectors = volume.len().checked_div(sector)?;
     sectors.checked_sub(count)?.checked_mul(sector)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
+
+    use super::*;
+    use crate::extent::ExtentSet;
+    use crate::io::{Memory, WriteAt};
+
+    /// Not a multiple of 64 KiB, nor of 4 KiB.
+    const LEN: u64 = (2 << 20) + 0x1a00;
+
+    fn with(fields: &[(u64, &[u8])]) -> Memory {
+        let disk = Memory::new(vec![0; usize::try_from(LEN).unwrap()]);
+        for (offset, field) in fields {
+            disk.write_at(*offset, field).unwrap();
+        }
+        disk
+    }
+
+    fn identity(fields: &[(u64, &[u8])]) -> Option<Identity> {
+        Member.probe(&[&with(fields)]).unwrap()
+    }
+
+    fn name(fields: &[(u64, &[u8])]) -> Option<String> {
+        identity(fields).map(|identity| identity.name)
+    }
+
+    #[test]
+    fn every_signature_is_found_and_stored_whole() {
+        for (reason, signature) in &SIGNATURES {
+            let disk = with(&[(signature.offset, signature.magic)]);
+            let identity = Member.probe(&[&disk]).unwrap().unwrap();
+            assert_eq!(identity.name, signature.name);
+            let used = Member.used(&[&disk]).unwrap();
+            assert_eq!(used.extents, ExtentSet::all(LEN));
+            assert_eq!(used.whole, Some(reason.sentence(signature.name)));
+        }
+    }
+
+    #[test]
+    fn nothing_is_a_member_of_nothing() {
+        assert_eq!(name(&[]), None);
+        assert!(Member.used(&[&with(&[])]).is_err());
+        assert_eq!(Member.probe(&[&Memory::new(Vec::new())]).unwrap(), None);
+    }
+
+    #[test]
+    fn an_array_whose_superblock_is_at_the_end_wins_over_the_filesystem_at_the_start() {
+        let fat: (u64, &[u8]) = (0x36, b"FAT16   ");
+        let at_1_0: (u64, &[u8]) = (0x1f_f000, b"\xfc\x4e\x2b\xa9\x01\0\0\0");
+        let uuid: (u64, &[u8]) = (0x1f_f010, &[0x33; 16]);
+        let label: (u64, &[u8]) = (0x1f_f020, b"host:0");
+        let found = identity(&[fat, at_1_0, uuid, label]).unwrap();
+        assert_eq!(found.name, "Linux RAID member 1.0");
+        assert_eq!(found.label.as_deref(), Some("host:0"));
+        assert_eq!(found.uuid.as_deref(), Some("33333333-3333-3333-3333-333333333333"));
+        for magic in [b"\xfc\x4e\x2b\xa9", b"\xa9\x2b\x4e\xfc"] {
+            let found = name(&[(0x1f_0000, magic)]);
+            assert_eq!(found.as_deref(), Some("Linux RAID member 0.90"));
+        }
+        assert_eq!(name(&[(0x1e_0000, b"\xfc\x4e\x2b\xa9")]), None);
+    }
+
+    #[test]
+    fn other_arrays_are_found_at_their_end() {
+        let geom: (u64, &[u8]) = (LEN - 512, b"GEOM::STRIPE");
+        assert_eq!(name(&[geom]).as_deref(), Some("GEOM member"));
+        let apple: (u64, &[u8]) = (0x20_0000, b"AppleRAIDHeader");
+        assert_eq!(name(&[apple]).as_deref(), Some("Apple RAID member"));
+        for last in [0x6b, 0x6c, 0x6d] {
+            for end in [0x20_0000, LEN - 4096] {
+                let found = name(&[(end + 0x3c, &[0x83, 0x74, 2, last])]);
+                assert_eq!(found.as_deref(), Some("DRBD member"));
+            }
+        }
+        assert_eq!(name(&[(0x20_003c, &[0x83, 0x74, 2, 0x6e])]), None);
+    }
+
+    #[test]
+    fn an_lvm_label_is_found_in_each_of_four_sectors() {
+        for sector in [0, 0x200, 0x400, 0x600] {
+            let label: (u64, &[u8]) = (sector, b"LABELONE");
+            let offset: (u64, &[u8]) = (sector + 0x14, &[0x20, 0, 0, 0]);
+            let uuid: (u64, &[u8]) = (sector + 0x20, b"abcdefGHIJklmnOPQRstuvWXYZ012345");
+            let found = identity(&[label, offset, uuid]).unwrap();
+            assert_eq!(found.name, "LVM2 physical volume");
+            let written = "abcdef-GHIJ-klmn-OPQR-stuv-WXYZ-012345";
+            assert_eq!(found.uuid.as_deref(), Some(written));
+            let absurd: (u64, &[u8]) = (sector + 0x14, &[0xff; 4]);
+            assert_eq!(identity(&[label, absurd]).unwrap().uuid, None);
+        }
+        assert_eq!(name(&[(0x800, b"LABELONE")]), None);
+    }
+
+    #[test]
+    fn luks_is_found_by_its_second_header_too() {
+        assert_eq!(name(&[(0, b"LUKS\xba\xbe\0\x02")]).as_deref(), Some("LUKS2"));
+        for offset in [0x4000, 0x8000, 0x10_0000] {
+            let label: (u64, &[u8]) = (offset + 24, b"vault");
+            let found = identity(&[(offset, b"SKUL\xba\xbe"), label]).unwrap();
+            assert_eq!((found.name.as_str(), found.label.as_deref()), ("LUKS2", Some("vault")));
+        }
+    }
 }

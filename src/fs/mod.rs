@@ -17,6 +17,7 @@ pub mod ext;
 pub mod fat;
 pub mod foreign;
 pub mod member;
+pub mod raid;
 mod signature;
 pub mod swap;
 

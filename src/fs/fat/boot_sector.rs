@@ -5,7 +5,7 @@
 //! Format" (fatgen103). Where systems disagree on how to read a field, the
 //! volume is not understood, and that is an error here.
 
-use crate::ondisk::{Fields, FormatError, text};
+use crate::ondisk::{Fields, FormatError};
 
 /// The bytes that [`BootSector::parse`] needs.
 pub(super) const BOOT_SECTOR_LEN: usize = 512;
@@ -107,7 +107,6 @@ pub(super) struct BootSector {
     pub(super) size: u64,
     /// The byte in which Windows and Linux note an unclean state.
     pub(super) state: u8,
-    pub(super) label: Option<String>,
     pub(super) serial: Option<String>,
 }
 
@@ -172,8 +171,7 @@ impl BootSector {
         } else {
             Root::Area { start: geometry.root_start, len: geometry.root_bytes }
         };
-        let extended = if is_fat32 { 0x40 } else { 0x24 };
-        let (label, serial) = extended_identity(sector, extended);
+        let extended: usize = if is_fat32 { 0x40 } else { 0x24 };
         Ok(Self {
             width,
             media: bpb.media,
@@ -187,8 +185,7 @@ impl BootSector {
             clusters: geometry.clusters,
             size: geometry.size,
             state: sector.u8_at(extended.saturating_add(1)).unwrap_or(0),
-            label,
-            serial,
+            serial: serial(sector, extended),
         })
     }
 
@@ -444,23 +441,13 @@ fn has_type_name(sector: &[u8]) -> bool {
     [0x36, 0x52].iter().any(|offset| sector.bytes_at(*offset, 3) == Some(b"FAT"))
 }
 
-/// Label and serial number, if `BS_BootSig` says that they are there.
-fn extended_identity(sector: &[u8], extended: usize) -> (Option<String>, Option<String>) {
-    let field = |offset: usize| extended.saturating_add(offset);
-    let signature = sector.u8_at(field(2));
-    let serial = sector.u32_le(field(3)).filter(|_| matches!(signature, Some(0x28 | 0x29)));
-    let serial = serial.map(|serial| {
-        let [a, b, c, d] = serial.to_be_bytes();
-        format!("{a:02X}{b:02X}-{c:02X}{d:02X}")
-    });
-    let label = sector.array::<11>(field(7)).filter(|_| signature == Some(0x29));
-    (label.and_then(|label| label_text(&label)), serial)
-}
-
-/// A label as text; "NO NAME" means that there is none.
-pub(super) fn label_text(bytes: &[u8; 11]) -> Option<String> {
-    let label = text(bytes);
-    (!label.is_empty() && label != "NO NAME").then_some(label)
+/// The serial number, if `BS_BootSig` says that it is there. The label beside it
+/// is not kept in step by any system, and not read.
+fn serial(sector: &[u8], extended: usize) -> Option<String> {
+    let signature = sector.u8_at(extended.saturating_add(2));
+    let serial = sector.u32_le(extended.saturating_add(3))?;
+    let [a, b, c, d] = serial.to_be_bytes();
+    matches!(signature, Some(0x28 | 0x29)).then(|| format!("{a:02X}{b:02X}-{c:02X}{d:02X}"))
 }
 
 fn too_short(sector: &[u8]) -> FormatError {

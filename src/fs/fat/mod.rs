@@ -21,7 +21,7 @@ use boot_sector::{BOOT_SECTOR_LEN, BootSector, Root, Width};
 
 use super::{Filesystem, Identity, Readers, Used, foreign};
 use crate::io::{ReadAt, read_vec};
-use crate::ondisk::{Fields, FormatError};
+use crate::ondisk::{Fields, FormatError, text};
 
 /// The driver of FAT12, FAT16 and FAT32.
 #[derive(Debug)]
@@ -34,15 +34,14 @@ impl Filesystem for Fat {
 
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
         let Some((volume, boot)) = open(readers)? else { return Ok(None) };
-        // A label is for people only: if the root directory cannot be read, the
-        // one of the boot sector will do.
-        let label = root_label(volume, &boot).ok().flatten();
         Ok(Some(Identity {
             name: boot.width.name().to_owned(),
-            label: label.or_else(|| boot.label.clone()),
-            uuid: boot.serial.clone(),
+            // A label is for people only: a root directory that cannot be read
+            // shows when it matters.
+            label: root_label(volume, &boot).ok().flatten(),
             size: boot.size,
             clean: boot.size <= volume.len() && used::doubt(volume, &boot)?.is_none(),
+            uuid: boot.serial,
         }))
     }
 
@@ -119,7 +118,8 @@ fn label_in(directory: &[u8]) -> Option<Option<String>> {
             _ if attributes & (ATTR_VOLUME_ID | ATTR_DIRECTORY) == ATTR_VOLUME_ID
                 && attributes & 0x0f != 0x0f =>
             {
-                return Some(boot_sector::label_text(&name));
+                let label = text(&name);
+                return Some((!label.is_empty()).then_some(label));
             }
             _ => {}
         }

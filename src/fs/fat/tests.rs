@@ -252,7 +252,7 @@ fn identities_are_those_that_blkid_shows() {
         let bytes = volume(width);
         let identity = probe(&bytes).unwrap().unwrap();
         assert_eq!(identity.name, width.name());
-        assert_eq!(identity.label.as_deref(), Some("BOOT LABEL"));
+        assert_eq!(identity.label, None);
         assert_eq!(identity.uuid.as_deref(), Some("1234-5678"));
         assert_eq!(identity.size, (bytes.len() - BEHIND) as u64);
         assert!(identity.clean);
@@ -260,7 +260,7 @@ fn identities_are_those_that_blkid_shows() {
 }
 
 #[test]
-fn the_label_in_the_root_directory_wins() {
+fn the_label_is_the_one_in_the_root_directory() {
     for width in WIDTHS {
         let mut bytes = volume(width);
         let start = match boot(&bytes).root {
@@ -274,10 +274,7 @@ fn the_label_in_the_root_directory_wins() {
         let label = |bytes: &[u8]| probe(bytes).unwrap().unwrap().label;
         assert_eq!(label(&bytes).as_deref(), Some("ROOT LABEL"), "{width:?}");
         bytes[start + 64] = 0;
-        assert_eq!(label(&bytes).as_deref(), Some("BOOT LABEL"), "{width:?}");
-        let boot_label = if width == Width::Fat32 { 0x47 } else { 0x2b };
-        put(&mut bytes, boot_label, b"NO NAME    ");
-        assert_eq!(label(&bytes), None);
+        assert_eq!(label(&bytes), None, "{width:?}");
     }
 }
 
@@ -293,7 +290,7 @@ fn the_label_is_found_in_a_later_cluster_of_the_root() {
     assert_eq!(probe(&bytes).unwrap().unwrap().label.as_deref(), Some("LATER LABEL"));
     // A loop ends.
     set_entry(&mut bytes, 0, 2, 2);
-    assert_eq!(probe(&bytes).unwrap().unwrap().label.as_deref(), Some("BOOT LABEL"));
+    assert_eq!(probe(&bytes).unwrap().unwrap().label, None);
 }
 
 #[test]
@@ -581,7 +578,7 @@ fn unreadable_fats_are_an_io_error() {
     let bytes = volume(Width::Fat32);
     let root = boot(&bytes).cluster_start(2);
     let disk = Memory::new(bytes).unreadable(Extent::at(root, 512));
-    assert_eq!(Fat.probe(&[&disk]).unwrap().unwrap().label.as_deref(), Some("BOOT LABEL"));
+    assert_eq!(Fat.probe(&[&disk]).unwrap().unwrap().label, None);
 }
 
 #[test]
