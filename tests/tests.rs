@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod corpus;
 mod device;
 mod generated;
 mod image;

@@ -17,9 +17,11 @@ pub mod ext;
 pub mod fat;
 pub mod foreign;
 pub mod member;
-pub mod raid;
+mod raid;
 mod signature;
 pub mod swap;
+
+pub use raid::{opaque_partition, whole_disk_member};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,11 +34,6 @@ use crate::ondisk::FormatError;
 /// be trusted. What is only known by name comes last.
 pub static FILESYSTEMS: &[&dyn Filesystem] =
     &[&member::Member, &ext::Ext, &fat::Fat, &swap::Swap, &foreign::Foreign];
-
-/// Placeholder.
-pub fn whole_disk_member(_: &dyn ReadAt) -> Option<String> {
-    None
-}
 
 /// Readers of all the volumes a filesystem may span; the first is the one that
 /// was found. Never empty.

@@ -38,9 +38,13 @@ const PROMISE_SECTORS: [u64; 13] = [63, 255, 256, 16, 399, 591, 675, 735, 911, 9
 
 /// What a disk is a member of, if its partitions cannot be read by themselves.
 ///
-/// # Errors
-/// If a place where metadata may be cannot be read.
-pub fn whole_disk_member(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
+/// Metadata that cannot be read may be there: then the answer is that, too.
+#[must_use]
+pub fn whole_disk_member(disk: &dyn ReadAt) -> Option<String> {
+    recognise(disk).unwrap_or_else(|error| Some(format!("which cannot be ruled out: {error}")))
+}
+
+fn recognise(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     let volume = Volume::open(disk)?;
     if let Some(vendor) = firmware(&volume, disk.sector_size().bytes())? {
         return Ok(Some(format!("{vendor} firmware RAID member")));
@@ -148,7 +152,7 @@ mod tests {
     }
 
     fn found(fields: &[(u64, &[u8])]) -> Option<String> {
-        whole_disk_member(&with(fields)).unwrap()
+        whole_disk_member(&with(fields))
     }
 
     #[test]
@@ -160,7 +164,7 @@ mod tests {
             assert_eq!(found(&[(start - 512 * 5, magic)]), None);
             let start = LEN - from_end * 4096 + offset;
             let disk = with(&[(start, magic)]).with_sector_size(SectorSize::B4096);
-            assert_eq!(whole_disk_member(&disk).unwrap(), Some(name));
+            assert_eq!(whole_disk_member(&disk), Some(name));
         }
         for from_end in PROMISE_SECTORS {
             let name = found(&[(LEN - from_end * 512, b"Promise Technology, Inc.")]);
@@ -214,16 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_cannot_be_read_is_an_error() {
+    fn an_end_that_cannot_be_read_may_be_a_members() {
         let disk = with(&[]).unreadable(Extent::at(LEN - 512, 512));
-        assert!(whole_disk_member(&disk).is_err());
+        assert!(whole_disk_member(&disk).unwrap().starts_with("which cannot be ruled out: "));
     }
 
     #[test]
     fn disks_too_small_for_any_metadata_are_members_of_nothing() {
         for len in (0..20_000).step_by(211) {
             let disk = Memory::new(vec![0xff; len]);
-            assert_eq!(whole_disk_member(&disk).unwrap(), None);
+            assert_eq!(whole_disk_member(&disk), None);
         }
     }
 
