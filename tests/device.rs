@@ -6,8 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dacapo::device::{AlignedBuffer, KernelPartition, Reread, Source, Target};
-use dacapo::error::ErrorKind;
+use dacapo::device::{
+    AlignedBuffer, KernelPartition, Reread, Source, Target, Use, booted_disks, check_source,
+    check_target, disks, disks_holding, find_by_path, users,
+};
+use dacapo::error::{ErrorKind, Result};
 use dacapo::extent::Extent;
 use dacapo::io::conformance::{check_reader, check_writer, pattern};
 use dacapo::io::{ReadAt, WriteAt};
@@ -55,6 +58,15 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Undoes something at the end of a test, failed or not. True if it worked.
+fn undo(program: &str, arguments: &[&str]) -> bool {
+    let done = Command::new(program).args(arguments).status().is_ok_and(|status| status.success());
+    if !done {
+        eprintln!("cannot undo: {program} {arguments:?} failed");
+    }
+    done
+}
+
 /// A loop device over a file of its own, both gone at the end.
 struct Loop {
     device: String,
@@ -84,7 +96,7 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        run("losetup", &["--detach", &self.device]);
+        undo("losetup", &["--detach", &self.device]);
     }
 }
 
@@ -298,4 +310,211 @@ fn a_disk_without_partitions_is_told_none() {
     let target = Target::open(&disk.device, None).unwrap();
     let partition = KernelPartition { number: 1, extent: Extent::new(MIB, 2 * MIB) };
     assert_eq!(target.reread_partition_table(&[partition]).unwrap(), Reread::NotApplicable);
+}
+
+/// A mounted device, unmounted at the end.
+struct Mounted {
+    /// Kept if it cannot be unmounted, as its content would be removed.
+    folder: Option<TempDir>,
+}
+
+impl Mounted {
+    fn new(device: &str, options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        run("mount", &["-o", options, device, folder.path().to_str().unwrap()]);
+        Self { folder: Some(folder) }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.as_ref().map(TempDir::path).unwrap()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if !undo("umount", &[self.path().to_str().unwrap()]) {
+            let _ = self.folder.take().map(TempDir::keep);
+        }
+    }
+}
+
+/// Space that is swapped to, given back at the end.
+struct Swapped<'a>(&'a str);
+
+impl<'a> Swapped<'a> {
+    fn new(device: &'a str) -> Self {
+        run("swapon", &[device]);
+        Self(device)
+    }
+}
+
+impl Drop for Swapped<'_> {
+    fn drop(&mut self) {
+        undo("swapoff", &[self.0]);
+    }
+}
+
+fn refused(result: Result<()>, why: &str) {
+    let error = result.expect_err("must be refused");
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains(why), "{error}");
+    assert!(error.hint_text().is_some(), "{error} has no hint");
+}
+
+#[test]
+fn mounted_read_write_is_refused_and_read_only_is_a_source() {
+    if !requires(&["losetup", "mkfs.ext4", "mount", "umount"]) {
+        return;
+    }
+    let disk = Loop::new(8 * MIB, &[]);
+    let (device, backing) = (Path::new(&disk.device), disk.backing());
+    run("mkfs.ext4", &["-q", &disk.device]);
+    check_source(device).unwrap();
+    check_target(device, None).unwrap();
+    check_source(&backing).unwrap();
+    // The loop device itself keeps the file from being overwritten.
+    refused(check_target(&backing, None), "is attached to /dev/loop");
+
+    let mounted = Mounted::new(&disk.device, "rw");
+    let point = mounted.path().to_str().unwrap();
+    refused(check_source(device), point);
+    refused(check_source(&backing), point);
+    refused(check_target(device, None), point);
+    refused(Target::open(device, None).map(drop), point);
+    let image = mounted.path().join("a.img.zst");
+    refused(check_target(device, Some(&image)), "holds the image");
+    let found = users(device).unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].kind == Use::Mount && found[0].writes);
+    drop(mounted);
+
+    let mounted = Mounted::new(&disk.device, "ro");
+    check_source(device).unwrap();
+    check_source(&backing).unwrap();
+    refused(check_target(device, None), "mounted read-only");
+    drop(mounted);
+    check_target(device, None).unwrap();
+}
+
+#[test]
+fn a_bind_mount_that_is_read_only_does_not_make_a_source() {
+    if !requires(&["losetup", "mkfs.ext4", "mount", "umount"]) {
+        return;
+    }
+    let disk = Loop::new(8 * MIB, &[]);
+    run("mkfs.ext4", &["-q", &disk.device]);
+    let mounted = Mounted::new(&disk.device, "rw");
+    let bound = Mounted::new(mounted.path().to_str().unwrap(), "bind,ro");
+    // Only the read-only view is left; the filesystem is still written to.
+    run("umount", &[mounted.path().to_str().unwrap()]);
+    refused(check_source(Path::new(&disk.device)), bound.path().to_str().unwrap());
+    run("mount", &["--bind", bound.path().to_str().unwrap(), mounted.path().to_str().unwrap()]);
+}
+
+#[test]
+fn a_partition_in_use_makes_its_disk_in_use() {
+    if !requires(&["losetup", "mkfs.ext4", "mount", "umount"]) {
+        return;
+    }
+    let disk = Loop::new(32 * MIB, &["--partscan"]);
+    let target = Target::open(&disk.device, None).unwrap();
+    let partitions = [1, 2].map(|number| KernelPartition {
+        number,
+        extent: Extent::at(u64::from(number) * 10 * MIB, 8 * MIB),
+    });
+    target.reread_partition_table(&partitions).unwrap();
+    drop(target);
+    let (first, second) = (format!("{}p1", disk.device), format!("{}p2", disk.device));
+    run("mkfs.ext4", &["-q", &first]);
+    let mounted = Mounted::new(&first, "rw");
+    let point = mounted.path().to_str().unwrap();
+    refused(check_source(Path::new(&disk.device)), point);
+    refused(check_source(Path::new(&first)), point);
+    refused(check_target(Path::new(&disk.device), None), point);
+    refused(Target::open(&disk.device, None).map(drop), point);
+    check_source(Path::new(&second)).unwrap();
+    check_target(Path::new(&second), None).unwrap();
+    let image = mounted.path().join("new/a.img.zst");
+    assert_eq!(
+        disks_holding(&image).unwrap(),
+        disks_holding(mounted.path()).unwrap(),
+        "a file that is not made yet"
+    );
+    let found = disks().unwrap().into_iter().find(|found| found.name == disk.name()).unwrap();
+    assert_eq!(found.partitions.len(), 2);
+    assert!(found.is_in_use() && found.users.is_empty());
+    assert_eq!(found.partitions[1].extent, partitions[1].extent);
+    assert!(disks_holding(&image).unwrap().contains(&found.number));
+    let identity = find_by_path(Path::new(&second)).unwrap();
+    assert_eq!((identity.size, identity.bus.as_deref()), (8 * MIB, Some("loop")));
+    drop(mounted);
+    Target::open(&disk.device, None).unwrap().reread_partition_table(&[]).unwrap();
+}
+
+#[test]
+fn swap_is_refused() {
+    if !requires(&["losetup", "mkswap", "swapon", "swapoff"]) {
+        return;
+    }
+    let disk = Loop::new(8 * MIB, &[]);
+    run("mkswap", &[&disk.device]);
+    check_source(Path::new(&disk.device)).unwrap();
+    let swapped = Swapped::new(&disk.device);
+    refused(check_source(Path::new(&disk.device)), "used as swap");
+    refused(check_target(Path::new(&disk.device), None), "used as swap");
+    drop(swapped);
+    check_target(Path::new(&disk.device), None).unwrap();
+}
+
+#[test]
+fn a_claim_by_a_program_that_is_not_seen_is_found() {
+    if !requires(&["losetup"]) {
+        return;
+    }
+    let disk = Loop::new(MIB, &[]);
+    let target = Target::open(&disk.device, None).unwrap();
+    refused(check_source(Path::new(&disk.device)), "claimed by a program");
+    refused(check_target(Path::new(&disk.device), None), "claimed by a program");
+    drop(target);
+    check_source(Path::new(&disk.device)).unwrap();
+}
+
+#[test]
+fn the_disk_this_machine_runs_from_is_refused() {
+    let booted = booted_disks().unwrap();
+    let all = disks().unwrap();
+    let on_disk = all.iter().find(|disk| booted.contains(&disk.number));
+    let Some(disk) = on_disk else {
+        eprintln!("skipped: the root filesystem of this machine is on no disk");
+        return;
+    };
+    assert!(disk.is_in_use());
+    refused(check_target(Path::new(&disk.identity.path), None), "this system runs from");
+    let held = disks_holding(Path::new("/")).unwrap();
+    assert!(held.is_subset(&booted), "{held:?} {booted:?}");
+}
+
+#[test]
+fn the_disks_of_this_machine_are_those_lsblk_shows() {
+    if !requires(&["lsblk"]) {
+        return;
+    }
+    // Loop devices come and go while other tests run.
+    let listed = |device: &str| -> Option<String> {
+        let columns = "NAME,SIZE,LOG-SEC,PHY-SEC,RO,RM";
+        let all = run("lsblk", &["--nodeps", "--bytes", "--pairs", "--output", columns]);
+        all.lines().find(|line| line.contains(&format!("NAME=\"{device}\""))).map(str::to_owned)
+    };
+    for disk in disks().unwrap().iter().filter(|disk| !disk.name.starts_with("loop")) {
+        let line = listed(&disk.name).unwrap_or_else(|| panic!("{} is not shown", disk.name));
+        for (column, value) in [
+            ("SIZE", disk.identity.size.to_string()),
+            ("LOG-SEC", disk.identity.logical_sector.to_string()),
+            ("PHY-SEC", disk.identity.physical_sector.to_string()),
+            ("RO", u8::from(disk.read_only).to_string()),
+            ("RM", u8::from(disk.removable).to_string()),
+        ] {
+            assert!(line.contains(&format!("{column}=\"{value}\"")), "{column} {value}: {line}");
+        }
+    }
 }

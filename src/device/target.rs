@@ -9,8 +9,8 @@ use std::path::Path;
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 
 use super::medium::{Access, Medium};
-use super::{AlignedBuffer, DiskIdentity, identity, ioctl};
-use crate::error::{Context, Error, Result};
+use super::{AlignedBuffer, DiskIdentity, check_target, identity, ioctl};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, WriteAt};
 use crate::units::{MIB, SectorSize};
@@ -51,13 +51,19 @@ impl Target {
         let path = path.as_ref();
         let created = create_len.is_some_and(|_| !path.exists());
         if created {
+            // A mistyped device would otherwise become a file in memory.
+            if path.starts_with("/dev") && !path.starts_with("/dev/shm") {
+                return Err(Error::failed(format!("there is no device {}", path.display()))
+                    .hint("dacapo disks lists those of this machine"));
+            }
             OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .open(path)
                 .context(|| format!("creating {}", path.display()))?;
         }
-        let mut medium = Medium::open(path, Access::Exclusive, sector)?;
+        let mut medium = Medium::open(path, Access::Exclusive, sector)
+            .map_err(|error| who_uses(path).unwrap_or(error))?;
         if medium.is_device() {
             if ioctl::is_read_only(medium.file()).unwrap_or(false) {
                 return Err(Error::refused(format!("{} is read-only", medium.path()))
@@ -241,6 +247,11 @@ impl WriteAt for Target {
     }
 }
 
+/// Names who keeps a device from being opened, if that is known.
+fn who_uses(path: &Path) -> Option<Error> {
+    check_target(path, None).err().filter(|error| error.kind() == ErrorKind::Refused)
+}
+
 /// A second restore into the same file would mix two disks.
 fn lock_file(medium: &Medium) -> Result<()> {
     match medium.file().try_lock() {
@@ -273,7 +284,6 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
-    use crate::error::ErrorKind;
     use crate::units::KIB;
 
     fn folder() -> tempfile::TempDir {
@@ -293,6 +303,13 @@ mod tests {
         let target = Target::open(&path, Some(MIB)).unwrap();
         assert!(!target.was_created());
         assert_eq!(target.len(), 64 * MIB);
+    }
+
+    #[test]
+    fn a_mistyped_device_is_not_made_a_file() {
+        let error = Target::open("/dev/dacapo-no-such-disk", Some(MIB)).unwrap_err();
+        assert!(error.to_string().contains("no device"), "{error}");
+        assert!(!Path::new("/dev/dacapo-no-such-disk").exists());
     }
 
     #[test]
