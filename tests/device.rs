@@ -70,7 +70,7 @@ fn undo(program: &str, arguments: &[&str]) -> bool {
 /// A loop device over a file of its own, both gone at the end.
 struct Loop {
     device: String,
-    folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl Loop {
@@ -78,15 +78,20 @@ impl Loop {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("backing.raw");
         File::create(&file).unwrap().set_len(len).unwrap();
+        let mut device = Self::over(&file, options);
+        device.folder = Some(folder);
+        device
+    }
+
+    fn over(file: &Path, options: &[&str]) -> Self {
         let mut arguments = vec!["--find", "--show"];
         arguments.extend(options);
         arguments.push(file.to_str().unwrap());
-        let device = run("losetup", &arguments);
-        Self { device, folder }
+        Self { device: run("losetup", &arguments), folder: None }
     }
 
     fn backing(&self) -> PathBuf {
-        self.folder.path().join("backing.raw")
+        self.folder.as_ref().unwrap().path().join("backing.raw")
     }
 
     fn name(&self) -> &str {
@@ -152,6 +157,96 @@ fn aligned_buffers_are_read_into_directly() {
     let mut buffer = AlignedBuffer::new(MIB as usize);
     source.read_at(2 * MIB, &mut buffer).unwrap();
     assert_eq!(buffer.as_slice(), &pattern(4 * MIB as usize, 3)[2 << 20..3 << 20]);
+}
+
+#[test]
+fn the_cache_of_a_partition_is_not_written_over_a_restored_disk() {
+    if !requires(&["losetup"]) {
+        return;
+    }
+    let disk = Loop::new(8 * MIB, &["--partscan"]);
+    let target = Target::open(&disk.device, None).unwrap();
+    let partition = KernelPartition { number: 1, extent: Extent::new(MIB, 4 * MIB) };
+    target.reread_partition_table(&[partition]).unwrap();
+    drop(target);
+    let node = format!("{}p1", disk.device);
+    let held_open = File::options().read(true).write(true).open(&node).unwrap();
+    // Dirty before the target is opened.
+    held_open.write_all_at(&[1; 4096], 0).unwrap();
+    let target = Target::open(&disk.device, None).unwrap();
+    target.write_at(MIB, &[2; 4096]).unwrap();
+    held_open.sync_all().unwrap();
+    let mut buf = [0; 4096];
+    target.read_at(MIB, &mut buf).unwrap();
+    assert!(buf == [2; 4096], "an old page was written back");
+    // Read into the cache before the restore, and asked for after it.
+    held_open.read_exact_at(&mut buf, 8192).unwrap();
+    target.write_at(MIB + 8192, &[3; 4096]).unwrap();
+    target.drop_cache().unwrap();
+    held_open.read_exact_at(&mut buf, 8192).unwrap();
+    assert!(buf == [3; 4096], "an old page is still shown");
+    drop(held_open);
+    target.reread_partition_table(&[]).unwrap();
+}
+
+/// A disk with one page that answers EIO: a file on a btrfs, damaged behind
+/// its back, so that its checksum is wrong.
+struct DamagedDisk {
+    disk: Loop,
+    _mounted: Mounted,
+    _below: Loop,
+}
+
+impl DamagedDisk {
+    fn new(content: &[u8], bad_page: usize) -> Self {
+        let below = Loop::new(128 * MIB, &[]);
+        run("mkfs.btrfs", &["-q", "-d", "single", "-m", "single", &below.device]);
+        let mounted = Mounted::new(&below.device, "rw");
+        fs::write(mounted.path().join("backing.raw"), content).unwrap();
+        drop(mounted);
+        let wanted = &content[bad_page * 4096..][..4096];
+        let all = fs::read(&below.device).unwrap();
+        let found: Vec<usize> =
+            (0..all.len() / 4096).filter(|page| all[page * 4096..][..4096] == *wanted).collect();
+        assert_eq!(found.len(), 1, "the page is not where it can be damaged");
+        let device = File::options().write(true).open(&below.device).unwrap();
+        device.write_all_at(&[0xee; 64], found[0] as u64 * 4096).unwrap();
+        device.sync_all().unwrap();
+        drop(device);
+        let mounted = Mounted::new(&below.device, "rw");
+        let disk = Loop::over(&mounted.path().join("backing.raw"), &[]);
+        Self { disk, _mounted: mounted, _below: below }
+    }
+}
+
+#[test]
+fn an_unreadable_page_is_named_and_does_not_hide_its_neighbours() {
+    if !requires(&["losetup", "mkfs.btrfs", "mount", "umount"]) {
+        return;
+    }
+    let content = pattern(4 * MIB as usize, 11);
+    let damaged = DamagedDisk::new(&content, 300);
+    let source = Source::open(&damaged.disk.device).unwrap();
+    let bad = 300 * 4096;
+    let readable = |offset: usize, len: usize| {
+        let mut buf = vec![0; len];
+        source.read_at(offset as u64, &mut buf).unwrap();
+        assert!(buf == content[offset..offset + len], "{offset:#x}");
+    };
+    // All within what is read at once around a small read.
+    readable(bad - 512, 512);
+    readable(bad - 4096 - 7, 4096);
+    readable(bad + 4096, 100);
+    readable(0, 4096);
+    for (offset, len) in [(bad, 4096), (bad + 100, 1), (bad - 1, 2), (bad - 8192, 65536)] {
+        let error = source.read_at(offset as u64, &mut vec![0; len]).unwrap_err();
+        assert!(error.is_media_error(), "{error}");
+        let position = format!("at {bad:#x} of {}", damaged.disk.device);
+        let sector = offset - offset % 512;
+        let asked = format!("at {sector:#x} of {}", damaged.disk.device);
+        let said = error.to_string();
+        assert!(said.contains(&position) || said.contains(&asked), "{said}");
+    }
 }
 
 #[test]

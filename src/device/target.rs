@@ -4,12 +4,13 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 
 use super::medium::{Access, Medium};
-use super::{AlignedBuffer, DiskIdentity, check_target, identity, ioctl};
+use super::{AlignedBuffer, DeviceNumber, DiskIdentity, System, check_target, identity, ioctl};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, WriteAt};
@@ -70,9 +71,8 @@ impl Target {
                     .hint("check its write protection switch, or blockdev --setrw"));
             }
             // What others wrote through the page cache must not be written
-            // back over what is restored.
-            ioctl::flush_buffers(medium.file())
-                .context(|| format!("flushing {}", medium.path()))?;
+            // back later over what is restored.
+            flush_caches(&medium)?;
         } else {
             lock_file(&medium)?;
             if let Some(len) = create_len
@@ -238,13 +238,33 @@ impl WriteAt for Target {
     fn drop_cache(&self) -> Result<()> {
         self.flush()?;
         if self.is_device() {
-            ioctl::flush_buffers(self.file())
-                .context(|| format!("flushing the buffers of {}", self.path()))?;
+            flush_caches(&self.medium)?;
         }
         posix_fadvise(self.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
             .map_err(io::Error::from)
             .context(|| format!("dropping the cache of {}", self.path()))
     }
+}
+
+/// Writes back and forgets what the page cache holds of a device, by all of
+/// its nodes: a disk and its partitions are cached apart.
+fn flush_caches(medium: &Medium) -> Result<()> {
+    ioctl::flush_buffers(medium.file())
+        .context(|| format!("flushing the cache of {}", medium.path()))?;
+    let number = medium.file().metadata().map(|found| DeviceNumber::from_raw(found.rdev()));
+    let block = number.ok().and_then(|number| System::running().by_number(number));
+    let Some(block) = block else { return Ok(()) };
+    let others =
+        if block.partition_number().is_some() { vec![block.disk()] } else { block.partitions() };
+    for other in others {
+        // A node may be missing, as udev makes it later; then nobody has
+        // it open and it has no cache.
+        if let Ok(node) = File::open(other.device_path()) {
+            ioctl::flush_buffers(&node)
+                .context(|| format!("flushing the cache of {}", other.device_path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Names who keeps a device from being opened, if that is known.
@@ -281,8 +301,6 @@ fn is_not_supported(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
     use crate::units::KIB;
 
