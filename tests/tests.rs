@@ -10,3 +10,4 @@ mod device;
 mod generated;
 mod image;
 mod support;
+mod table;
