@@ -50,16 +50,22 @@ pub fn run(args: &ManArgs, output: &Output, _: &Cancel) -> Result<Outcome> {
 }
 
 /// Name and text of each page: one for the program, one for each command.
-fn pages() -> Result<Vec<(String, Vec<u8>)>> {
+fn pages() -> Result<Vec<(String, String)>> {
     let mut definition = super::definition();
     definition.build();
     let commands: Vec<_> = definition.get_subcommands().cloned().collect();
     std::iter::once(definition)
         .chain(commands)
         .map(|command| {
-            let man = Man::new(command).manual("User Commands");
+            let man = Man::new(command)
+                .source("dacapo")
+                // No date: a page changes when the program does, not with the
+                // day on which it was generated.
+                .date(env!("CARGO_PKG_VERSION"))
+                .manual("User Commands");
             let mut page = Vec::new();
             man.render(&mut page).context(|| "making a manual page".into())?;
+            let page = String::from_utf8_lossy(&page).replace(".SH EXTRA\n", ".SH EXAMPLES\n");
             Ok((man.get_filename(), page))
         })
         .collect()
