@@ -452,6 +452,27 @@ mod tests {
     }
 
     #[test]
+    fn every_field_is_in_the_documentation() {
+        let documented = include_str!("../../docs/json-lines.md");
+        let text = heard(json, |progress| {
+            lossy(progress);
+            // Long enough for speed and time left.
+            thread::sleep(Duration::from_millis(1100));
+        });
+        let mut fields = 0;
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let name = value["message_type"].as_str().unwrap();
+            assert!(documented.contains(&format!("\n## {name}\n")), "{name}");
+            for field in value.as_object().unwrap().keys() {
+                assert!(documented.contains(&format!("`{field}`")), "{field} of {name}");
+                fields += 1;
+            }
+        }
+        assert!(fields >= 30 && text.contains("seconds_remaining"), "{text}");
+    }
+
+    #[test]
     fn every_stage_is_told_to_its_end() {
         let text = heard(json, |progress| {
             progress.stage("saving", 10);
