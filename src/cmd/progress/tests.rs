@@ -10,6 +10,8 @@ fn heard(face: fn(Arc<Sink>) -> Box<dyn Face>, job: impl FnOnce(&dyn Progress)) 
     let listener = Listener::with_face(face(Arc::clone(&sink)));
     job(&listener);
     drop(listener);
+    // Whoever still holds it could draw behind the end of the job.
+    assert_eq!(Arc::strong_count(&sink), 1);
     sink.text()
 }
 
