@@ -11,3 +11,4 @@ mod generated;
 mod image;
 mod support;
 mod table;
+mod terminal;
