@@ -8,7 +8,8 @@
 
 use super::checksum::{crc16, crc32c};
 use super::features::RO_COMPAT_METADATA_CSUM;
-use super::superblock::{Geometry, Superblock};
+use super::geometry::Geometry;
+use super::superblock::Superblock;
 use super::volume::Volume;
 use crate::extent::{Extent, ExtentSet};
 use crate::ondisk::{Fields, FormatError};

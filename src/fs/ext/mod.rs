@@ -15,12 +15,15 @@ mod checksum;
 mod dirty;
 mod fast_commit;
 mod features;
+mod geometry;
 mod group;
 mod inode;
 mod journal;
 mod mmp;
 mod replay;
 mod superblock;
+#[cfg(test)]
+mod tests;
 mod used;
 mod volume;
 

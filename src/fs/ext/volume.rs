@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::superblock::Geometry;
+use super::geometry::Geometry;
+use super::journal::MAGIC;
 use crate::error::Context;
 use crate::extent::Extent;
-use crate::fs::ext::journal::MAGIC;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
 
