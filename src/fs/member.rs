@@ -41,7 +41,7 @@ impl Reason {
 }
 
 /// Signatures that decide by themselves.
-const SIGNATURES: [(Reason, Signature); 23] = [
+const SIGNATURES: [(Reason, Signature); 22] = [
     (Reason::Encrypted, Signature::new(0, b"LUKS\xba\xbe\0\x01", "LUKS1").uuid(Uuid::Text(168))),
     (
         Reason::Encrypted,
@@ -97,7 +97,6 @@ const SIGNATURES: [(Reason, Signature); 23] = [
     (Reason::Manager, Signature::new(0x20, b"ORCLDISK", "Oracle ASM disk")),
     (Reason::Manager, Signature::new(0, b"DRBDdlh*", "DRBD proxy log")),
     (Reason::Manager, Signature::new(0, b"$DRBDmgr=q", "DRBD control volume")),
-    (Reason::Manager, Signature::new(0x1000, b"SPACEDB ", "Storage Spaces device")),
     (Reason::Manager, Signature::new(0xc00, b"PRIVHEAD", "Windows dynamic disk")),
 ];
 

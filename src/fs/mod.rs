@@ -21,7 +21,7 @@ mod raid;
 mod signature;
 pub mod swap;
 
-pub use raid::{opaque_partition, whole_disk_member};
+pub use raid::whole_disk_member;
 
 use serde::{Deserialize, Serialize};
 

@@ -36,6 +36,13 @@ const HIGHPOINT_37X: (u64, [&[u8]; 2]) = (9 * 512 + 32, [b"\xf0\x16\x78\x5a", b"
 /// the end.
 const PROMISE_SECTORS: [u64; 13] = [63, 255, 256, 16, 399, 591, 675, 735, 911, 974, 991, 951, 3087];
 
+/// The GPT types of the metadata and the data partition of a dynamic disk:
+/// 5808C8AA-7E8F-42E0-85D2-E1E90434CFB3, AF9B60A0-1431-4F62-BC68-3311714A69AD.
+const LDM_TYPES: [[u8; 16]; 2] = [
+    *b"\xaa\xc8\x08\x58\x8f\x7e\xe0\x42\x85\xd2\xe1\xe9\x04\x34\xcf\xb3",
+    *b"\xa0\x60\x9b\xaf\x31\x14\x62\x4f\xbc\x68\x33\x11\x71\x4a\x69\xad",
+];
+
 /// What a disk is a member of, if its partitions cannot be read by themselves.
 ///
 /// Metadata that cannot be read may be there: then the answer is that, too.
@@ -49,7 +56,7 @@ fn recognise(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     if let Some(vendor) = firmware(&volume, disk.sector_size().bytes())? {
         return Ok(Some(format!("{vendor} firmware RAID member")));
     }
-    if volume.has(0xc00, b"PRIVHEAD")? {
+    if is_dynamic(&volume, disk.sector_size().bytes())? {
         return Ok(Some("Windows dynamic disk".to_owned()));
     }
     for array in [member::md_at_end, member::geom, member::apple_raid, foreign::zfs] {
@@ -60,18 +67,32 @@ fn recognise(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     Ok(None)
 }
 
-/// What a partition of this type (a GUID in a GPT, two hexadecimal digits in an
-/// MBR) is a part of, if nothing in it can be read by itself.
-#[must_use]
-pub fn opaque_partition(type_id: &str) -> Option<&'static str> {
-    const TYPES: [(&str, &str); 5] = [
-        ("42", "Windows dynamic disk"),
-        ("AF9B60A0-1431-4F62-BC68-3311714A69AD", "Windows dynamic disk"),
-        ("5808C8AA-7E8F-42E0-85D2-E1E90434CFB3", "Windows dynamic disk"),
-        ("E75CAF8F-F680-4CEE-AFA3-B001E56EFC2D", "Storage Spaces device"),
-        ("53746F72-6167-11AA-AA11-00306543ECAC", "Core Storage volume"),
-    ];
-    TYPES.iter().find(|(known, _)| known.eq_ignore_ascii_case(type_id)).map(|(_, name)| *name)
+/// True if Windows' Logical Disk Manager divides this disk: its head is in the
+/// seventh sector and the last one of an MBR disk, and a GPT disk has its two
+/// types of partitions.
+fn is_dynamic(volume: &Volume, sector: u64) -> Result<bool, FormatError> {
+    const HEAD: &[u8] = b"PRIVHEAD";
+    const ENTRIES: u64 = 16 << 10;
+    let last = member::last_sectors(volume, 512, 1).unwrap_or(0);
+    if volume.has(0xc00, HEAD)? || volume.has(last, HEAD)? {
+        return Ok(true);
+    }
+    // Windows makes 128 entries of 128 bytes, at both ends of the disk. They
+    // count here even where their header is damaged.
+    for sector in [512, sector] {
+        let behind_header = sector.checked_mul(2);
+        let before_header =
+            member::last_sectors(volume, sector, 1).and_then(|header| header.checked_sub(ENTRIES));
+        for start in [behind_header, before_header].into_iter().flatten() {
+            let len = usize::try_from(ENTRIES).unwrap_or(0);
+            let Some(entries) = volume.bytes(start, len)? else { continue };
+            if entries.chunks_exact(128).any(|entry| LDM_TYPES.iter().any(|t| entry.starts_with(t)))
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn firmware(volume: &Volume, sector: u64) -> Result<Option<&'static str>, FormatError> {
@@ -206,11 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn software_arrays_and_dynamic_disks_are_found() {
+    fn software_arrays_are_found() {
         let md: &[u8] = b"\xfc\x4e\x2b\xa9\x01\0\0\0";
         let name = found(&[(LEN - 0x2000, md)]);
         assert_eq!(name.as_deref(), Some("Linux RAID member 1.0"));
-        assert_eq!(found(&[(0xc00, b"PRIVHEAD")]).as_deref(), Some("Windows dynamic disk"));
         assert_eq!(found(&[(LEN - 512, b"GEOM::RAID3")]).as_deref(), Some("GEOM member"));
         // What a partition in its place would be does not count for the disk.
         assert_eq!(found(&[(0x1000, md)]), None);
@@ -232,10 +252,19 @@ mod tests {
     }
 
     #[test]
-    fn partitions_of_dynamic_disks_and_pools_are_opaque() {
-        assert_eq!(opaque_partition("42"), Some("Windows dynamic disk"));
-        let spaces = opaque_partition("e75caf8f-f680-4cee-afa3-b001e56efc2d");
-        assert_eq!(spaces, Some("Storage Spaces device"));
-        assert_eq!(opaque_partition("83"), None);
+    fn dynamic_disks_are_found_by_either_copy() {
+        for start in [0xc00, LEN - 512] {
+            let name = found(&[(start, b"PRIVHEAD")]);
+            assert_eq!(name.as_deref(), Some("Windows dynamic disk"));
+        }
+        for kind in &LDM_TYPES {
+            for start in [1024, 1024 + 127 * 128, LEN - 512 - 128 * 128, LEN - 512 - 128] {
+                let name = found(&[(start, kind)]);
+                assert_eq!(name.as_deref(), Some("Windows dynamic disk"));
+                assert_eq!(found(&[(start + 16, kind)]), None);
+            }
+            let disk = with(&[(8192, kind)]).with_sector_size(SectorSize::B4096);
+            assert!(whole_disk_member(&disk).is_some());
+        }
     }
 }
