@@ -56,10 +56,10 @@ impl GptDisk {
             for (index, start, end) in partitions {
                 let mut entry = [0; 128];
                 entry[..16].copy_from_slice(&LINUX);
-                entry[16..32].copy_from_slice(&[*index as u8 + 1; 16]);
+                entry[16..32].copy_from_slice(&[(*index as u8).wrapping_add(1); 16]);
                 entry[32..40].copy_from_slice(&start.to_le_bytes());
                 entry[40..48].copy_from_slice(&end.to_le_bytes());
-                entry[56..60].copy_from_slice(&[b'p', 0, b'0' + *index as u8, 0]);
+                entry[56..60].copy_from_slice(&[b'p', 0, b'0'.wrapping_add(*index as u8), 0]);
                 disk.patch(entries, (index * entry_size) as usize, &entry);
             }
         }

@@ -31,6 +31,10 @@ use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 use crate::units::SectorSize;
 
+/// No system has names for more partitions; a table with more of them is no
+/// table of this world, and costs everybody behind it time.
+const MOST_PARTITIONS: usize = 1024;
+
 /// The driver of GUID partition tables.
 #[derive(Debug)]
 pub struct Gpt;
@@ -124,6 +128,10 @@ fn table(disk: &dyn ReadAt, copies: &Copies, header: &Header, entries: &[u8]) ->
         // Linux and Windows go by sector 0; which of both tables the data
         // belongs to cannot be told.
         table.notes.push("without a protective MBR most systems ignore the GPT".into());
+        table.doubtful = true;
+    }
+    if table.partitions.len() > MOST_PARTITIONS {
+        table.notes.push(format!("{} partitions", table.partitions.len()));
         table.doubtful = true;
     }
     note_copies(copies, &mut table);

@@ -316,6 +316,17 @@ fn many_misfits_are_summed_up() {
 }
 
 #[test]
+fn more_partitions_than_any_system_has_are_doubtful() {
+    let disk = |count: u32| {
+        let partitions: Vec<_> = (0..count).map(|index| (index, 1000, 1000)).collect();
+        GptDisk::new(SectorSize::B512, 8000, 8192, 128, &partitions)
+    };
+    assert!(!read(&disk(1024)).doubtful);
+    assert!(read(&disk(1025)).doubtful);
+    assert_note(&read(&disk(8192)), "8192 partitions");
+}
+
+#[test]
 fn dynamic_disks_are_doubtful() {
     for type_id in types::LDM {
         let bytes = uuid::Uuid::parse_str(type_id).unwrap().to_bytes_le();

@@ -9,9 +9,12 @@ use crate::extent::ExtentSet;
 use crate::io::Memory;
 use crate::table::samples::{Sparse, boot_record};
 
+/// An entry: boot flag, type, start, count.
+type Fields = (u8, u8, u32, u32);
+
 const GIB_SECTORS: u32 = 1 << 21;
 
-fn disk(records: &[(u64, &[(u8, u8, u32, u32)])]) -> Sparse {
+fn disk(records: &[(u64, &[Fields])]) -> Sparse {
     let empty = Sparse::new(u64::from(16 * GIB_SECTORS), SectorSize::B512);
     records.iter().fold(empty, |disk, (lba, entries)| disk.with(*lba, boot_record(entries)))
 }
@@ -222,7 +225,7 @@ fn odd_boot_flags_need_sane_entries() {
     let table = read(&disk(&[(0, &[(0x81, 7, 2048, 100), (0x12, 7, 4096, 100)])]));
     assert_eq!(list(&table), [(1, 2048, 100), (2, 4096, 100)]);
     assert_note(&table, "entry 2 has the unusual boot flag 12");
-    let insane: &[&[(u8, u8, u32, u32)]] = &[
+    let insane: &[&[Fields]] = &[
         &[(0x20, 0x6e, 0x6f72_7265, 0x7365_7250), (0x73, 0x61, 0x656b_206e, 0x2079_656b)],
         &[(0x81, 7, 0, 100)],
         &[(0x81, 0, 5, 100)],
@@ -251,7 +254,7 @@ fn filesystem_start(kind: &str) -> Vec<u8> {
 #[test]
 fn boot_sectors_of_filesystems_are_no_tables() {
     for kind in ["ntfs", "exfat", "bitlocker", "fat"] {
-        let sector = |entries: &[(u8, u8, u32, u32)]| {
+        let sector = |entries: &[Fields]| {
             let mut sector = boot_record(entries);
             sector[..22].copy_from_slice(&filesystem_start(kind));
             Sparse::new(1 << 20, SectorSize::B512).with(0, sector)
@@ -288,7 +291,7 @@ fn a_disk_without_the_two_bytes_has_no_table() {
 /// A disk of 128 sectors with two records in a chain.
 fn small() -> Vec<u8> {
     let mut bytes = vec![0; 128 * 512];
-    let records: [(usize, &[(u8, u8, u32, u32)]); 3] = [
+    let records: [(usize, &[Fields]); 3] = [
         (0, &[(0x80, 7, 2, 8), (0, 5, 20, 100)]),
         (20, &[(0, 0x83, 1, 9), (0, 5, 40, 20)]),
         (60, &[(0, 0x83, 1, 9)]),
