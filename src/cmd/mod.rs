@@ -5,6 +5,7 @@
 //! `--help`, in the manual pages and in the completions; those are generated
 //! from here and nowhere written by hand.
 
+mod bars;
 pub mod clone;
 pub mod compare;
 pub mod completions;
@@ -23,6 +24,7 @@ pub mod save;
 mod signals;
 mod sink;
 mod target;
+mod terminal;
 mod text;
 mod values;
 pub mod verify;
