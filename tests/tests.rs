@@ -6,9 +6,11 @@
 
 mod cli;
 mod corpus;
+mod demo;
 mod device;
 mod generated;
 mod image;
+mod info;
 mod support;
 mod table;
 mod terminal;

@@ -45,7 +45,8 @@ impl Folder {
 
     /// A folder that the user wants to look into afterwards.
     pub(super) fn kept(path: &Path) -> Result<Self> {
-        std::fs::create_dir_all(path).context(|| format!("making the folder {}", path.display()))?;
+        std::fs::create_dir_all(path)
+            .context(|| format!("making the folder {}", path.display()))?;
         let folder = Self { path: path.to_owned(), keep: true };
         if let Some(file) = folder.files().iter().find(|file| file.symlink_metadata().is_ok()) {
             return Err(Error::refused(format!("{} exists already", file.display()))

@@ -65,10 +65,8 @@ pub fn run(args: &DemoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         output.info(&format!("the files are kept in {}", path.display()));
     }
     output.info("");
-    output.result(&format!(
-        "every byte in use came back exactly, checked in {}",
-        duration(seconds)
-    ));
+    output
+        .result(&format!("every byte in use came back exactly, checked in {}", duration(seconds)));
     let head = image.head();
     output.summary(&serde_json::json!({
         "disk_size": head.disk_len,

@@ -91,10 +91,7 @@ impl<'a> Demo<'a> {
 
     /// Saves it, and checks that this has not changed it.
     pub(super) fn save(&self, disk: &Source) -> Result<Reader<Source>> {
-        self.begin(
-            "Save",
-            "Only what is proven to be free is left out. This is 'dacapo save'.",
-        )?;
+        self.begin("Save", "Only what is proven to be free is left out. This is 'dacapo save'.")?;
         let before = hash(disk, self.cancel)?;
         let options = save::Options {
             label: Some("demonstration".into()),
