@@ -6,11 +6,11 @@
 
 mod cli;
 mod corpus;
-mod demo;
+mod crash;
 mod device;
 mod generated;
 mod image;
-mod info;
+mod scrub;
 mod support;
 mod table;
-mod terminal;
+mod variants;

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The test disks of `scripts/make-images`, and what an oracle says of each.
+//!
+//! A disk is made when the first test asks for it, and kept in the target
+//! folder until a script changes.
+
+mod files;
+mod map;
+mod scrubbed;
+
+pub use files::*;
+pub use map::*;
+pub use scrubbed::*;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+
+use crate::support::{Ran, finish, requires, search_path};
+
+/// What an oracle says of a disk: `NAME.facts.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Facts {
+    /// Bytes of the image.
+    pub length: u64,
+    /// True if the free space has to be found, false if all has to be stored,
+    /// None if either is right as long as nothing is lost.
+    pub understood: Option<bool>,
+    /// Why not, for messages.
+    #[serde(default)]
+    pub because: String,
+    /// Bytes of the filesystem; what lies behind them is not its to judge.
+    pub filesystem_length: Option<u64>,
+    /// The used ranges by the oracle, start and length in bytes.
+    #[serde(default)]
+    pub used: Vec<(u64, u64)>,
+    /// The same of a copy whose journal the kernel has replayed.
+    #[serde(default)]
+    pub used_after_replay: Vec<(u64, u64)>,
+    /// SHA-256 of every file.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// SHA-256 of the files whose fsync had returned when the power went.
+    #[serde(default)]
+    pub fsynced: BTreeMap<String, String>,
+    /// The files of each partition, by its number; "0" is the whole disk.
+    #[serde(default)]
+    pub partition_files: BTreeMap<String, BTreeMap<String, String>>,
+    /// The partitions of a disk with a table.
+    #[serde(default)]
+    pub partitions: Vec<Partition>,
+    /// "gpt", "dos", "none", "damaged", "hostile"; empty for a filesystem.
+    #[serde(default)]
+    pub table: String,
+    /// "clean" if fsck finds nothing.
+    #[serde(default)]
+    pub fsck: String,
+    /// "dirty" if there is something to replay or a flag says so.
+    #[serde(default)]
+    pub state: String,
+    /// True if the kernel's own driver mounts it.
+    #[serde(default)]
+    pub kernel_mounts: bool,
+    /// False if no program at hand reads the files as the format means it.
+    #[serde(default = "yes")]
+    pub read_files: bool,
+    /// Logical sector size, where the table depends on it.
+    pub sector_size: Option<u64>,
+    /// Features by dumpe2fs.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+/// A partition by sfdisk.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Partition {
+    pub number: u32,
+    pub first_byte: u64,
+    pub length: u64,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A disk and its facts.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// "ext4-bigalloc"
+    pub name: String,
+    /// The image file; never written to.
+    pub image: PathBuf,
+    pub facts: Facts,
+}
+
+/// What each maker needs of the machine.
+fn needs(maker: &str) -> &'static [&'static str] {
+    match maker {
+        "ext" => &[
+            "root",
+            "loop",
+            "kernel:ext4",
+            "mke2fs",
+            "e2fsck",
+            "debugfs",
+            "dumpe2fs",
+            "fsfreeze",
+            "openssl",
+            "python3",
+        ],
+        "fat" => &["mkfs.fat", "fsck.fat", "mcopy", "openssl", "python3"],
+        "swap" => &["mkswap", "blkid", "openssl", "python3"],
+        "table" => &[
+            "sgdisk", "sfdisk", "mke2fs", "e2fsck", "debugfs", "dumpe2fs", "mkfs.fat", "fsck.fat",
+            "mcopy", "mkswap", "openssl", "python3",
+        ],
+        _ => panic!("no such maker: {maker}"),
+    }
+}
+
+/// The disk `name` of `scripts/make-images/MAKER`; None if this machine cannot
+/// make it, which has been said then.
+pub fn variant(maker: &str, name: &str) -> Option<Variant> {
+    if !requires(needs(maker)) || (name == "gpt-4k-sectors" && !requires(&["root", "loop"])) {
+        return None;
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let facts = folder.join(format!("{name}.facts.json"));
+    if modified(&facts) <= newest_script(maker) {
+        let _ = fs::remove_file(&facts);
+        let ran =
+            make(maker, &[folder.to_str().expect("the target folder has a plain name"), name]);
+        assert!(ran.code == 0, "making {name}\n{ran}");
+    }
+    Some(Variant::load(folder.join(format!("{name}.img")), &facts))
+}
+
+/// The names that a maker knows.
+pub fn names_of(maker: &str) -> Vec<String> {
+    let ran = make(maker, &[]).exits(2);
+    let names: Vec<String> =
+        ran.err().lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect();
+    assert!(names.len() > 5, "scripts/make-images/{maker} lists no variants\n{ran}");
+    names
+}
+
+/// The disks kept in `images/`, unpacked below `folder`.
+pub fn committed(folder: &Path) -> Vec<Variant> {
+    let kept = project().join("images");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&kept).expect("reading images/") {
+        let facts = entry.expect("reading images/").path();
+        let file = facts.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(name) = file.strip_suffix(".facts.json") else { continue };
+        let image = folder.join(format!("{name}.img"));
+        let packed = fs::read(kept.join(format!("{name}.img.zst"))).expect("reading an image");
+        let bytes = zstd::decode_all(packed.as_slice()).expect("unpacking an image");
+        fs::write(&image, bytes).expect("writing an unpacked image");
+        found.push(Variant::load(image, &facts));
+    }
+    assert!(found.len() >= 12, "only {} disks in images/", found.len());
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+impl Variant {
+    fn load(image: PathBuf, facts: &Path) -> Self {
+        let text = fs::read_to_string(facts)
+            .unwrap_or_else(|error| panic!("reading {}: {error}", facts.display()));
+        let facts: Facts = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("reading {}: {error}", facts.display()));
+        let length = fs::metadata(&image).expect("the image is there").len();
+        assert_eq!(length, facts.length, "{} is not the disk of its facts", image.display());
+        let name = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Self { name, image, facts }
+    }
+
+    /// The path of the image for command lines.
+    pub fn path(&self) -> &str {
+        self.image.to_str().expect("the target folder has a plain name")
+    }
+
+    /// True for ext2, ext3 and ext4 over the whole image.
+    pub fn is_ext(&self) -> bool {
+        self.name.starts_with("ext")
+    }
+
+    /// True for FAT over the whole image.
+    pub fn is_fat(&self) -> bool {
+        self.name.starts_with("fat")
+    }
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn make(maker: &str, args: &[&str]) -> Ran {
+    let mut command = Command::new(project().join("scripts/make-images").join(maker));
+    command.args(args).env("PATH", search_path()).env("LC_ALL", "C");
+    finish(command, &[])
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+fn newest_script(maker: &str) -> Option<SystemTime> {
+    let folder = project().join("scripts/make-images");
+    [maker, "shared.sh", "ext-crash.sh", "content.py", "facts.py", "fat_map.py"]
+        .iter()
+        .filter_map(|name| modified(&folder.join(name)))
+        .max()
+}
