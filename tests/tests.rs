@@ -4,13 +4,17 @@
 // A test that unwraps says what it expects by failing there.
 #![allow(clippy::unwrap_used)]
 
+mod boot;
 mod cli;
 mod corpus;
 mod crash;
+mod demo;
 mod device;
 mod generated;
 mod image;
+mod info;
 mod scrub;
 mod support;
 mod table;
+mod terminal;
 mod variants;
