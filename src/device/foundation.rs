@@ -64,10 +64,13 @@ impl<'a> Foundation<'a> {
 
     /// Adds what the running system was started from.
     pub(super) fn add_boot(&mut self) {
-        for point in BOOT_POINTS {
-            if let Some(mount) = self.mounts.iter().rfind(|mount| mount.point == Path::new(point)) {
-                self.add_mount(&mount.clone(), DEPTH_LIMIT);
-            }
+        // One mount may cover another at the same place; the disk below was
+        // started from all the same.
+        let is_boot =
+            |mount: &&Mount| BOOT_POINTS.iter().any(|point| mount.point == Path::new(point));
+        let mounts: Vec<Mount> = self.mounts.iter().filter(is_boot).cloned().collect();
+        for mount in mounts {
+            self.add_mount(&mount, DEPTH_LIMIT);
         }
     }
 
@@ -258,6 +261,15 @@ mod tests {
         assert_eq!(booted(&machine), ["8:0", "8:16"]);
         machine.mount("8:2", "/dev/sda2", "/mnt", "rw");
         assert_eq!(booted(&machine).len(), 2);
+    }
+
+    #[test]
+    fn a_covered_root_was_started_from_too() {
+        let mut machine = machine();
+        machine.mount_any("0:2 / / rw - rootfs rootfs rw");
+        machine.mount("8:17", "/dev/sdb1", "/", "ro");
+        machine.mount("8:1", "/dev/sda1", "/", "rw");
+        assert_eq!(booted(&machine), ["8:0", "8:16"]);
     }
 
     #[test]
