@@ -11,6 +11,7 @@ use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::Writer;
 use crate::image::format::DEFAULT_CHUNK_SIZE;
+use crate::image::rescan::{Rescan, read_head};
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::save::{self, Options, Plan, Saved, resume_check};
@@ -113,29 +114,31 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         return to_stdout(&plan, &source, output, cancel);
     }
     let path = image_path(&args.image, &plan);
-    let resumed = args.resume && partial_path(&path).exists();
-    let (partial, mut writer_state) = if resumed {
-        let old = Source::open(partial_path(&path))?;
-        let listener = output.listener();
-        let kept = resume_check(&mut plan, &source, &old, cancel, &*listener)?;
-        drop(listener);
-        output.info(&format!("going on after {} of {}", human(kept.bytes), human(source.len())));
-        (Partial::resume(&path, kept.found.end)?, Some(kept.found))
+    let interrupted = partial_path(&path);
+    let kept = if args.resume && interrupted.exists() {
+        keep_interrupted(&interrupted, &mut plan, &source, output, cancel)?
     } else {
-        if args.resume {
-            output.note("there is no interrupted image of that name; starting a new one");
-        } else if partial_path(&path).exists() {
-            output.note(&format!(
-                "{} was interrupted and is replaced; --resume would have gone on with it",
-                partial_path(&path).display()
-            ));
+        None
+    };
+    let resumed = kept.is_some();
+    let (partial, found) = match kept {
+        Some(found) => (Partial::resume(&path, found.end)?, Some(found)),
+        None => {
+            if args.resume {
+                output.note("there is nothing to go on with; starting from the beginning");
+            } else if interrupted.exists() {
+                output.note(&format!(
+                    "{} was interrupted and is replaced; --resume would have gone on with it",
+                    interrupted.display()
+                ));
+            }
+            check_room(&path, &plan, &source, output)?;
+            (Partial::create(&path)?, None)
         }
-        check_room(&path, &plan, &source, output)?;
-        (Partial::create(&path)?, None)
     };
     let name = partial.partial().to_owned();
     let out = BufWriter::with_capacity(64 << 10, partial);
-    let writer = match writer_state.take() {
+    let writer = match found {
         Some(found) => Writer::resume(out, found)?,
         None => save::start(&plan, out)?,
     };
@@ -155,6 +158,26 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let saved = finish().map_err(|error: Error| with_way_on(error, &name))?;
     report(&saved, &path.display().to_string(), &plan, started, output);
     Ok(outcome(save::check_losses(&saved.losses)))
+}
+
+/// What of an interrupted image can be kept; nothing, if not even its head was
+/// written.
+fn keep_interrupted(
+    interrupted: &Path,
+    plan: &mut Plan,
+    source: &Source,
+    output: &Output,
+    cancel: &Cancel,
+) -> Result<Option<Rescan>> {
+    let old = Source::open(interrupted)?;
+    if read_head(&old).is_err_and(|error| error.kind() == ErrorKind::Damaged) {
+        return Ok(None);
+    }
+    let listener = output.listener();
+    let kept = resume_check(plan, source, &old, cancel, &*listener)?;
+    drop(listener);
+    output.info(&format!("going on after {} of {}", human(kept.bytes), human(source.len())));
+    Ok(Some(kept.found))
 }
 
 fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> Result<Outcome> {

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The commands on block devices: loop devices stand in for disks, and for
+//! disks that fail.
+
+use std::fs;
+
+use crate::support::{
+    Loop, Mount, assert_same, dacapo, hash_of, junk, junk_file, requires, run, sparse_file,
+    temp_dir,
+};
+
+const MIB: u64 = 1 << 20;
+const NEEDS: &[&str] = &["root", "loop", "kernel:ext4", "mkfs.ext4", "sgdisk"];
+
+/// A loop device is confirmed by its size: it has no serial number.
+fn restore(image: &str, device: &str, len: u64, more: &[&str]) -> crate::support::Ran {
+    let size = len.to_string();
+    let mut args = vec!["restore", image, device, "--yes", "--confirm", &size];
+    args.extend(more);
+    dacapo(&args)
+}
+
+#[test]
+fn a_disk_is_saved_and_restored_with_both_sector_sizes() {
+    if !requires(NEEDS) {
+        return;
+    }
+    for sector in ["512", "4096"] {
+        let folder = temp_dir();
+        let (source, target) = (folder.join("source.raw"), folder.join("target.raw"));
+        sparse_file(&source, 192 * MIB);
+        junk_file(&target, 192 * MIB);
+        {
+            let disk = Loop::new(&source, &["--sector-size", sector]);
+            let _ = run("sgdisk", &["-n1:0:+8M", "-t1:ef00", "-n2:0:0", disk.device()]);
+        }
+        {
+            let offset = (16 * MIB).to_string();
+            let part = Loop::new(&source, &["--offset", &offset, "--sector-size", sector]);
+            let _ = run("mkfs.ext4", &["-q", "-F", part.device(), "150M"]);
+            let mount = Mount::new(part.device(), "ext4", "rw");
+            fs::write(mount.path().join("data"), junk(10 << 20, 5)).unwrap();
+        }
+        let image = folder.join("a.img.zst");
+        let before = hash_of(&source);
+        let disk = Loop::new(&source, &["--sector-size", sector, "--direct-io=on"]);
+        let _ = dacapo(&["save", disk.device(), &image]).success();
+        assert_eq!(hash_of(&source), before);
+        let to = Loop::new(&target, &["--sector-size", sector]);
+        let _ = restore(&image, to.device(), 192 * MIB, &[]).success();
+        let _ = dacapo(&["compare", &image, to.device()]).success();
+        let _ = run("sgdisk", &["--verify", to.device()]).says("No problems found");
+        // Other sectors mean other positions: refused, and nothing written.
+        let other = folder.join("other.raw");
+        junk_file(&other, 192 * MIB);
+        let untouched = hash_of(&other);
+        let wrong = if sector == "512" { "4096" } else { "512" };
+        let other_disk = Loop::new(&other, &["--sector-size", wrong]);
+        let _ = restore(&image, other_disk.device(), 192 * MIB, &[]).exits(5).says("sectors");
+        drop(other_disk);
+        assert_eq!(hash_of(&other), untouched);
+    }
+}
+
+#[test]
+fn what_is_in_use_is_neither_saved_nor_overwritten() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let file = folder.join("disk.raw");
+    sparse_file(&file, 64 * MIB);
+    let disk = Loop::new(&file, &[]);
+    let _ = run("mkfs.ext4", &["-q", disk.device()]);
+    let image = folder.join("a.img.zst");
+    {
+        let mount = Mount::new(disk.device(), "ext4", "rw");
+        let _ = dacapo(&["save", disk.device(), &image]).exits(5).says("mounted");
+        drop(mount);
+        let _mount = Mount::new(disk.device(), "ext4", "ro");
+        let _ = dacapo(&["save", disk.device(), &image]).success();
+        let ran = restore(&image, disk.device(), 64 * MIB, &[]).exits(5);
+        assert!(ran.err().contains("mounted"), "{ran}");
+    }
+    // Without the right confirmation nothing happens either.
+    let before = hash_of(&file);
+    let device = disk.device();
+    let _ = dacapo(&["restore", &image, device]).exits(5);
+    let _ = dacapo(&["restore", &image, device, "--yes"]).exits(5);
+    let _ = dacapo(&["restore", &image, device, "--yes", "--confirm", "WD-123"]).exits(5);
+    let _ = dacapo(&["restore", &image, device, "--dry-run"]).success();
+    assert_eq!(hash_of(&file), before);
+    let _ = restore(&image, device, 64 * MIB, &[]).success();
+}
+
+#[test]
+fn the_disk_that_holds_the_image_is_refused() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let file = folder.join("holder.raw");
+    sparse_file(&file, 128 * MIB);
+    let disk = Loop::new(&file, &[]);
+    let _ = run("mkfs.ext4", &["-q", disk.device()]);
+    let small = folder.join("small.raw");
+    junk_file(&small, 4 * MIB);
+    let mount = Mount::new(disk.device(), "ext4", "rw");
+    let image = mount.path().join("a.img.zst").display().to_string();
+    let _ = dacapo(&["save", &small, &image]).success();
+    let _ = restore(&image, disk.device(), 128 * MIB, &[]).exits(5);
+    let inner = mount.path().join("a.img.zst").display().to_string();
+    let _ = dacapo(&["restore", &image, &inner, "--yes"]).exits(5);
+}
+
+#[test]
+fn an_unreadable_range_costs_only_itself() {
+    if !requires(&["root", "loop", "zstd"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let file = folder.join("disk.raw");
+    fs::write(&file, junk(32 << 20, 9)).unwrap();
+    let disk = Loop::new(&file, &[]);
+    // Behind the end of its file a loop device answers with EIO.
+    let kept = 20 * MIB + 4096;
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(kept).unwrap();
+    let image = folder.join("a.img.zst");
+    let ran = dacapo(&["save", disk.device(), &image]).exits(3);
+    assert!(ran.err().contains("could not be read"), "{ran}");
+    let _ = run("zstd", &["-tq", &image]);
+    let _ = dacapo(&["info", &image]).says("could not be read");
+    let _ = dacapo(&["verify", &image]).exits(3);
+    let target = folder.join("target.raw");
+    let _ = dacapo(&["restore", &image, &target]).exits(3).says("could not be read");
+    let (got, wanted) = (fs::read(&target).unwrap(), junk(32 << 20, 9));
+    let kept = usize::try_from(kept).unwrap();
+    assert!(got[..kept] == wanted[..kept], "what was readable is different");
+    assert!(got[kept..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_target_that_fails_in_the_middle_is_left_blank() {
+    if !requires(&["root", "loop", "kernel:tmpfs"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let source = folder.join("disk.raw");
+    fs::write(&source, junk(32 << 20, 4)).unwrap();
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    // A disk whose medium ends early: the filesystem below it is full.
+    let small = Mount::new("none", "tmpfs", "size=16m");
+    let file = small.path().join("target.raw");
+    sparse_file(&file, 32 * MIB);
+    let disk = Loop::new(&file, &[]);
+    let ran = restore(&image, disk.device(), 32 * MIB, &[]);
+    assert_ne!(ran.code, 0, "{ran}");
+    assert!(ran.err().contains("blank"), "{ran}");
+    let mut first = vec![1; MIB as usize];
+    std::io::Read::read_exact(&mut fs::File::open(&file).unwrap(), &mut first).unwrap();
+    assert!(first.iter().all(|byte| *byte == 0), "half a disk has a beginning");
+}
+
+#[test]
+fn one_partition_goes_where_it_is_sent() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let source = folder.join("disk.raw");
+    sparse_file(&source, 128 * MIB);
+    let _ = run("sgdisk", &["-n1:2048:+20M", "-n2:0:+64M", &source]);
+    let file = folder.join("part.raw");
+    sparse_file(&file, 64 * MIB);
+    let _ = run("mkfs.ext4", &["-q", "-F", "-L", "songs", &file]);
+    let part = fs::read(&file).unwrap();
+    let mut disk = fs::read(&source).unwrap();
+    let start = 21 << 20;
+    disk[start..start + part.len()].copy_from_slice(&part);
+    fs::write(&source, &disk).unwrap();
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    let alone = folder.join("alone.raw");
+    let _ = dacapo(&["restore", &image, &alone, "--partition", "2"]).success();
+    let _ = run("e2fsck", &["-fn", &alone]);
+    assert_eq!(fs::metadata(&alone).unwrap().len(), 64 * MIB);
+    let _ = dacapo(&["compare", &image, &alone, "--partition", "2"]).success();
+    let _ = dacapo(&["restore", &image, &alone, "--partition", "7", "--yes"]).exits(2);
+    let small = folder.join("small.raw");
+    junk_file(&small, 63 * MIB);
+    let _ = dacapo(&["restore", &image, &small, "--partition", "2", "--yes"]).exits(5);
+}
+
+#[test]
+fn a_clone_is_the_same_disk() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let (source, target) = (folder.join("source.raw"), folder.join("target.raw"));
+    sparse_file(&source, 96 * MIB);
+    let _ = run("sgdisk", &["-n1:0:0", &source]);
+    let before = hash_of(&source);
+    let _ = dacapo(&["clone", &source, &target]).success();
+    assert_same(&source, &target);
+    assert_eq!(hash_of(&source), before);
+    let larger = folder.join("larger.raw");
+    junk_file(&larger, 128 * MIB);
+    let _ = dacapo(&["clone", &source, &larger, "--yes"]).success();
+    let _ = run("sgdisk", &["--verify", &larger]).says("No problems found");
+    let _ = dacapo(&["clone", &source, &source, "--yes"]).exits(5);
+}
+
+#[test]
+fn a_smaller_disk_takes_what_fits_and_refuses_the_rest() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let source = folder.join("source.raw");
+    sparse_file(&source, 128 * MIB);
+    let _ = run("sgdisk", &["-n1:2048:+40M", &source]);
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    let smaller = folder.join("smaller.raw");
+    junk_file(&smaller, 64 * MIB);
+    let before = hash_of(&smaller);
+    let _ = dacapo(&["restore", &image, &smaller, "--yes"]).exits(5).says("--fit");
+    assert_eq!(hash_of(&smaller), before, "written to before it was refused");
+    let _ = dacapo(&["restore", &image, &smaller, "--yes", "--fit"]).success();
+    let _ = run("sgdisk", &["--verify", &smaller]).says("No problems found");
+    let tiny = folder.join("tiny.raw");
+    junk_file(&tiny, 32 * MIB);
+    let _ = dacapo(&["restore", &image, &tiny, "--yes", "--fit"]).exits(5);
+}
+
+#[test]
+fn free_space_is_left_zeroed_or_discarded_as_asked() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let source = folder.join("source.raw");
+    sparse_file(&source, 64 * MIB);
+    let _ = run("mkfs.ext4", &["-q", "-F", &source]);
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    let map = dacapo(&["map", &image]).success();
+    let free = map
+        .out()
+        .lines()
+        .filter(|line| line.ends_with('?') && line.starts_with("0x"))
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().map(|word| word.trim_start_matches("0x"));
+            let start = usize::from_str_radix(words.next()?, 16).ok()?;
+            let len = usize::from_str_radix(words.next()?, 16).ok()?;
+            Some(start..start + len)
+        })
+        .find(|range| range.len() > 4 << 20 && range.start > 2 << 20)
+        .unwrap();
+    let middle = free.start + (1 << 20)..free.start + (2 << 20);
+    let target = folder.join("target.raw");
+    for (mode, zero) in [("leave", false), ("zero", true), ("discard", true), ("auto", true)] {
+        junk_file(&target, 64 * MIB);
+        let junk = fs::read(&target).unwrap();
+        let _ = dacapo(&["restore", &image, &target, "--yes", "--free", mode]).success();
+        let bytes = fs::read(&target).unwrap();
+        let now = &bytes[middle.clone()];
+        if zero {
+            assert!(now.iter().all(|byte| *byte == 0), "--free {mode}");
+        } else {
+            assert!(now == &junk[middle.clone()], "--free {mode}");
+        }
+        let _ = run("e2fsck", &["-fn", &target]);
+    }
+}
