@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use dacapo::device::{
     AlignedBuffer, KernelPartition, Reread, Source, Target, Use, booted_disks, check_source,
@@ -14,114 +13,58 @@ use dacapo::error::{ErrorKind, Result};
 use dacapo::extent::Extent;
 use dacapo::io::conformance::{check_reader, check_writer, pattern};
 use dacapo::io::{ReadAt, WriteAt};
-use tempfile::TempDir;
+
+use super::support::{Loop, Mount, TempDir, requires, run, sparse_file, temp_dir, try_run};
 
 const MIB: u64 = 1 << 20;
 
-/// True if all is there; else says what is missing and that the test is
-/// skipped.
-fn requires(programs: &[&str]) -> bool {
-    let root = fs::metadata("/proc/self").is_ok_and(|m| {
-        use std::os::unix::fs::MetadataExt;
-        m.uid() == 0
-    });
-    let missing: Vec<&str> = programs
-        .iter()
-        .filter(|program| {
-            !["/sbin", "/usr/sbin", "/bin", "/usr/bin"]
-                .iter()
-                .any(|folder| Path::new(folder).join(program).exists())
-        })
-        .copied()
-        .chain((!root).then_some("root"))
-        .chain((!Path::new("/dev/loop-control").exists()).then_some("/dev/loop-control"))
-        .collect();
-    if !missing.is_empty() {
-        eprintln!("skipped: needs {}", missing.join(", "));
-    }
-    missing.is_empty()
+/// A loop device over a file of its own. Fields are dropped in this order.
+struct LoopDisk {
+    device: Loop,
+    folder: TempDir,
 }
 
-/// Runs a program, which must succeed, and returns what it printed.
-fn run(program: &str, arguments: &[&str]) -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new(program)
-        .args(arguments)
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// Undoes something at the end of a test, failed or not. True if it worked.
-fn undo(program: &str, arguments: &[&str]) -> bool {
-    let done = Command::new(program).args(arguments).status().is_ok_and(|status| status.success());
-    if !done {
-        eprintln!("cannot undo: {program} {arguments:?} failed");
-    }
-    done
-}
-
-/// A loop device over a file of its own, both gone at the end.
-struct Loop {
-    device: String,
-    folder: Option<TempDir>,
-}
-
-impl Loop {
+impl LoopDisk {
     fn new(len: u64, options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("backing.raw");
-        File::create(&file).unwrap().set_len(len).unwrap();
-        let mut device = Self::over(&file, options);
-        device.folder = Some(folder);
-        device
+        let folder = temp_dir();
+        sparse_file(folder.path().join("backing.raw"), len);
+        Self { device: Loop::new(folder.path().join("backing.raw"), options), folder }
     }
 
-    fn over(file: &Path, options: &[&str]) -> Self {
-        let mut arguments = vec!["--find", "--show"];
-        arguments.extend(options);
-        arguments.push(file.to_str().unwrap());
-        Self { device: run("losetup", &arguments), folder: None }
+    fn device(&self) -> &str {
+        self.device.device()
     }
 
-    fn backing(&self) -> PathBuf {
-        self.folder.as_ref().unwrap().path().join("backing.raw")
+    fn partition(&self, number: u32) -> String {
+        format!("{}p{number}", self.device())
     }
 
     fn name(&self) -> &str {
-        self.device.rsplit('/').next().unwrap()
+        self.device.device().trim_start_matches("/dev/")
     }
-}
 
-impl Drop for Loop {
-    fn drop(&mut self) {
-        undo("losetup", &["--detach", &self.device]);
+    fn backing(&self) -> PathBuf {
+        self.folder.path().join("backing.raw")
     }
 }
 
 #[test]
 fn loop_devices_conform() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
     for sector in ["512", "4096"] {
         // Not a multiple of a page: the last sectors are fewer than eight.
         let len = 4 * MIB + if sector == "512" { 512 * 3 } else { 4096 };
-        let disk = Loop::new(len, &["--sector-size", sector]);
-        let target = Target::open(&disk.device, None).unwrap();
+        let disk = LoopDisk::new(len, &["--sector-size", sector]);
+        let target = Target::open(disk.device(), None).unwrap();
         assert!(target.is_direct() && target.is_device());
         assert_eq!(target.sector_size().to_string(), sector);
         check_writer(&target);
         drop(target);
-        let source = Source::open(&disk.device).unwrap();
+        let source = Source::open(disk.device()).unwrap();
         assert!(source.is_direct());
-        run("sync", &[]);
+        run("sync", &[disk.backing()]);
         check_reader(&source, &fs::read(disk.backing()).unwrap());
         assert_eq!(source.identity().size, len);
         assert_eq!(source.identity().logical_sector.to_string(), sector);
@@ -130,30 +73,30 @@ fn loop_devices_conform() {
 
 #[test]
 fn a_device_is_read_past_the_page_cache() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(MIB, &[]);
+    let disk = LoopDisk::new(MIB, &[]);
     // Fill the device's page cache, then change what is behind it.
-    let held_open = File::open(&disk.device).unwrap();
-    assert!(fs::read(&disk.device).unwrap().iter().all(|byte| *byte == 0));
+    let held_open = File::open(disk.device()).unwrap();
+    assert!(fs::read(disk.device()).unwrap().iter().all(|byte| *byte == 0));
     let backing = File::options().write(true).open(disk.backing()).unwrap();
     backing.write_all_at(&pattern(MIB as usize, 7), 0).unwrap();
     let mut cached = vec![0; 4096];
     held_open.read_exact_at(&mut cached, 8192).unwrap();
     assert!(cached.iter().all(|byte| *byte == 0), "the cache was not filled");
-    let source = Source::open(&disk.device).unwrap();
+    let source = Source::open(disk.device()).unwrap();
     check_reader(&source, &pattern(MIB as usize, 7));
 }
 
 #[test]
 fn aligned_buffers_are_read_into_directly() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(4 * MIB, &["--sector-size", "4096"]);
+    let disk = LoopDisk::new(4 * MIB, &["--sector-size", "4096"]);
     fs::write(disk.backing(), pattern(4 * MIB as usize, 3)).unwrap();
-    let source = Source::open(&disk.device).unwrap();
+    let source = Source::open(disk.device()).unwrap();
     let mut buffer = AlignedBuffer::new(MIB as usize);
     source.read_at(2 * MIB, &mut buffer).unwrap();
     assert_eq!(buffer.as_slice(), &pattern(4 * MIB as usize, 3)[2 << 20..3 << 20]);
@@ -161,19 +104,19 @@ fn aligned_buffers_are_read_into_directly() {
 
 #[test]
 fn the_cache_of_a_partition_is_not_written_over_a_restored_disk() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(8 * MIB, &["--partscan"]);
-    let target = Target::open(&disk.device, None).unwrap();
+    let disk = LoopDisk::new(8 * MIB, &["--partscan"]);
+    let target = Target::open(disk.device(), None).unwrap();
     let partition = KernelPartition { number: 1, extent: Extent::new(MIB, 4 * MIB) };
     target.reread_partition_table(&[partition]).unwrap();
     drop(target);
-    let node = format!("{}p1", disk.device);
+    let node = disk.partition(1);
     let held_open = File::options().read(true).write(true).open(&node).unwrap();
     // Dirty before the target is opened.
     held_open.write_all_at(&[1; 4096], 0).unwrap();
-    let target = Target::open(&disk.device, None).unwrap();
+    let target = Target::open(disk.device(), None).unwrap();
     target.write_at(MIB, &[2; 4096]).unwrap();
     held_open.sync_all().unwrap();
     let mut buf = [0; 4096];
@@ -193,40 +136,40 @@ fn the_cache_of_a_partition_is_not_written_over_a_restored_disk() {
 /// its back, so that its checksum is wrong.
 struct DamagedDisk {
     disk: Loop,
-    _mounted: Mounted,
-    _below: Loop,
+    _mounted: Mount,
+    _below: LoopDisk,
 }
 
 impl DamagedDisk {
     fn new(content: &[u8], bad_page: usize) -> Self {
-        let below = Loop::new(128 * MIB, &[]);
-        run("mkfs.btrfs", &["-q", "-d", "single", "-m", "single", &below.device]);
-        let mounted = Mounted::new(&below.device, "rw");
+        let below = LoopDisk::new(128 * MIB, &[]);
+        run("mkfs.btrfs", &["-q", "-d", "single", "-m", "single", below.device()]);
+        let mounted = Mount::new(below.device(), "btrfs", "rw");
         fs::write(mounted.path().join("backing.raw"), content).unwrap();
         drop(mounted);
         let wanted = &content[bad_page * 4096..][..4096];
-        let all = fs::read(&below.device).unwrap();
+        let all = fs::read(below.device()).unwrap();
         let found: Vec<usize> =
             (0..all.len() / 4096).filter(|page| all[page * 4096..][..4096] == *wanted).collect();
         assert_eq!(found.len(), 1, "the page is not where it can be damaged");
-        let device = File::options().write(true).open(&below.device).unwrap();
+        let device = File::options().write(true).open(below.device()).unwrap();
         device.write_all_at(&[0xee; 64], found[0] as u64 * 4096).unwrap();
         device.sync_all().unwrap();
         drop(device);
-        let mounted = Mounted::new(&below.device, "rw");
-        let disk = Loop::over(&mounted.path().join("backing.raw"), &[]);
+        let mounted = Mount::new(below.device(), "btrfs", "rw");
+        let disk = Loop::new(mounted.path().join("backing.raw"), &[]);
         Self { disk, _mounted: mounted, _below: below }
     }
 }
 
 #[test]
 fn an_unreadable_page_is_named_and_does_not_hide_its_neighbours() {
-    if !requires(&["losetup", "mkfs.btrfs", "mount", "umount"]) {
+    if !requires(&["root", "loop", "kernel:btrfs", "mkfs.btrfs"]) {
         return;
     }
     let content = pattern(4 * MIB as usize, 11);
     let damaged = DamagedDisk::new(&content, 300);
-    let source = Source::open(&damaged.disk.device).unwrap();
+    let source = Source::open(damaged.disk.device()).unwrap();
     let bad = 300 * 4096;
     let readable = |offset: usize, len: usize| {
         let mut buf = vec![0; len];
@@ -241,9 +184,9 @@ fn an_unreadable_page_is_named_and_does_not_hide_its_neighbours() {
     for (offset, len) in [(bad, 4096), (bad + 100, 1), (bad - 1, 2), (bad - 8192, 65536)] {
         let error = source.read_at(offset as u64, &mut vec![0; len]).unwrap_err();
         assert!(error.is_media_error(), "{error}");
-        let position = format!("at {bad:#x} of {}", damaged.disk.device);
+        let position = format!("at {bad:#x} of {}", damaged.disk.device());
         let sector = offset - offset % 512;
-        let asked = format!("at {sector:#x} of {}", damaged.disk.device);
+        let asked = format!("at {sector:#x} of {}", damaged.disk.device());
         let said = error.to_string();
         assert!(said.contains(&position) || said.contains(&asked), "{said}");
     }
@@ -251,18 +194,18 @@ fn an_unreadable_page_is_named_and_does_not_hide_its_neighbours() {
 
 #[test]
 fn an_unreachable_end_of_a_sector_is_left_out() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(MIB + 512, &["--sector-size", "4096"]);
-    let source = Source::open(&disk.device).unwrap();
+    let disk = LoopDisk::new(MIB + 512, &["--sector-size", "4096"]);
+    let source = Source::open(disk.device()).unwrap();
     assert_eq!(source.len(), MIB);
     check_reader(&source, &vec![0; MIB as usize]);
 }
 
 #[test]
 fn a_source_that_shrinks_is_named_with_the_place() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temp_dir();
     let path = folder.path().join("disk.raw");
     fs::write(&path, vec![1; 8192]).unwrap();
     let source = Source::open(&path).unwrap();
@@ -274,7 +217,7 @@ fn a_source_that_shrinks_is_named_with_the_place() {
 
 #[test]
 fn what_is_no_disk_is_not_opened() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = temp_dir();
     assert_eq!(Source::open(folder.path()).unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(Source::open("/dev/null").unwrap_err().kind(), ErrorKind::Usage);
     assert_eq!(Target::open("/dev/null", Some(MIB)).unwrap_err().kind(), ErrorKind::Usage);
@@ -289,42 +232,42 @@ fn what_is_no_disk_is_not_opened() {
 
 #[test]
 fn a_target_is_claimed_for_one() {
-    if !requires(&["losetup", "mkfs.ext4", "mount"]) {
+    if !requires(&["root", "loop", "kernel:ext4", "mkfs.ext4"]) {
         return;
     }
-    let disk = Loop::new(8 * MIB, &[]);
-    run("mkfs.ext4", &["-q", &disk.device]);
-    let target = Target::open(&disk.device, None).unwrap();
-    let error = Target::open(&disk.device, None).unwrap_err();
+    let disk = LoopDisk::new(8 * MIB, &[]);
+    run("mkfs.ext4", &["-q", disk.device()]);
+    let target = Target::open(disk.device(), None).unwrap();
+    let error = Target::open(disk.device(), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-    let folder = tempfile::tempdir().unwrap();
-    let mounted = Command::new("mount").arg(&disk.device).arg(folder.path()).output().unwrap();
-    assert!(!mounted.status.success(), "mounted while it was a target");
+    let folder = temp_dir();
+    let mounted = try_run("mount", &[disk.device(), folder.path().to_str().unwrap()]);
+    assert!(mounted.code != 0, "mounted while it was a target");
     drop(target);
-    Target::open(&disk.device, None).unwrap();
+    Target::open(disk.device(), None).unwrap();
 }
 
 #[test]
 fn a_read_only_device_is_refused_as_target() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(MIB, &["--read-only"]);
-    Source::open(&disk.device).unwrap();
-    let error = Target::open(&disk.device, None).unwrap_err();
+    let disk = LoopDisk::new(MIB, &["--read-only"]);
+    Source::open(disk.device()).unwrap();
+    let error = Target::open(disk.device(), None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert!(error.to_string().contains("read-only"), "{error}");
 }
 
 #[test]
 fn zeroing_and_discarding_give_the_space_back() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
     use std::os::unix::fs::MetadataExt;
     for sector in ["512", "4096"] {
-        let disk = Loop::new(4 * MIB, &["--sector-size", sector]);
-        let target = Target::open(&disk.device, None).unwrap();
+        let disk = LoopDisk::new(4 * MIB, &["--sector-size", sector]);
+        let target = Target::open(disk.device(), None).unwrap();
         target.write_at(0, &pattern(4 * MIB as usize, 9)).unwrap();
         target.flush().unwrap();
         let blocks = || fs::metadata(disk.backing()).unwrap().blocks();
@@ -346,10 +289,10 @@ fn zeroing_and_discarding_give_the_space_back() {
 
 #[test]
 fn the_kernel_learns_the_partitions() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(64 * MIB, &["--partscan"]);
+    let disk = LoopDisk::new(64 * MIB, &["--partscan"]);
     let partition = |number, start: u64, end: u64| KernelPartition {
         number,
         extent: Extent::new(start * MIB, end * MIB),
@@ -369,12 +312,12 @@ fn the_kernel_learns_the_partitions() {
         }
         found
     };
-    let target = Target::open(&disk.device, None).unwrap();
+    let target = Target::open(disk.device(), None).unwrap();
     let first = [partition(1, 1, 10), partition(3, 10, 20)];
     assert_eq!(target.reread_partition_table(&first).unwrap(), Reread::ByHand);
     assert_eq!(shown(), first);
     target.write_at(12 * MIB, &pattern(4096, 3)).unwrap();
-    let third = Source::open(format!("{}p3", disk.device)).unwrap();
+    let third = Source::open(disk.partition(3)).unwrap();
     let mut buf = [0; 4096];
     third.read_at(2 * MIB, &mut buf).unwrap();
     assert_eq!(buf, pattern(4096, 3)[..]);
@@ -398,39 +341,13 @@ fn the_kernel_learns_the_partitions() {
 
 #[test]
 fn a_disk_without_partitions_is_told_none() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(8 * MIB, &[]);
-    let target = Target::open(&disk.device, None).unwrap();
+    let disk = LoopDisk::new(8 * MIB, &[]);
+    let target = Target::open(disk.device(), None).unwrap();
     let partition = KernelPartition { number: 1, extent: Extent::new(MIB, 2 * MIB) };
     assert_eq!(target.reread_partition_table(&[partition]).unwrap(), Reread::NotApplicable);
-}
-
-/// A mounted device, unmounted at the end.
-struct Mounted {
-    /// Kept if it cannot be unmounted, as its content would be removed.
-    folder: Option<TempDir>,
-}
-
-impl Mounted {
-    fn new(device: &str, options: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        run("mount", &["-o", options, device, folder.path().to_str().unwrap()]);
-        Self { folder: Some(folder) }
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.as_ref().map(TempDir::path).unwrap()
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if !undo("umount", &[self.path().to_str().unwrap()]) {
-            let _ = self.folder.take().map(TempDir::keep);
-        }
-    }
 }
 
 /// Space that is swapped to, given back at the end.
@@ -445,7 +362,7 @@ impl<'a> Swapped<'a> {
 
 impl Drop for Swapped<'_> {
     fn drop(&mut self) {
-        undo("swapoff", &[self.0]);
+        let _ = try_run("swapoff", &[self.0]);
     }
 }
 
@@ -458,19 +375,19 @@ fn refused(result: Result<()>, why: &str) {
 
 #[test]
 fn mounted_read_write_is_refused_and_read_only_is_a_source() {
-    if !requires(&["losetup", "mkfs.ext4", "mount", "umount"]) {
+    if !requires(&["root", "loop", "kernel:ext4", "mkfs.ext4"]) {
         return;
     }
-    let disk = Loop::new(8 * MIB, &[]);
-    let (device, backing) = (Path::new(&disk.device), disk.backing());
-    run("mkfs.ext4", &["-q", &disk.device]);
+    let disk = LoopDisk::new(8 * MIB, &[]);
+    let (device, backing) = (Path::new(disk.device()), disk.backing());
+    run("mkfs.ext4", &["-q", disk.device()]);
     check_source(device).unwrap();
     check_target(device, None).unwrap();
     check_source(&backing).unwrap();
     // The loop device itself keeps the file from being overwritten.
     refused(check_target(&backing, None), "is attached to /dev/loop");
 
-    let mounted = Mounted::new(&disk.device, "rw");
+    let mounted = Mount::new(disk.device(), "ext4", "rw");
     let point = mounted.path().to_str().unwrap();
     refused(check_source(device), point);
     refused(check_source(&backing), point);
@@ -483,7 +400,7 @@ fn mounted_read_write_is_refused_and_read_only_is_a_source() {
     assert!(found[0].kind == Use::Mount && found[0].writes);
     drop(mounted);
 
-    let mounted = Mounted::new(&disk.device, "ro");
+    let mounted = Mount::new(disk.device(), "ext4", "ro");
     check_source(device).unwrap();
     check_source(&backing).unwrap();
     refused(check_target(device, None), "mounted read-only");
@@ -493,40 +410,40 @@ fn mounted_read_write_is_refused_and_read_only_is_a_source() {
 
 #[test]
 fn a_bind_mount_that_is_read_only_does_not_make_a_source() {
-    if !requires(&["losetup", "mkfs.ext4", "mount", "umount"]) {
+    if !requires(&["root", "loop", "kernel:ext4", "mkfs.ext4"]) {
         return;
     }
-    let disk = Loop::new(8 * MIB, &[]);
-    run("mkfs.ext4", &["-q", &disk.device]);
-    let mounted = Mounted::new(&disk.device, "rw");
-    let bound = Mounted::new(mounted.path().to_str().unwrap(), "bind,ro");
+    let disk = LoopDisk::new(8 * MIB, &[]);
+    run("mkfs.ext4", &["-q", disk.device()]);
+    let mounted = Mount::new(disk.device(), "ext4", "rw");
+    let bound = Mount::new(mounted.path().to_str().unwrap(), "none", "bind,ro");
     // Only the read-only view is left; the filesystem is still written to.
     run("umount", &[mounted.path().to_str().unwrap()]);
-    refused(check_source(Path::new(&disk.device)), bound.path().to_str().unwrap());
+    refused(check_source(Path::new(disk.device())), bound.path().to_str().unwrap());
     run("mount", &["--bind", bound.path().to_str().unwrap(), mounted.path().to_str().unwrap()]);
 }
 
 #[test]
 fn a_partition_in_use_makes_its_disk_in_use() {
-    if !requires(&["losetup", "mkfs.ext4", "mount", "umount"]) {
+    if !requires(&["root", "loop", "kernel:ext4", "mkfs.ext4"]) {
         return;
     }
-    let disk = Loop::new(32 * MIB, &["--partscan"]);
-    let target = Target::open(&disk.device, None).unwrap();
+    let disk = LoopDisk::new(32 * MIB, &["--partscan"]);
+    let target = Target::open(disk.device(), None).unwrap();
     let partitions = [1, 2].map(|number| KernelPartition {
         number,
         extent: Extent::at(u64::from(number) * 10 * MIB, 8 * MIB),
     });
     target.reread_partition_table(&partitions).unwrap();
     drop(target);
-    let (first, second) = (format!("{}p1", disk.device), format!("{}p2", disk.device));
+    let (first, second) = (disk.partition(1), disk.partition(2));
     run("mkfs.ext4", &["-q", &first]);
-    let mounted = Mounted::new(&first, "rw");
+    let mounted = Mount::new(&first, "ext4", "rw");
     let point = mounted.path().to_str().unwrap();
-    refused(check_source(Path::new(&disk.device)), point);
+    refused(check_source(Path::new(disk.device())), point);
     refused(check_source(Path::new(&first)), point);
-    refused(check_target(Path::new(&disk.device), None), point);
-    refused(Target::open(&disk.device, None).map(drop), point);
+    refused(check_target(Path::new(disk.device()), None), point);
+    refused(Target::open(disk.device(), None).map(drop), point);
     check_source(Path::new(&second)).unwrap();
     check_target(Path::new(&second), None).unwrap();
     let image = mounted.path().join("new/a.img.zst");
@@ -543,35 +460,35 @@ fn a_partition_in_use_makes_its_disk_in_use() {
     let identity = find_by_path(Path::new(&second)).unwrap();
     assert_eq!((identity.size, identity.bus.as_deref()), (8 * MIB, Some("loop")));
     drop(mounted);
-    Target::open(&disk.device, None).unwrap().reread_partition_table(&[]).unwrap();
+    Target::open(disk.device(), None).unwrap().reread_partition_table(&[]).unwrap();
 }
 
 #[test]
 fn swap_is_refused() {
-    if !requires(&["losetup", "mkswap", "swapon", "swapoff"]) {
+    if !requires(&["root", "loop", "mkswap", "swapon", "swapoff"]) {
         return;
     }
-    let disk = Loop::new(8 * MIB, &[]);
-    run("mkswap", &[&disk.device]);
-    check_source(Path::new(&disk.device)).unwrap();
-    let swapped = Swapped::new(&disk.device);
-    refused(check_source(Path::new(&disk.device)), "used as swap");
-    refused(check_target(Path::new(&disk.device), None), "used as swap");
+    let disk = LoopDisk::new(8 * MIB, &[]);
+    run("mkswap", &[disk.device()]);
+    check_source(Path::new(disk.device())).unwrap();
+    let swapped = Swapped::new(disk.device());
+    refused(check_source(Path::new(disk.device())), "used as swap");
+    refused(check_target(Path::new(disk.device()), None), "used as swap");
     drop(swapped);
-    check_target(Path::new(&disk.device), None).unwrap();
+    check_target(Path::new(disk.device()), None).unwrap();
 }
 
 #[test]
 fn a_claim_by_a_program_that_is_not_seen_is_found() {
-    if !requires(&["losetup"]) {
+    if !requires(&["root", "loop"]) {
         return;
     }
-    let disk = Loop::new(MIB, &[]);
-    let target = Target::open(&disk.device, None).unwrap();
-    refused(check_source(Path::new(&disk.device)), "claimed by a program");
-    refused(check_target(Path::new(&disk.device), None), "claimed by a program");
+    let disk = LoopDisk::new(MIB, &[]);
+    let target = Target::open(disk.device(), None).unwrap();
+    refused(check_source(Path::new(disk.device())), "claimed by a program");
+    refused(check_target(Path::new(disk.device()), None), "claimed by a program");
     drop(target);
-    check_source(Path::new(&disk.device)).unwrap();
+    check_source(Path::new(disk.device())).unwrap();
 }
 
 #[test]
@@ -598,7 +515,10 @@ fn the_disks_of_this_machine_are_those_lsblk_shows() {
     let listed = |device: &str| -> Option<String> {
         let columns = "NAME,SIZE,LOG-SEC,PHY-SEC,RO,RM";
         let all = run("lsblk", &["--nodeps", "--bytes", "--pairs", "--output", columns]);
-        all.lines().find(|line| line.contains(&format!("NAME=\"{device}\""))).map(str::to_owned)
+        all.out()
+            .lines()
+            .find(|line| line.contains(&format!("NAME=\"{device}\"")))
+            .map(str::to_owned)
     };
     for disk in disks().unwrap().iter().filter(|disk| !disk.name.starts_with("loop")) {
         let line = listed(&disk.name).unwrap_or_else(|| panic!("{} is not shown", disk.name));
