@@ -147,10 +147,12 @@ impl Copies {
         self.primary.good().or_else(|| self.backup.as_ref()?.good())
     }
 
-    /// True if both copies hold, but are tables of different disks or states.
+    /// True if the headers are those of different disks or states. That one of
+    /// them has lost its entries does not make the other one right.
     pub(super) fn contradict(&self) -> bool {
-        let backup = self.backup.as_ref().and_then(Copy::good);
-        matches!((self.primary.good(), backup), (Some((one, _)), Some((other, _))) if !one.agrees_with(other))
+        let backup = self.backup.as_ref().and_then(|backup| backup.header.as_ref());
+        let primary = self.primary.header.as_ref();
+        primary.zip(backup).is_some_and(|(one, other)| !one.agrees_with(other))
     }
 
     /// The sectors of every copy, and those where a damaged copy was.

@@ -184,7 +184,7 @@ fn note_copies(copies: &Copies, table: &mut PartitionTable) {
         notes.push(format!("another GPT header at sector {} is not used", stray.lba));
     }
     if copies.contradict() {
-        notes.push("both copies of the GPT hold, but contradict each other".into());
+        notes.push("the copies of the GPT contradict each other".into());
         table.doubtful = true;
     } else if let (Some((one, _)), Some((other, _))) =
         (copies.primary.good(), copies.backup.as_ref().and_then(Copy::good))

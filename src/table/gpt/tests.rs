@@ -166,6 +166,11 @@ fn copies_that_contradict_each_other_are_doubtful() {
         assert_note(&table, "contradict each other");
         assert!(table.doubtful);
     }
+    // Half of the primary was written anew when something went wrong.
+    let torn = GptDisk::small().patched(2, 0x28, &[0x07]).sealed().patched(2, 0x28, &[0x0f, 1]);
+    let table = read(&torn);
+    assert_note(&table, "the primary GPT is damaged");
+    assert!(table.doubtful);
     let table = read(&GptDisk::small().patched(63, 0x30, &[0x07]).sealed());
     assert_note(&table, "differ in their usable sectors");
     assert!(!table.doubtful);

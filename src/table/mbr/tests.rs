@@ -171,6 +171,14 @@ fn logicals_outside_of_the_extended_partition_are_noted() {
     let table = read(&disk(&[(0, &[(0, 5, 1000, 500)]), (1000, &[(0, 0x83, 1, 600)])]));
     assert_eq!(list(&table), [(1, 1000, 500), (5, 1001, 600)]);
     assert_note(&table, "1 logical partitions or records are outside");
+    // What counts is where it is on the disk, not where its record says.
+    let table = read(&disk(&[
+        (0, &[(0, 5, 1000, 500)]),
+        (1000, &[(0, 0x83, 1, 10), (0, 5, 400, 100)]),
+        (1400, &[(0, 0x83, 1, 200)]),
+    ]));
+    assert_eq!(list(&table)[2], (6, 1401, 200));
+    assert_note(&table, "1 logical partitions or records are outside");
 }
 
 #[test]
@@ -260,9 +268,13 @@ fn boot_sectors_of_filesystems_are_no_tables() {
             Sparse::new(1 << 20, SectorSize::B512).with(0, sector)
         };
         // Zeros, text, and the table over itself that mkfs.fat --mbr makes.
-        for entries in
-            [&[][..], &[(0x20, 0x65, 0x2073_6968, 0x6e61_2064)], &[(0x80, 0x0c, 0, 1 << 20)]]
-        {
+        let junk: [&[Fields]; 4] = [
+            &[],
+            &[(0x20, 0x65, 0x2073_6968, 0x6e61_2064)],
+            &[(0x80, 0x0c, 0, 1 << 20)],
+            &[(0x81, 0x0c, 2048, 4096)],
+        ];
+        for entries in junk {
             assert!(Mbr.read(&sector(entries)).unwrap().is_none(), "{kind} {entries:x?}");
         }
         let table = read(&sector(&[(0x80, 0x0c, 2048, 4096)]));
