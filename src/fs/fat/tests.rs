@@ -243,6 +243,45 @@ fn fats_larger_than_a_piece_are_read_whole() {
     assert_eq!(used_clusters(&bytes), marks.map(|cluster| cluster as u64));
 }
 
+#[test]
+fn many_passes_find_the_same_as_one() {
+    for width in WIDTHS {
+        let mut bytes = volume(width);
+        for cluster in (2..1000).step_by(3) {
+            // Links to and fro between the passes.
+            set_entry(&mut bytes, 1, cluster, 1001 - cluster as u32 / 2);
+        }
+        let boot = boot(&bytes);
+        let disk = Memory::new(bytes);
+        let once = used::map(&disk, &boot).unwrap();
+        assert!(once.count() > 100);
+        for pass in [1, 7, 64, 65, 999, 1000] {
+            if pass > 1 || width == Width::Fat12 {
+                assert_eq!(used::map_within(&disk, &boot, pass, 1 << 20).unwrap(), once);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_map_of_too_many_ranges_gives_up_its_smallest_holes() {
+    let mut bytes = volume(Width::Fat32);
+    for cluster in (2..800).step_by(2) {
+        set_entry(&mut bytes, 0, cluster, 0x0fff_ffff);
+    }
+    let boot = boot(&bytes);
+    let disk = Memory::new(bytes);
+    let fine = used::map(&disk, &boot).unwrap();
+    assert_eq!(fine.count(), 400);
+    for ranges in [1, 2, 10, 399] {
+        let coarse = used::map_within(&disk, &boot, 1 << 20, ranges).unwrap();
+        assert!(coarse.count() <= ranges);
+        assert!(fine.subtract(&coarse).is_empty());
+        // The one large hole stays as long as there may be two ranges.
+        assert_eq!(coarse.covers(Extent::new(0, disk.len())), ranges == 1);
+    }
+}
+
 /// Bytes in a piece of a FAT, as the reading code has it.
 const PIECES: usize = 12 << 16;
 

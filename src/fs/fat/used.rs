@@ -72,11 +72,21 @@ pub(super) fn doubt(volume: &dyn ReadAt, boot: &BootSector) -> Result<Option<Str
 
 /// The bytes in use. The filesystem must fit into the volume.
 pub(super) fn map(volume: &dyn ReadAt, boot: &BootSector) -> Result<ExtentSet, FormatError> {
-    let mut ranges = Ranges::default();
+    map_within(volume, boot, PASS, RANGES_MAX)
+}
+
+/// The bytes in use, in passes of so many clusters and with so many ranges.
+pub(super) fn map_within(
+    volume: &dyn ReadAt,
+    boot: &BootSector,
+    pass_clusters: u64,
+    ranges_max: usize,
+) -> Result<ExtentSet, FormatError> {
+    let mut ranges = Ranges { ranges: Vec::new(), ranges_max, hole_min: 0 };
     ranges.add(Extent::new(0, boot.data_start));
     let mut first = 2;
     while first < boot.end_cluster() {
-        let pass = Pass::over(volume, boot, first)?;
+        let pass = Pass::over(volume, boot, first, pass_clusters)?;
         pass.check_root(boot)?;
         for cluster in first..pass.end {
             if pass.is_used(cluster) {
@@ -110,8 +120,13 @@ struct Pass {
 
 impl Pass {
     /// Reads every entry of every FAT for the clusters from `first` on.
-    fn over(volume: &dyn ReadAt, boot: &BootSector, first: u64) -> Result<Self, FormatError> {
-        let end = first.saturating_add(PASS).min(boot.end_cluster());
+    fn over(
+        volume: &dyn ReadAt,
+        boot: &BootSector,
+        first: u64,
+        clusters: u64,
+    ) -> Result<Self, FormatError> {
+        let end = first.saturating_add(clusters.max(1)).min(boot.end_cluster());
         let words = end.saturating_sub(first).div_ceil(64);
         let bits = vec![0; usize::try_from(words).unwrap_or(0)];
         let mut pass = Self { first, end, bits };
@@ -249,9 +264,9 @@ impl Pass {
 
 /// Ranges in ascending order that become fewer and larger when they are many,
 /// so that no volume can make the map take much memory.
-#[derive(Default)]
 struct Ranges {
     ranges: Vec<Extent>,
+    ranges_max: usize,
     /// Holes below this many bytes are not worth a range.
     hole_min: u64,
 }
@@ -264,7 +279,7 @@ impl Ranges {
         if !join(&mut self.ranges, range, self.hole_min) {
             self.ranges.push(range);
         }
-        while self.ranges.len() > RANGES_MAX {
+        while self.ranges.len() > self.ranges_max {
             self.hole_min = self.hole_min.saturating_mul(2).max(1024);
             let mut fewer: Vec<Extent> = Vec::new();
             for range in self.ranges.drain(..) {
