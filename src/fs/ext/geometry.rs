@@ -261,11 +261,11 @@ impl Geometry {
 
 /// True if `number` is `base`, or `base` multiplied with itself.
 fn is_power(number: u64, base: u64) -> bool {
-    let mut power = base;
-    while power < number {
-        power = power.saturating_mul(base);
+    let mut power = Some(base);
+    while let Some(less) = power.filter(|power| *power < number) {
+        power = less.checked_mul(base);
     }
-    power == number
+    power == Some(number)
 }
 
 fn per_block(block_size: u64, size: u64) -> u64 {
@@ -317,4 +317,17 @@ fn check_desc_size(raw: &Raw) -> Result<usize, FormatError> {
         ));
     }
     Ok(usize::from(raw.desc_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparse_backups_are_in_groups_0_and_1_and_powers_of_3_5_and_7() {
+        let powers: Vec<u64> =
+            (0..1000).filter(|n| [3, 5, 7].into_iter().any(|base| is_power(*n, base))).collect();
+        assert_eq!(powers, [3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343, 625, 729]);
+        assert!(!is_power(u64::MAX, 3));
+    }
 }

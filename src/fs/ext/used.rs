@@ -295,3 +295,68 @@ impl Runs {
         self.set
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
+
+    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_those_of_single_bits(
+            mut bitmap in prop::collection::vec(
+                prop::sample::select(vec![0_u8, 0xFF, 0x0F, 0xF0, 0x55, 0x80, 0x01]), 1..40),
+            count in any::<prop::sample::Index>(),
+            ends in any::<(prop::sample::Index, prop::sample::Index)>(),
+        ) {
+            let bits = bitmap.len() * 8;
+            let count = count.index(bits + 1) as u64;
+            let (a, b) = (ends.0.index(bits + 1) as u64, ends.1.index(bits + 1) as u64);
+            let (start, end) = (a.min(b), a.max(b));
+            let is_one = |bitmap: &[u8], bit: u64| bitmap[bit as usize / 8] >> (bit % 8) & 1 == 1;
+
+            let missing = (start..end).any(|bit| !is_one(&bitmap, bit));
+            let mut expected: Vec<bool> = (0..bits as u64).map(|bit| is_one(&bitmap, bit)).collect();
+            expected[start as usize..end as usize].fill(true);
+            prop_assert_eq!(set(&mut bitmap, start, end), missing);
+            let found: Vec<bool> = (0..bits as u64).map(|bit| is_one(&bitmap, bit)).collect();
+            prop_assert_eq!(&found, &expected);
+
+            let mut by_runs = vec![false; count as usize];
+            let mut last = None;
+            for (start, end) in ones(&bitmap, count) {
+                assert!(start < end && end <= count && last.is_none_or(|last| last < start));
+                by_runs[start as usize..end as usize].fill(true);
+                last = Some(end);
+            }
+            prop_assert_eq!(&by_runs[..], &expected[..count as usize]);
+        }
+    }
+
+    #[test]
+    fn bits_outside_of_the_bitmap_are_never_set() {
+        assert!(set(&mut [0xFF], 0, 9));
+        assert_eq!(ones(&[0xFF], 20).collect::<Vec<_>>(), [(0, 20)]);
+        assert_eq!(ones(&[], 20).count(), 0);
+    }
+
+    #[test]
+    fn a_fragmented_map_gives_up_its_smallest_holes_first() {
+        let mut runs = Runs::new();
+        let mut used = ExtentSet::new();
+        for index in 0..MAX_EXTENTS as u64 + 10 {
+            // Holes of 4 KiB, and every 1024th of 1 MiB.
+            let start = index * 8192 + (index >> 10 << 20);
+            runs.push(Extent::at(start, 4096));
+            used.insert(Extent::at(start, 4096));
+        }
+        let set = runs.into_set();
+        assert_eq!(used.subtract(&set), ExtentSet::new());
+        assert!(set.count() <= 1026, "{}", set.count());
+        assert!(set.holes_within(Extent::new(0, set.end())).all(|hole| hole.len() > 1 << 20));
+        assert_eq!(set.count() - 1, set.holes_within(Extent::new(0, set.end())).count());
+    }
+}

@@ -3,7 +3,7 @@
 
 use super::image::{
     BEHIND, BLOCK, BLOCKS, EXTENTS, FILE, FILE_LEN, FLEX_BG, GDT_CSUM, GROUPS, HAS_JOURNAL, Image,
-    JOURNAL, MAP, METADATA_CSUM, PER_GROUP, RECOVER, WIDE, blocks, used,
+    JOURNAL, JOURNAL_LEN, MAP, METADATA_CSUM, PER_GROUP, RECOVER, WIDE, blocks, used,
 };
 use crate::extent::Extent;
 use crate::fs::ext::Ext;
@@ -384,6 +384,14 @@ fn the_map_of_the_journal_has_to_be_whole() {
     image.put(MAP as usize * BLOCK, &[0x0A, 0xF3, 1, 0, 4, 0, 1, 0]);
     refused(image, "eh_depth");
 
+    // An empty node, which would not end.
+    let mut image = Image::new(HAS_JOURNAL, 0x2 | EXTENTS, 0x1);
+    let at = image.journal_inode() + 0x28;
+    image.put(at + 6, &[1]);
+    image.put(at + 12 + 4, &[MAP as u8, (MAP >> 8) as u8, 0, 0, 0, 0]);
+    image.put(MAP as usize * BLOCK, &[0x0A, 0xF3, 0, 0, 4, 0, 0, 0]);
+    refused(image, "eh_entries");
+
     // A hole, and a list of blocks that is outside.
     let pointers = |at: usize, block: u32| {
         let mut image = Image::new(HAS_JOURNAL, 0x2, 0x1);
@@ -395,4 +403,35 @@ fn the_map_of_the_journal_has_to_be_whole() {
     refused(pointers(52, u32::MAX), "map of the journal");
     refused(pointers(44, 0), "map of the journal");
     refused(pointers(MAP as usize * BLOCK, u32::MAX), "journal");
+}
+
+#[test]
+fn a_journal_in_pieces_is_found_through_a_tree_of_extents() {
+    let mut image = Image::ext4();
+    let at = image.journal_inode() + 0x28;
+    // The root points to a node of two extents; the second half comes first on the disk.
+    image.mark(MAP, 1, true);
+    image.count();
+    image.put(at + 2, &[1, 0, 4, 0, 1, 0]);
+    image.put(at + 12 + 4, &[MAP as u8, (MAP >> 8) as u8, 0, 0, 0, 0]);
+    let node = MAP as usize * BLOCK;
+    let half = JOURNAL_LEN / 2;
+    image.put(node, &[0x0A, 0xF3, 2, 0, 4, 0, 0, 0]);
+    for (entry, logical, physical) in [(12, 0, JOURNAL + half), (24, half, JOURNAL)] {
+        image.put(node + entry, &(logical as u32).to_le_bytes());
+        image.put(node + entry + 4, &(half as u16).to_le_bytes());
+        image.put(node + entry + 8, &(physical as u32).to_le_bytes());
+    }
+    let superblock = image.bytes[JOURNAL as usize * BLOCK..][..BLOCK].to_vec();
+    image.put((JOURNAL + half) as usize * BLOCK, &superblock);
+    image.put(JOURNAL as usize * BLOCK, &[0; BLOCK]);
+    image.seal();
+    refused(image.clone(), "eb_checksum");
+    image.seal_map(MAP);
+    assert_eq!(image.map(), image.truth());
+    // The node has to be marked, too.
+    image.mark(MAP, 1, false);
+    image.count();
+    image.seal();
+    refused(image, "block bitmap");
 }

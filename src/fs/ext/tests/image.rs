@@ -297,6 +297,17 @@ impl Image {
         self.put(at + 0x7C, &crc.to_le_bytes()[..2]);
     }
 
+    /// Brings the checksum of a node of the journal's map up to date, which has
+    /// room for four entries.
+    pub(super) fn seal_map(&mut self, block: u64) {
+        let inode = self.journal_inode();
+        let seed = crc32c(crc32c(START, &UUID), &8_u32.to_le_bytes());
+        let seed = crc32c(seed, &self.bytes[inode + 0x64..inode + 0x68]);
+        let at = block as usize * BLOCK;
+        let crc = crc32c(seed, &self.bytes[at..at + 60]);
+        self.put(at + 60, &crc.to_le_bytes());
+    }
+
     /// The same filesystem with some superblock bytes changed, checksums right.
     pub(super) fn with(mut self, offset: usize, bytes: &[u8]) -> Self {
         self.put(1024 + offset, bytes);
