@@ -281,3 +281,15 @@ fn an_image_into_a_closed_pipe_is_a_failure_and_no_panic() {
     let ran = try_run("bash", &["-o", "pipefail", "-c", &line]).exits(1);
     assert!(ran.err().contains("error: ") && !ran.err().contains("panicked"), "{ran}");
 }
+
+#[test]
+fn a_name_that_is_no_text_is_a_name_like_any_other() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = temp_dir();
+    let disk = folder.join("disk.raw");
+    junk_file(&disk, MIB);
+    let image = folder.path().join(OsStr::from_bytes(b"\xff.img.zst"));
+    dacapo(&["save".as_ref(), disk.as_ref(), image.as_os_str()]).success();
+    dacapo(&["verify".as_ref(), image.as_os_str()]).success();
+}

@@ -103,7 +103,7 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         level: args.level,
         chunk_size: args.chunk_size.unwrap_or(DEFAULT_CHUNK_SIZE),
         raw: args.raw,
-        command: std::env::args().collect(),
+        command: std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect(),
     };
     let mut plan = Plan::new(&source, source.identity(), &options)?;
     show_plan(&plan, &source, args.dry_run, output)?;
