@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is saved: a block device or regular file, opened to be read only.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::unistd::{Whence, lseek};
 
 use super::medium::{Access, Medium, lock};
 use super::{AlignedBuffer, DiskIdentity, identity};
 use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 use crate::units::{KIB, SectorSize};
 
@@ -115,6 +117,31 @@ impl Source {
     }
 }
 
+/// The holes of a sparse file.
+fn holes(file: &File, len: u64) -> nix::Result<ExtentSet> {
+    let data = seek(file, 0, Whence::SeekData, len)?;
+    let mut holes = ExtentSet::from(Extent::new(0, data));
+    let mut position = data;
+    while position < len {
+        let hole = seek(file, position, Whence::SeekHole, len)?;
+        // A file that shrinks while it is looked at must not loop for ever.
+        position = seek(file, hole, Whence::SeekData, len)?.max(hole + 1);
+        holes.insert(Extent::new(hole, position.min(len)));
+    }
+    Ok(holes)
+}
+
+/// Where the next data or hole from `from` on is; `len` if there is none.
+fn seek(file: &File, from: u64, whence: Whence, len: u64) -> nix::Result<u64> {
+    let from = i64::try_from(from).map_err(|_| nix::Error::EOVERFLOW)?;
+    match lseek(file, from, whence) {
+        Ok(found) => Ok(u64::try_from(found).unwrap_or(len).min(len)),
+        // Nothing of that kind behind this position.
+        Err(nix::Error::ENXIO) => Ok(len),
+        Err(error) => Err(error),
+    }
+}
+
 impl ReadAt for Source {
     fn len(&self) -> u64 {
         self.medium.len()
@@ -134,5 +161,44 @@ impl ReadAt for Source {
             return Ok(());
         }
         self.medium.read_at(offset, buf)
+    }
+
+    fn known_zeros(&self) -> ExtentSet {
+        if self.is_device() {
+            return ExtentSet::new();
+        }
+        // Less is known where the filesystem cannot tell; nothing is wrong.
+        holes(self.medium.file(), self.medium.len()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn holes_are_known_and_hold_no_data() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(64 << 20).unwrap();
+        for offset in [0, 5 << 20, (40 << 20) + 4096] {
+            file.as_file().write_all_at(&[7; 8192], offset).unwrap();
+        }
+        let source = Source::open(file.path()).unwrap();
+        let holes = source.known_zeros();
+        assert!(holes.bytes() > 60 << 20, "a filesystem with holes is needed here");
+        assert!(holes.end() <= source.len());
+        for offset in [0, 5 << 20, (40 << 20) + 4096] {
+            assert!(!holes.touches(Extent::at(offset, 8192)));
+        }
+        let mut bytes = [1; 4096];
+        for hole in holes.iter() {
+            source.read_at(hole.start(), &mut bytes).unwrap();
+            assert_eq!(bytes, [0; 4096]);
+        }
+        let full = tempfile::NamedTempFile::new().unwrap();
+        full.as_file().write_all_at(&[7; 8192], 0).unwrap();
+        assert!(Source::open(full.path()).unwrap().known_zeros().is_empty());
     }
 }
