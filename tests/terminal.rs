@@ -291,5 +291,21 @@ fn a_name_that_is_no_text_is_a_name_like_any_other() {
     junk_file(&disk, MIB);
     let image = folder.path().join(OsStr::from_bytes(b"\xff.img.zst"));
     dacapo(&["save".as_ref(), disk.as_ref(), image.as_os_str()]).success();
-    dacapo(&["verify".as_ref(), image.as_os_str()]).success();
+    let (image, disk) = (image.as_os_str(), OsStr::new(&disk));
+    let target = folder.path().join(OsStr::from_bytes(b"\xff.raw"));
+    let map = folder.path().join(OsStr::from_bytes(b"\xff.map"));
+    for args in [
+        &["verify".as_ref(), image][..],
+        &["compare".as_ref(), image, disk],
+        &["info".as_ref(), image],
+        &["map".as_ref(), image, "--output".as_ref(), map.as_ref()],
+        &["restore".as_ref(), image, target.as_ref()],
+        &["clone".as_ref(), disk, target.as_ref(), "--yes".as_ref()],
+    ] {
+        for json in [&[][..], &["--json".as_ref()]] {
+            // The second restore finds a file with data, and is refused.
+            let ran = dacapo(&[args, json].concat());
+            assert!([0, 5].contains(&ran.code), "{ran}");
+        }
+    }
 }

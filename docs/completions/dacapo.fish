@@ -97,6 +97,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l sector-size -d 'Se
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l keep -d 'Folder in which the files are made and kept' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -102,8 +102,8 @@ pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outco
     }
     let seconds = started.elapsed().as_secs_f64();
     output.summary(&serde_json::json!({
-        "image": args.image,
-        "disk": args.disk,
+        "image": args.image.to_string_lossy(),
+        "disk": args.disk.to_string_lossy(),
         "bytes_compared": compared.bytes,
         "bytes_different": different.bytes(),
         "regions": regions,

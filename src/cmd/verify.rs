@@ -68,7 +68,7 @@ pub fn run(args: &VerifyArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         output.info(&format!("{}{size}: {depth}, {}", args.image.display(), duration(seconds)));
     }
     output.summary(&serde_json::json!({
-        "image": args.image,
+        "image": args.image.to_string_lossy(),
         "quick": args.quick,
         "pieces": verified.pieces,
         "bytes_decoded": verified.bytes,

@@ -95,7 +95,7 @@ impl<'a> Demo<'a> {
         let before = hash(disk, self.cancel)?;
         let options = save::Options {
             label: Some("demonstration".into()),
-            command: std::env::args().collect(),
+            command: std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect(),
             ..save::Options::default()
         };
         let plan = save::Plan::new(disk, disk.identity(), &options)?;
