@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::extent::{Extent, ExtentSet};
-use crate::fs::{self, FILESYSTEMS, Identity, Used};
+use crate::fs::{self, FILESYSTEMS, Filesystem, Identity, Used};
 use crate::io::{ReadAt, Window};
 use crate::table::{Partition, PartitionTable, TABLES};
 use crate::units::SectorSize;
@@ -224,6 +224,16 @@ fn understand(volume: &dyn ReadAt) -> (Option<Identity>, Used) {
                 let used = driver.used(readers).unwrap_or_else(|error| {
                     Used::whole(len, format!("free space is not proven: {error}"))
                 });
+                if used.whole.is_none()
+                    && let Some(other) = claimed_by_another(*driver, readers)
+                {
+                    // One of them is left over from before, and which is a guess.
+                    let why = format!(
+                        "the volume has the signatures of both {} and {other}",
+                        identity.name
+                    );
+                    return (Some(identity), Used::whole(len, why));
+                }
                 return (Some(identity), used);
             }
             Err(error) => {
@@ -233,6 +243,15 @@ fn understand(volume: &dyn ReadAt) -> (Option<Identity>, Used) {
         }
     }
     (None, Used::whole(len, "no known filesystem was found"))
+}
+
+/// The name of another kind that this volume may be.
+fn claimed_by_another(owner: &dyn Filesystem, readers: fs::Readers) -> Option<String> {
+    FILESYSTEMS
+        .iter()
+        .filter(|driver| driver.name() != owner.name())
+        .find_map(|driver| driver.probe(readers).ok().flatten())
+        .map(|identity| identity.name)
 }
 
 impl Scan {

@@ -12,10 +12,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::error::{Error, Result};
+
+/// How long a job may take to notice that it is to stop, while it waits.
+const CANCEL_WITHIN: Duration = Duration::from_millis(100);
 
 /// A flag that stops a running job; shared by clones.
 #[derive(Debug, Clone, Default)]
@@ -80,8 +84,13 @@ impl BufferPool {
 /// core to another, and the device sees several requests at once.
 #[must_use]
 pub fn default_threads() -> usize {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (cores * 2).clamp(4, 64)
+    (cores() * 2).clamp(4, 64)
+}
+
+/// One thread a core, for work that the disk never has to wait for.
+#[must_use]
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// Runs `worker` on every job from `jobs` and hands the results to `consume`
@@ -165,8 +174,14 @@ where
         let mut waiting = BTreeMap::new();
         let mut next = 0;
         let mut consume_all = || -> Result<()> {
-            for (sequence, result) in &done_receiver {
+            loop {
                 cancel.check()?;
+                let (sequence, result) = match done_receiver.recv_timeout(CANCEL_WITHIN) {
+                    Ok(done) => done,
+                    // A slow piece must not make the user wait to stop the job.
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                };
                 waiting.insert(sequence, result?);
                 while let Some(done) = waiting.remove(&next) {
                     next += 1;
@@ -175,7 +190,6 @@ where
                     let _ = token_sender.send(());
                 }
             }
-            Ok(())
         };
         let result = consume_all();
         stop.store(true, Ordering::Relaxed);
@@ -202,7 +216,7 @@ mod tests {
         let mut seen = Vec::new();
         let work = || {
             Ok(|n: u64| {
-                thread::sleep(std::time::Duration::from_micros((n * 7919) % 500));
+                thread::sleep(Duration::from_micros((n * 7919) % 500));
                 Ok(n)
             })
         };

@@ -159,7 +159,7 @@ fn both_ways_of_reading_restore_what_is_stored_and_leave_the_rest() {
         for (at, byte) in written.iter().enumerate() {
             let extent = Extent::at(at as u64, 1);
             // The ends are blanked first, so unused bytes there become zero.
-            let at_the_ends = at < 1 << 20 || at >= LEN - (1 << 20);
+            let at_the_ends = !(1 << 20..LEN - (1 << 20)).contains(&at);
             let wanted = if used().touches(extent) || at_the_ends { expected[at] } else { 0xaa };
             assert_eq!(*byte, wanted, "byte {at}");
         }
@@ -263,7 +263,7 @@ fn an_index_that_lies_is_found_out() {
         ("a huge length", |e| e[2].stored_len = u32::MAX),
         ("a hash", |e| e[2].hash[0] ^= 1),
         ("a chunk number", |e| e[2].first_chunk = u64::MAX),
-        ("a missing chunk", |e| drop(e.remove(2))),
+        ("a missing chunk", |e| e.truncate(e.len() - 1)),
         ("swapped chunks", |e| e.swap(1, 2)),
     ];
     for (name, change) in lies {

@@ -84,15 +84,6 @@ pub const TRAILER_LEN: usize = 40;
 /// Bytes of a whole trailer frame.
 pub const TRAILER_FRAME_LEN: u64 = 72;
 
-const _: () = {
-    assert!(MAX_MAP_LEN < u32::MAX / 2);
-    assert!(MAX_CHUNK_SIZE as u64 <= MAX_FRAME_CONTENT);
-    assert!(
-        TRAILER_FRAME_LEN
-            == SKIPPABLE_HEADER_LEN + TAG_TRAILER.len() as u64 + (TRAILER_LEN + SEAL_LEN) as u64
-    );
-};
-
 /// What a chunk is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -354,7 +345,10 @@ impl Head {
     /// How many chunks one zero frame may hold.
     #[must_use]
     pub fn max_zero_chunks(&self) -> u32 {
-        u32::try_from(MAX_FRAME_CONTENT / u64::from(self.chunk_size.max(1))).unwrap_or(1)
+        MAX_FRAME_CONTENT
+            .checked_div(self.chunk_size.into())
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(1)
     }
 
     /// The body of the head frame.
@@ -671,3 +665,52 @@ impl Trailer {
 /// ours, so that a hostile length does not take 4 GiB: a chunk description is
 /// short, and a head is bounded by its parts.
 pub const MAX_HEAD_FRAME: u64 = 3 * 64 * MIB;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop, prop_assert_eq, proptest};
+
+    use super::*;
+
+    #[test]
+    fn frames_have_the_sizes_that_the_constants_say() {
+        let trailer = Trailer { image_id: Uuid::nil(), index_position: 1, index_len: 2 };
+        let frame = trailer.encode().unwrap();
+        assert_eq!(frame.len(), usize::try_from(TRAILER_FRAME_LEN).unwrap());
+        let (tag, body) = unseal(&frame[8..]).unwrap();
+        assert_eq!((tag, body.len()), (TAG_TRAILER, TRAILER_LEN));
+        assert_eq!(Trailer::decode(body), Some(trailer));
+        assert_eq!(payload_len(&frame), Some(u32::try_from(frame.len() - 8).unwrap()));
+        assert!(u64::from(MAX_CHUNK_SIZE) <= MAX_FRAME_CONTENT);
+    }
+
+    proptest! {
+        #[test]
+        fn a_used_map_survives(ranges in prop::collection::vec((0..1_u64 << 40, 1..1_u64 << 30), 0..50)) {
+            let used: ExtentSet =
+                ranges.iter().map(|(start, len)| Extent::at(*start, *len)).collect();
+            let count = u32::try_from(used.count()).unwrap();
+            let bytes = encode_map(&used);
+            prop_assert_eq!(decode_map(&bytes, count, 1 << 41), Some(used.clone()));
+            prop_assert_eq!(decode_map(&bytes, count.saturating_add(1), 1 << 41), None);
+            if let Some(last) = used.iter().next_back() {
+                prop_assert_eq!(decode_map(&bytes, count, last.end().saturating_sub(1)), None);
+            }
+        }
+
+        #[test]
+        fn numbers_survive(value: u64) {
+            let mut bytes = Vec::new();
+            push_number(&mut bytes, value);
+            let mut rest = bytes.as_slice();
+            prop_assert_eq!(take_number(&mut rest), Some(value));
+            prop_assert_eq!(rest.len(), 0);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_too_long_are_refused() {
+        assert_eq!(take_number(&mut &[0xff; 11][..]), None);
+        assert_eq!(take_number(&mut &[0x80, 0x80][..]), None);
+    }
+}

@@ -249,12 +249,10 @@ fn read_index(file: &dyn ReadAt) -> Result<format::Index> {
     if index_end != Some(trailer_position) {
         return Err(bad("trailer"));
     }
-    let (tag, body, _) = read_sealed(file, trailer.index_position, trailer.index_len)?
+    let sealed = read_sealed(file, trailer.index_position, trailer.index_len)?
+        .filter(|sealed| sealed.tag == format::TAG_INDEX)
         .ok_or_else(|| bad("index"))?;
-    if tag != format::TAG_INDEX {
-        return Err(bad("index"));
-    }
-    let index = format::decode_index(&body, trailer.index_position)?;
+    let index = format::decode_index(&sealed.body, trailer.index_position)?;
     if index.head.image_id != trailer.image_id {
         return Err(bad("trailer"));
     }
@@ -281,7 +279,7 @@ fn find_trailer(file: &dyn ReadAt) -> Result<Option<(Trailer, u64)>> {
     let max_payload = format::TRAILER_FRAME_LEN.saturating_sub(format::SKIPPABLE_HEADER_LEN);
     let found = read_sealed(file, position, max_payload)?;
     Ok(found
-        .filter(|(tag, _, end)| *tag == format::TAG_TRAILER && *end == table_position)
-        .and_then(|(_, body, _)| Trailer::decode(&body))
+        .filter(|sealed| sealed.tag == format::TAG_TRAILER && sealed.end == table_position)
+        .and_then(|sealed| Trailer::decode(&sealed.body))
         .map(|trailer| (trailer, position)))
 }

@@ -54,9 +54,16 @@ fn frame_at(file: &dyn ReadAt, position: u64, max_payload: u64) -> Result<Option
     Ok((len <= max_payload && end <= file.len()).then_some(len))
 }
 
-/// Reads a sealed frame at `position`: its tag, its body, and where it ends.
-///
-/// `None` if there is none, or it is damaged.
+/// A sealed frame of a file.
+pub(super) struct Sealed {
+    pub(super) tag: [u8; 8],
+    pub(super) body: Vec<u8>,
+    /// Where it ends in the file.
+    pub(super) end: u64,
+}
+
+/// Reads the sealed frame at `position`; `None` if there is none, or it is
+/// damaged.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -64,13 +71,13 @@ pub(super) fn read_sealed(
     file: &dyn ReadAt,
     position: u64,
     max_payload: u64,
-) -> Result<Option<([u8; 8], Vec<u8>, u64)>> {
+) -> Result<Option<Sealed>> {
     let Some(len) = frame_at(file, position, max_payload)? else { return Ok(None) };
     let start = position.saturating_add(format::SKIPPABLE_HEADER_LEN);
     let Ok(payload_len) = usize::try_from(len) else { return Ok(None) };
     let payload = read_vec(file, start, payload_len)?;
     let end = start.saturating_add(len);
-    Ok(format::unseal(&payload).map(|(tag, body)| (tag, body.to_vec(), end)))
+    Ok(format::unseal(&payload).map(|(tag, body)| Sealed { tag, body: body.to_vec(), end }))
 }
 
 /// Reads the head at the start of the file, and where it ends.
@@ -83,7 +90,8 @@ pub fn read_head(file: &dyn ReadAt) -> Result<(Head, Vec<u8>, u64)> {
         Error::damaged("this is not a dacapo image, or its head is damaged")
             .hint("a dacapo image is made by 'dacapo save'")
     };
-    let (tag, body, end) = read_sealed(file, 0, format::MAX_HEAD_FRAME)?.ok_or_else(foreign)?;
+    let Sealed { tag, body, end } =
+        read_sealed(file, 0, format::MAX_HEAD_FRAME)?.ok_or_else(foreign)?;
     if tag != format::TAG_HEAD {
         return Err(foreign());
     }
@@ -99,7 +107,8 @@ pub fn rescan(file: &dyn ReadAt) -> Result<Rescan> {
     let mut found =
         Rescan { head, head_body, entries: Vec::new(), losses: Vec::new(), head_end: end, end };
     while !found.is_complete() {
-        let Some((tag, body, end)) = read_sealed(file, found.end, MAX_DESCRIPTION.into())? else {
+        let Some(Sealed { tag, body, end }) = read_sealed(file, found.end, MAX_DESCRIPTION.into())?
+        else {
             break;
         };
         if tag != format::TAG_CHUNK {

@@ -159,9 +159,10 @@ impl<W: Write> Writer<W> {
             // Powers of two, so that a few frames are made once and used often.
             let largest = self.zeros.min(self.head.max_zero_chunks().into());
             let count = u32::try_from(1_u64 << largest.ilog2()).unwrap_or(1);
+            let last = self.next_chunk.saturating_add(u64::from(count)).saturating_sub(1);
             let extent = Extent::new(
                 self.head.chunk_extent(self.next_chunk).start(),
-                self.head.chunk_extent(self.next_chunk.saturating_add(u64::from(count) - 1)).end(),
+                self.head.chunk_extent(last).end(),
             );
             let frame = frame::zero_frame(extent.len())?;
             let hash = blake3::hash(&[]).into();

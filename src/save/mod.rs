@@ -118,7 +118,11 @@ pub fn run<W: Write>(
     };
     let mut region = None;
     let jobs = || Ok(chunks.next());
-    let result = pipeline::run(pipeline::default_threads(), cancel, jobs, worker, |done: Done| {
+    // At high levels a chunk takes a good part of a second: more threads than
+    // cores would only make stopping slow.
+    let threads =
+        if head.about.level > 9 { pipeline::cores() } else { pipeline::default_threads() };
+    let result = pipeline::run(threads, cancel, jobs, worker, |done: Done| {
         match done {
             Done::Zeros { count, bytes } => {
                 writer.zeros(count);
