@@ -21,6 +21,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Answer;
 use super::fast_commit;
 use super::group::{self, Group, Trust};
 use super::inode::FileMap;
@@ -43,12 +44,6 @@ pub(super) struct Disk<'a> {
     pub(super) len: u64,
 }
 
-/// What a filesystem with a journal to replay uses.
-pub(super) enum Dirty {
-    Map(ExtentSet, String),
-    Whole(String),
-}
-
 impl<'a> Disk<'a> {
     /// The bitmaps as they are on the disk.
     pub(super) const fn source(&self, trust: Trust) -> Source<'a> {
@@ -61,8 +56,8 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// The used bytes of all groups, and a note for people.
-    pub(super) fn map(&self, file: &FileMap, journal: &Journal) -> Result<Dirty, FormatError> {
+    /// The used bytes of all groups, if the journal can be followed.
+    pub(super) fn map(&self, file: &FileMap, journal: &Journal) -> Result<Answer, FormatError> {
         let bitmaps = Bitmaps::of(self.groups);
         let tables: Vec<u64> = {
             let geometry = &self.superblock.geometry;
@@ -80,7 +75,7 @@ impl<'a> Disk<'a> {
         let volume = self.volume.replayed(&written);
         let superblock = self.replayed_superblock(&volume)?;
         if let Some(why) = superblock.distrust() {
-            return Ok(Dirty::Whole(why));
+            return Ok(Answer::Whole(why));
         }
         let groups = group::read(&volume, &superblock, Trust::Replayed)?;
         self.check_same_places(&groups)?;
@@ -98,7 +93,7 @@ impl<'a> Disk<'a> {
              the replay are stored",
             log.committed
         );
-        Ok(Dirty::Map(map.union(&older), note))
+        Ok(Answer::Map(map.union(&older), vec![note]))
     }
 
     /// The superblock as a replay leaves it.

@@ -27,7 +27,7 @@ mod tests;
 mod used;
 mod volume;
 
-use self::dirty::{Dirty, Disk};
+use self::dirty::Disk;
 use self::features::INCOMPAT_JOURNAL_DEV;
 use self::group::Trust;
 use self::superblock::Superblock;
@@ -59,6 +59,14 @@ impl Filesystem for Ext {
     }
 }
 
+/// What the driver knows of a filesystem.
+enum Answer {
+    /// What is in use, and what else a person should know.
+    Map(ExtentSet, Vec<String>),
+    /// Why nothing is proven to be free.
+    Whole(String),
+}
+
 /// The bytes of the superblock; `None` if the volume ends before.
 fn read_superblock(reader: &dyn ReadAt) -> Result<Option<Vec<u8>>, FormatError> {
     // From the start of the volume, so that the read is aligned.
@@ -84,12 +92,24 @@ fn used(reader: &dyn ReadAt) -> Result<Used, FormatError> {
     if let Some(why) = superblock.distrust() {
         return Ok(Used::whole(len, why));
     }
+    if superblock.journal_is_external {
+        // Only the other device knows whether it holds transactions; that the
+        // superblock does not ask for a replay is one witness where two are usual.
+        return Ok(Used::whole(len, "its journal is on another device: save that, too"));
+    }
     let volume = Volume::new(reader, &superblock.geometry);
+    Ok(match answer(volume, &superblock, len)? {
+        Answer::Map(extents, notes) => Used { extents, whole: None, notes },
+        Answer::Whole(why) => Used::whole(len, why),
+    })
+}
+
+fn answer(volume: Volume, superblock: &Superblock, len: u64) -> Result<Answer, FormatError> {
     let trust = if superblock.needs_recovery() { Trust::Before } else { Trust::Clean };
-    let groups = group::read(&volume, &superblock, trust)?;
-    let mmp = mmp::read(&volume, &superblock)?;
+    let groups = group::read(&volume, superblock, trust)?;
+    let mmp = mmp::read(&volume, superblock)?;
     if let Some(why) = mmp.in_use {
-        return Ok(Used::whole(len, why));
+        return Ok(Answer::Whole(why));
     }
     let mut required = group::metadata(&volume, &groups)?;
     claim(&mut required, "mmp block", [mmp.extent])?;
@@ -98,58 +118,41 @@ fn used(reader: &dyn ReadAt) -> Result<Used, FormatError> {
         let reserved = group::reserved_descriptors(&volume);
         claim(&mut required, "reserved group descriptors", reserved.iter())?;
     }
-
-    let mut notes = Vec::new();
     let mut inside = None;
-    if superblock.journal_is_external {
-        if superblock.needs_recovery() {
-            return Ok(Used::whole(
-                len,
-                "its journal has to be replayed, and is on another device",
-            ));
-        }
-        notes.push("its journal is on another device: save that, too".to_owned());
-    } else if superblock.has_journal() {
-        let file = inode::read(&volume, &superblock, &groups, superblock.journal_inode)?;
+    if superblock.has_journal() {
+        let file = inode::read(&volume, superblock, &groups, superblock.journal_inode)?;
         let blocks = file.all().map(|(first, count)| volume.extent(first, count));
         claim(&mut required, "journal", blocks)?;
         let journal = journal::read(&volume, &file)?;
         if journal.has_error {
-            return Ok(Used::whole(len, "errors are recorded in the journal: run e2fsck on it"));
+            let why = "errors are recorded in the journal: run e2fsck on it";
+            return Ok(Answer::Whole(why.to_owned()));
         }
         inside = Some((file, journal));
     }
 
-    let disk = Disk { volume, superblock: &superblock, groups: &groups, required: &required, len };
-    let map = match inside {
-        Some((file, journal)) if superblock.needs_recovery() => match disk.map(&file, &journal)? {
-            Dirty::Map(map, note) => {
-                notes.push(note);
-                map
-            }
-            Dirty::Whole(why) => return Ok(Used::whole(len, why)),
-        },
-        // The kernel would forget what is in the journal, e2fsck would replay it.
+    let disk = Disk { volume, superblock, groups: &groups, required: &required, len };
+    let answer = match inside {
+        Some((file, journal)) if superblock.needs_recovery() => disk.map(&file, &journal)?,
         Some((_, journal)) if journal.start != 0 => {
-            return Ok(Used::whole(
-                len,
-                "its superblock says that the journal is empty, and the journal says that it is \
-                 not: run e2fsck on it",
-            ));
+            // The kernel would forget what is in the journal, e2fsck would replay it.
+            let why = "its superblock says that the journal is empty, and the journal says that \
+                       it is not: run e2fsck on it";
+            Answer::Whole(why.to_owned())
         }
         None if superblock.needs_recovery() => {
             let expected = "a journal, as it has to be replayed";
-            return Err(FormatError::corrupt(
-                "s_feature_incompat",
-                superblock::POSITION,
-                expected,
-                "none",
-            ));
+            let position = superblock::POSITION;
+            return Err(FormatError::corrupt("s_feature_incompat", position, expected, "none"));
         }
-        _ => disk.source(Trust::Clean).map()?.into_set(),
+        _ => Answer::Map(disk.source(Trust::Clean).map()?.into_set(), Vec::new()),
     };
-    let extents = map.union(&required).union(&outside(&volume, len));
-    Ok(Used { extents, whole: None, notes })
+    Ok(match answer {
+        Answer::Map(map, notes) => {
+            Answer::Map(map.union(&required).union(&outside(&volume, len)), notes)
+        }
+        whole @ Answer::Whole(_) => whole,
+    })
 }
 
 /// Adds extents that nothing else may claim.

@@ -199,7 +199,8 @@ impl Superblock {
             checksum_seed,
             uuid: raw.uuid,
             journal_inode: raw.journal_inum,
-            journal_is_external: raw.journal_inum == 0
+            journal_is_external: raw.features.has_compat(COMPAT_HAS_JOURNAL)
+                && raw.journal_inum == 0
                 && (raw.journal_dev != 0 || raw.journal_uuid != [0; 16]),
             mmp_block: raw.mmp_block,
         })

@@ -3,7 +3,7 @@
 
 use super::image::{
     BEHIND, BLOCK, BLOCKS, EXTENTS, FILE, FILE_LEN, FLEX_BG, GDT_CSUM, GROUPS, HAS_JOURNAL, Image,
-    JOURNAL, JOURNAL_LEN, MAP, METADATA_CSUM, PER_GROUP, RECOVER, WIDE, blocks, used,
+    JOURNAL, JOURNAL_LEN, MAP, METADATA_CSUM, PER_GROUP, WIDE, blocks, used,
 };
 use crate::extent::Extent;
 use crate::fs::ext::Ext;
@@ -134,10 +134,7 @@ fn states_that_prove_nothing_are_stored_whole() {
     reason(device, "journal of a filesystem on another device");
 
     let external = Image::ext4().with(0xE0, &[0]).with(0xD0, b"journal's uuid");
-    assert_eq!(external.map(), external.truth());
-    assert_eq!(external.used().unwrap().notes.len(), 1);
-    let needed = external.u32(1024 + 0x60) | RECOVER;
-    reason(external.with(0x60, &needed.to_le_bytes()), "is on another device");
+    reason(external, "journal is on another device");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn what_is_in_use_in_any_state_is_stored() {
 
     // Written to its place already, as far as the bitmap goes.
     let bitmap = disk.bitmap_at(0);
-    log.image.put(bitmap, &elsewhere.bytes[bitmap..bitmap + BLOCK].to_vec());
+    log.image.put(bitmap, &elsewhere.bytes[bitmap..bitmap + BLOCK]);
     assert_eq!(log.image.map(), union(&taken, &elsewhere));
 }
 
@@ -105,7 +105,6 @@ fn the_end_of_the_log_is_found() {
     log.transaction(&taken, &more);
     assert_eq!(log.image.map(), taken.truth());
     // Unlike the same transaction with the number that comes next.
-    let mut log = log;
     log.position = (end / BLOCK) as u64 - JOURNAL;
     log.sequence = log.sequence.wrapping_add(39);
     log.transaction(&taken, &more);
@@ -252,7 +251,7 @@ fn bitmaps_and_descriptors_may_disagree_until_they_are_replayed() {
     log.transaction(&disk, &taken);
     // The bitmap is at its place already, the descriptor is not, and torn.
     let bitmap = disk.bitmap_at(0);
-    log.image.put(bitmap, &taken.bytes[bitmap..bitmap + BLOCK].to_vec());
+    log.image.put(bitmap, &taken.bytes[bitmap..bitmap + BLOCK]);
     let at = disk.descriptor(0);
     log.image.bytes[at + 0xC] ^= 0xFF;
     assert_eq!(log.image.map(), taken.truth());
@@ -273,7 +272,7 @@ fn a_group_may_get_its_bitmap_in_the_journal() {
         let mut with_bitmap = disk.clone();
         let (at, bitmap) = (disk.descriptor(2), disk.bitmap_at(2));
         with_bitmap.bytes[at + 0x12] &= !2;
-        with_bitmap.put(bitmap, &initialised.bytes[bitmap..bitmap + BLOCK].to_vec());
+        with_bitmap.put(bitmap, &initialised.bytes[bitmap..bitmap + BLOCK]);
         let with_bitmap = after(&with_bitmap, FAR, 50, true);
         log.transaction(&disk, &with_bitmap);
         assert_eq!(log.image.map(), with_bitmap.truth());
@@ -286,7 +285,7 @@ fn a_group_may_get_its_bitmap_in_the_journal() {
         late.commit();
         let why = late.image.refusal();
         assert!(why.contains("block bitmap"), "junk is no bitmap: {why}");
-        late.image.put(bitmap, &with_bitmap.bytes[bitmap..bitmap + BLOCK].to_vec());
+        late.image.put(bitmap, &with_bitmap.bytes[bitmap..bitmap + BLOCK]);
         assert_eq!(late.image.map(), with_bitmap.truth());
     }
 }
