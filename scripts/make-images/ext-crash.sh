@@ -303,6 +303,8 @@ image_ext4-dirty-mmp() {
     PURPOSE="power cut of a filesystem with mmp: it still says it is in use"
     dirty fresh 48 -t ext4 -O mmp
     prove_features mmp
+    note "understood=false"
+    note "because=its MMP block says that it is in use"
 }
 
 image_ext4-dirty-inline() {
@@ -434,6 +436,81 @@ image_ext4-dirty-64k() {
     populate_without_kernel 2097152 -t ext4 -b 65536
     REPLAY_WITH=e2fsck craft 3
     prove_field "Block size" 65536
+}
+
+image_ext4-dirty-bigalloc-busy() {
+    PURPOSE="power cut during heavy writes with bigalloc, several groups"
+    dirty busy 160 -t ext4 -b 1024 -O bigalloc -C 8192 -g 2048
+    prove_features bigalloc
+    prove_groups 8
+}
+
+image_ext4-dirty-external-journal() {
+    PURPOSE="to replay from another device: stored whole"
+    open_lab
+    with_external_journal 48 "$LAB/device.img"
+    populate 2097152 "journal_path=$LOOP"
+    cp --sparse=always "$DISK" "$LAB/disk.img"
+    : >"$BUILD/log.growing"
+    DISK=$LAB/disk.img attach "journal_path=$LOOP"
+    python3 "$here/content.py" crash "$MOUNT" "$BUILD/log.growing" fresh || die "fresh"
+    cut_power
+    umount "$MOUNT"
+    losetup -d "$LOOP"
+    rm "$LAB/disk.img" "$LAB/device.img"
+    prove_features needs_recovery
+    MOUNTABLE=false
+    note "state=dirty"
+    note "sb_free_may_differ=true"
+    note "understood=false"
+    note "because=the journal to replay is on another device"
+}
+
+image_ext4-dirty-damaged-log() {
+    PURPOSE="a transaction in the middle of the log is damaged: nobody knows what to replay"
+    dirty fragmented 64 -t ext4 -J size=16
+    local block
+    # A logged block of the fifth transaction; its checksum is in the tag.
+    block=$(awk '/^Found expected sequence .*descriptor/ { n++ }
+        n == 5 && /logged at journal block/ { print $(NF - 2); exit }' "$BUILD/journal")
+    [[ -n $block ]] || die "the log is too short"
+    python3 - "$DISK" "$block" <<'PYTHON' || die "damaging the log"
+import subprocess, sys
+image, block = sys.argv[1], sys.argv[2]
+found = subprocess.run(["debugfs", "-n", "-R", f"bmap <8> {block}", image], capture_output=True, text=True)
+with open(image, "r+b") as disk:
+    disk.seek(int(found.stdout) * 4096 + 77)
+    byte = disk.read(1)
+    disk.seek(-1, 1)
+    disk.write(bytes([byte[0] ^ 0x10]))
+PYTHON
+    debugfs -n -R "logdump -a" "$DISK" >"$BUILD/journal" 2>/dev/null
+    e2fsck -fn "$DISK" >"$BUILD/fsck" 2>&1 || true
+    cp --sparse=always "$DISK" "$BUILD/damaged.img"
+    prove "the kernel refuses the log" refused "$BUILD/damaged.img"
+    rm "$BUILD/damaged.img"
+    MOUNTABLE=false LOG='' REPLAYED=''
+    note "state=dirty"
+    note "sb_free_may_differ=true"
+    note "read_files=false"
+    note "understood=false"
+    note "because=a block in the log does not match its checksum"
+}
+
+refused() {
+    ! mount -t ext4 -o loop "$1" "$MOUNT" 2>/dev/null || {
+        umount "$MOUNT"
+        return 1
+    }
+}
+
+image_ext4-dirty-error-flag() {
+    PURPOSE="power cut of a filesystem that had errors before"
+    dirty fresh 48 -t ext4
+    debugfs -n -w -R "set_super_value state 2" "$DISK" 2>/dev/null
+    prove "the error flag" grep -q 'with errors' <(head_of)
+    note "understood=false"
+    note "because=the error flag is set"
 }
 
 # -- small enough to be kept in images/ ----------------------------------------------------------

@@ -119,7 +119,7 @@ def ext(image, arguments, facts):
                 f"facts.py: {image}: bitmaps say {facts['free_blocks']} free blocks, "
                 f"the superblock {found.free_blocks}"
             )
-    facts["state"] = "dirty" if dirty else "clean"
+    facts.setdefault("state", "dirty" if dirty else "clean")
     if dirty:
         facts["used_after_replay"] = Ext(arguments.replayed).used()
         facts["allocated_by_replay"] = total(missing(facts["used_after_replay"], facts["used"]))

@@ -31,7 +31,9 @@ class Fat:
             self.length = sectors * self.sector
             self.data = data_sector * self.sector
             self.clusters = (sectors - data_sector) // boot[13]
-            self.bits = 12 if self.clusters < 4085 else 16 if self.clusters < 65525 else 32
+            # Linux, mtools and fsck.fat tell FAT32 by this field, whatever the number of clusters.
+            is_fat32 = struct.unpack_from("<H", boot, 22)[0] == 0
+            self.bits = 32 if is_fat32 else 12 if self.clusters < 4085 else 16
             self.fats = []
             for copy in range(self.copies):
                 disk.seek((reserved + copy * fat_sectors) * self.sector)

@@ -91,10 +91,9 @@ undo_all() {
 
 # make_images KIND OUTDIR [NAME...]: all images of the maker, or those named.
 make_images() {
-    KIND=$1
-    local out=${2:-} name began
+    local kind=$1 out=${2:-} name began
     [[ -n $out ]] || {
-        echo "usage: scripts/make-images/$KIND OUTDIR [VARIANT...]" >&2
+        echo "usage: scripts/make-images/$kind OUTDIR [VARIANT...]" >&2
         echo "variants:" >&2
         declare -F | sed -n 's/^declare -f image_/  /p' >&2
         exit 2
@@ -109,6 +108,7 @@ make_images() {
     done
     for name in "${wanted[@]}"; do
         NAME=$name
+        KIND=$kind
         DISK=$WORK/$NAME.img
         MOUNTABLE=false
         NOTES=() PARTS=() PURPOSE='' RECORD='' LOG='' REPLAYED='' JUNK=random

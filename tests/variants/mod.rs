@@ -4,6 +4,9 @@
 //! A disk is made when the first test asks for it, and kept in the target
 //! folder until a script changes.
 
+// Which of these are used depends on the tests that are there; `pub` means: for them.
+#![allow(unreachable_pub)]
+
 mod files;
 mod map;
 mod scrubbed;
@@ -16,6 +19,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -130,6 +134,9 @@ pub fn variant(maker: &str, name: &str) -> Option<Variant> {
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
     let facts = folder.join(format!("{name}.facts.json"));
+    // Two tests may want the same disk: the second waits for the first.
+    let lock = lock_of(name);
+    let _making = lock.lock().unwrap_or_else(PoisonError::into_inner);
     if modified(&facts) <= newest_script(maker) {
         let _ = fs::remove_file(&facts);
         let ran =
@@ -137,6 +144,12 @@ pub fn variant(maker: &str, name: &str) -> Option<Variant> {
         assert!(ran.code == 0, "making {name}\n{ran}");
     }
     Some(Variant::load(folder.join(format!("{name}.img")), &facts))
+}
+
+fn lock_of(name: &str) -> Arc<Mutex<()>> {
+    static LOCKS: Mutex<BTreeMap<String, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(locks.entry(name.to_owned()).or_default())
 }
 
 /// The names that a maker knows.

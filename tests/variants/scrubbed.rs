@@ -18,8 +18,6 @@ pub struct Scrubbed {
     pub folder: TempDir,
     /// The restored disk.
     pub target: String,
-    /// The image.
-    pub image: String,
     /// What dacapo calls used.
     pub used: Ranges,
 }
@@ -52,7 +50,7 @@ pub fn scrub(disk: &Variant) -> Scrubbed {
     junk_target(&target, disk.facts.length);
     dacapo(&["restore", "--quiet", "--yes", "--free", "leave", &image, &target]).success();
     assert_exact(disk, &target, &used);
-    Scrubbed { folder, target, image, used }
+    Scrubbed { folder, target, used }
 }
 
 /// What the byte at `offset` of a target was before the restore. Never zero,
