@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod device;
 mod device_jobs;
+mod disks;
 mod generated;
 mod image;
 mod info;

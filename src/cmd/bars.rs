@@ -2,6 +2,8 @@
 //! The parts of a disk, with a bar for each: what of it is used, and why
 //! anything is stored whole.
 
+use anstyle::Style;
+
 use crate::layout::{Layout, Region, RegionKind};
 use crate::units::human;
 
@@ -81,7 +83,7 @@ pub(super) fn lines(layout: &Layout, terminal: &Terminal) -> Vec<String> {
         lines.push(text);
         lines.extend(remarks(region, terminal.width, margin));
     }
-    lines.extend(rest(layout));
+    lines.extend(rest(layout, terminal.width));
     lines
 }
 
@@ -95,32 +97,31 @@ fn remarks(region: &Region, width: usize, margin: usize) -> Vec<String> {
         .into_iter()
         .chain(unclean)
         .chain(notes)
-        .flat_map(|(style, text)| {
-            wrap(&plain(&text), width, margin)
-                .into_iter()
-                .enumerate()
-                .map(move |(n, line)| {
-                    let margin = " ".repeat(if n == 0 { margin } else { 0 });
-                    format!("{margin}{style}{line}{style:#}")
-                })
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|(style, text)| styled(&text, style, width, margin))
+        .collect()
+}
+
+/// Text in lines that all stand behind a margin.
+fn styled(text: &str, style: Style, width: usize, margin: usize) -> Vec<String> {
+    wrap(&plain(text), width, margin)
+        .iter()
+        .map(|line| format!("{}{style}{}{style:#}", " ".repeat(margin), line.trim_start()))
         .collect()
 }
 
 /// The bytes of no partition, in one line.
-fn rest(layout: &Layout) -> Option<String> {
+fn rest(layout: &Layout, width: usize) -> Vec<String> {
     let sum = |kind| -> u64 {
         layout.regions.iter().filter(|it| it.kind == kind).map(|it| it.extent.len()).sum()
     };
     let (table, gaps) = (sum(RegionKind::Table), sum(RegionKind::Gap));
     let text = match (table, gaps) {
-        (0, 0) => return None,
+        (0, 0) => return Vec::new(),
         (_, 0) => format!("partition table {}", human(table)),
         (0, _) => format!("space of no partition {}", human(gaps)),
         _ => format!("partition table {}, space of no partition {}", human(table), human(gaps)),
     };
-    Some(format!("  {FAINT}{text}: stored as it is{FAINT:#}"))
+    styled(&format!("{text}: stored as it is"), FAINT, width, 2)
 }
 
 /// Text from a disk as one harmless line.

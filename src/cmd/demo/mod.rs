@@ -76,7 +76,7 @@ pub fn run(args: &DemoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         "junk_left_alone": found.left_alone,
         "read_by_zstd_program": program,
         "layout": head.about.layout,
-        "folder": args.keep,
+        "folder": args.keep.as_ref().map(|path| path.to_string_lossy()),
         "seconds_elapsed": seconds,
     }));
     Ok(Outcome::Done)

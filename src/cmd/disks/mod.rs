@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `dacapo disks`: what this machine has.
+//!
+//! [`content`] looks into the disks, which needs root; [`show`] puts what is
+//! known in words. What /sys tells is shown in any case.
+
+mod content;
+mod show;
+
+use clap::Args;
+
+use crate::device;
+use crate::error::Result;
+use crate::pipeline::Cancel;
+
+use super::Outcome;
+use super::output::Output;
+use super::terminal::Terminal;
+
+use self::content::Shown;
+
+const EXAMPLE: &str = "\
+Example:
+  dacapo disks";
+
+/// List the disks of this machine
+///
+/// Shows name, model, serial number, size, sector sizes, how each disk is
+/// attached and what uses it, and its partitions with filesystem and label.
+/// Filesystems and labels are read from the disks, which needs root.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct DisksArgs {}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the list of disks cannot be read.
+pub fn run(_: &DisksArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    let mut disks = device::disks()?;
+    // Files that stand in for disks are of less interest, and there may be
+    // dozens of them.
+    disks.sort_by_key(|disk| disk.identity.bus.as_deref() == Some("loop"));
+    let booted = device::booted_disks()?;
+    let mut shown: Vec<Shown> = Vec::new();
+    for disk in disks {
+        cancel.check()?;
+        shown.push(Shown::new(disk, &booted));
+    }
+    for line in show::lines(&shown, &Terminal::of_stdout()) {
+        output.result(&line);
+    }
+    for note in show::unreadable(&shown) {
+        output.note(&note);
+    }
+    output.summary(&serde_json::json!({ "disks": shown }));
+    Ok(Outcome::Done)
+}
