@@ -230,9 +230,12 @@ fn fit(
         ))
         .hint("shrink that partition on the source and save again"));
     }
-    let mut stored: ExtentSet = used.within(Extent::new(0, target.len)).collect();
+    // The end of the target will hold the backup table, so zeros that are
+    // stored there must make room, too.
+    let checked = Extent::new(target.len.saturating_sub(HELD_LEN), window.end());
+    let mut stored: ExtentSet = used.within(Extent::new(0, checked.start())).collect();
     for entry in entries.iter().filter(|entry| entry.kind == Kind::Data) {
-        for piece in used.within(entry.extent(head).intersect(&beyond)) {
+        for piece in used.within(entry.extent(head).intersect(&checked)) {
             let content = read_vec(disk, piece.start(), piece.len() as usize)?;
             stored.extend(
                 (piece.start()..piece.end())
