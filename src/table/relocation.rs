@@ -10,7 +10,7 @@
 use super::{PartitionTable, TABLES, Table};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::io::ReadAt;
+use crate::io::{ReadAt, read_vec};
 use crate::units::human;
 
 /// The changes that a target of another size needs; none for the same size.
@@ -40,8 +40,9 @@ impl Relocation {
 /// ranges of `original` that will be restored.
 ///
 /// # Errors
-/// Refused if the target is too small for a partition or for anything stored;
-/// and if the table cannot be read.
+/// Refused if the target is too small for a partition or for anything stored
+/// but zeros that the table needs the place of; and if something cannot be
+/// read.
 pub fn relocate(original: &dyn ReadAt, stored: &ExtentSet, target_len: u64) -> Result<Relocation> {
     if target_len == original.len() {
         return Ok(Relocation::default());
@@ -58,22 +59,24 @@ pub fn relocate(original: &dyn ReadAt, stored: &ExtentSet, target_len: u64) -> R
         Err(error) if !is_smaller => {
             return Ok(Relocation::none(format!("the partition table stays as it is: {error}")));
         }
-        Err(error) => return Err(error),
+        Err(error) => {
+            return Err(Error::refused(format!(
+                "the partition table cannot be made smaller: {error}"
+            ))
+            .hint(format!("use a target of {} or more", human(original.len()))));
+        }
     };
 
     let end = relocation.end.unwrap_or(target_len);
     let stored = stored.subtract(&relocation.blank);
     let mut occupied: ExtentSet = partitions.iter().map(|partition| partition.extent).collect();
-    let misfit = partitions
-        .iter()
-        .find(|partition| partition.extent.end() > end)
-        .map(|partition| {
-            format!("partition {} ends at {:#x}", partition.number, partition.extent.end())
-        })
-        .or_else(|| {
-            let stored_end = stored.end();
-            (stored_end > end).then(|| format!("what is stored ends at {stored_end:#x}"))
-        });
+    let misfit = match partitions.iter().find(|partition| partition.extent.end() > end) {
+        Some(partition) => {
+            Some(format!("partition {} ends at {:#x}", partition.number, partition.extent.end()))
+        }
+        None => first_content(original, &stored, Extent::new(end, u64::MAX), target_len)?
+            .map(|position| format!("there is data at {position:#x}")),
+    };
     if let Some(misfit) = misfit {
         if is_smaller {
             return Err(Error::refused(format!(
@@ -92,6 +95,36 @@ pub fn relocate(original: &dyn ReadAt, stored: &ExtentSet, target_len: u64) -> R
     relocation.blank = relocation.blank.subtract(&occupied).intersect(&ExtentSet::all(target_len));
     relocation.writes.sort_by_key(|(position, _)| *position);
     Ok(relocation)
+}
+
+/// The first stored byte in `window` that has to be kept. The end of a disk
+/// mostly belongs to no partition and is stored for that; as far as the target
+/// reaches, zeros there make room. What is stored behind is kept in any case.
+fn first_content(
+    original: &dyn ReadAt,
+    stored: &ExtentSet,
+    window: Extent,
+    target_len: u64,
+) -> Result<Option<u64>> {
+    /// A whole number of sectors of any size.
+    const PIECE: u64 = 64 << 10;
+    for extent in stored.within(window) {
+        let mut position = extent.start();
+        while position < extent.end() {
+            if position >= target_len {
+                return Ok(Some(position));
+            }
+            let len = PIECE.min(extent.end().min(target_len).saturating_sub(position));
+            // OK because a piece is short.
+            let bytes = read_vec(original, position, usize::try_from(len).unwrap_or(0))?;
+            if let Some(at) = bytes.iter().position(|byte| *byte != 0) {
+                let at = u64::try_from(at).unwrap_or(u64::MAX);
+                return Ok(Some(position.saturating_add(at)));
+            }
+            position = position.saturating_add(len);
+        }
+    }
+    Ok(None)
 }
 
 fn find(disk: &dyn ReadAt) -> Result<Option<(&'static dyn Table, PartitionTable)>> {
@@ -173,6 +206,15 @@ mod tests {
         assert_eq!(moved(&disk, 64), Relocation::default());
         let broken = GptDisk::small().patched(1, 0, &[0]).patched(63, 0, &[0]);
         assert_eq!(moved(&broken, 64), Relocation::default());
+    }
+
+    #[test]
+    fn a_few_bytes_that_are_no_sector_change_nothing() {
+        let disk = GptDisk::small();
+        for len in [64 * 512 + 1, 65 * 512 - 1] {
+            let relocation = relocate(&disk.disk(), &stored(&disk), len).unwrap();
+            assert_eq!(relocation, Relocation::default());
+        }
     }
 
     #[test]
@@ -262,11 +304,22 @@ mod tests {
         let disk = GptDisk::small();
         assert!(refusal(&disk, 42).contains("partition 3 ends at 0x5200"));
         assert!(moved(&disk, 43).end == Some(41 * 512));
-        let mut more = stored(&disk);
-        more.insert(Extent::at(50 * 512, 1));
-        let error = relocate(&disk.disk(), &more, 50 * 512).unwrap_err();
+        // Zeros make room for the table, data does not; behind the end, both
+        // are in the way, unless they are not stored.
+        let everything = ExtentSet::all(64 * 512);
+        let (zeros, end) = (stored(&disk).union(&ExtentSet::all(50 * 512)), 50 * 512);
+        assert!(relocate(&disk.disk(), &zeros, end).is_ok());
+        assert!(relocate(&disk.disk(), &everything, end).is_err());
+        let data = disk.clone().patched(49, 7, &[1]);
+        let error = relocate(&data.disk(), &zeros, end).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
-        assert!(error.to_string().contains("stored ends at 0x6401"), "{error}");
+        assert!(error.to_string().contains("there is data at 0x6207"), "{error}");
+        let beyond = disk.clone().patched(50, 0, &[1]);
+        assert!(relocate(&beyond.disk(), &zeros, end).is_ok());
+        let data = disk.clone().patched(48, 511, &[1]);
+        assert!(relocate(&data.disk(), &zeros, end).is_err());
+        let data = disk.clone().patched(47, 511, &[1]);
+        assert!(relocate(&data.disk(), &zeros, end).is_ok());
         for tiny in [0, 1, 511, 512, 1024, 1536, 2048] {
             assert!(relocate(&disk.disk(), &stored(&disk), tiny).is_err());
         }

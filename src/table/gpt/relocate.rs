@@ -38,6 +38,10 @@ pub(super) fn moved(
         return stays(disk, target_len, why);
     }
     let new_last = target_len.checked_div(size.bytes()).and_then(|count| count.checked_sub(1));
+    if new_last == Some(copies.last_lba) {
+        // Another size, but the same sectors.
+        return Ok(Relocation::default());
+    }
     let place = new_last.and_then(|last| new_place(&copies, header, last));
     // The primary's array is checked as well: the usable sectors may be a lie.
     let fits = |place: &Place| {
