@@ -16,6 +16,7 @@ mod generated;
 mod image;
 mod info;
 mod interrupt;
+mod readme;
 mod scrub;
 mod support;
 mod table;
