@@ -6,7 +6,7 @@ use crate::error::{Context, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 use crate::pipeline::{self, Cancel};
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::restore::{Feed, Piece};
 use crate::save::range;
 
@@ -77,6 +77,9 @@ pub fn run(
     pipeline::run(pipeline::default_threads(), cancel, jobs, worker, |(bytes, different)| {
         compared.bytes += bytes;
         progress.advance(bytes);
+        for extent in different.iter() {
+            progress.note(&Event::Mismatch { extent });
+        }
         compared.different.extend(different.iter());
         Ok(())
     })?;

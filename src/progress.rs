@@ -18,12 +18,11 @@ pub enum Event {
         /// What the system said.
         cause: String,
     },
-    /// A range that differs in a comparison or verification.
+    /// A range that differs in a comparison; counted while it runs, and listed
+    /// by the command at its end.
     Mismatch {
         /// The bytes of the disk that differ.
         extent: Extent,
-        /// What was compared.
-        what: String,
     },
     /// A step that changes what the user might expect; always shown.
     Notice(String),

@@ -83,14 +83,13 @@ impl Face for Json {
 
     fn event(&mut self, event: &Event, _: &Snapshot) {
         let (kind, extent, message) = match event {
-            Event::Position(_) => return,
+            Event::Position(_) | Event::Mismatch { .. } => return,
             Event::Notice(_) if self.quiet => return,
             Event::Notice(text) => {
                 self.sink.line(&json_line("note", &serde_json::json!({ "message": text })));
                 return;
             }
             Event::Unreadable { extent, cause } => (ErrorKind::Losses, extent, cause),
-            Event::Mismatch { extent, what } => (ErrorKind::Damaged, extent, what),
         };
         self.sink.line(&json_line(
             "error",

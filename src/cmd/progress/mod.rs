@@ -25,7 +25,7 @@ use crate::progress::{Event, Progress};
 use crate::units::human;
 
 use super::meter::{Meter, Snapshot, clock};
-use super::output::{ERROR, WARNING, note_line, plain};
+use super::output::{WARNING, note_line, plain};
 use super::sink::Sink;
 use bar::Bar;
 use json::Json;
@@ -112,7 +112,7 @@ impl Progress for Listener {
         match event {
             Event::Position(text) => meter.position(text),
             Event::Unreadable { extent, .. } => meter.unreadable(*extent),
-            Event::Mismatch { extent, .. } => meter.different(*extent),
+            Event::Mismatch { extent } => meter.different(*extent),
             Event::Notice(_) => {}
         }
         face.event(event, &meter.snapshot(Instant::now()));
@@ -190,16 +190,12 @@ fn range(extent: Extent) -> String {
 /// The text of an event, if it is one that is told.
 fn event_text(event: &Event, now: &Snapshot, quiet: bool) -> Option<String> {
     let (style, label, text, count) = match event {
-        Event::Position(_) => return None,
+        Event::Position(_) | Event::Mismatch { .. } => return None,
         Event::Notice(_) if quiet => return None,
         Event::Notice(text) => return Some(note_line(text)),
         Event::Unreadable { extent, cause } => {
             let text = format!("bytes {} cannot be read: {cause}", range(*extent));
             (WARNING, "warning:", text, now.unreadable.ranges)
-        }
-        Event::Mismatch { extent, what } => {
-            let text = format!("bytes {} differ: {what}", range(*extent));
-            (ERROR, "error:", text, now.different.ranges)
         }
     };
     if count > TOLD_ONE_BY_ONE {

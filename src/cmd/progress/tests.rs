@@ -124,7 +124,7 @@ fn a_flood_of_losses_is_counted_not_told() {
     let flood = |progress: &dyn Progress| {
         for n in 0..1000 {
             let extent = Extent::at(n * 8192, 512);
-            progress.note(&Event::Mismatch { extent, what: "stored data".into() });
+            progress.note(&Event::Unreadable { extent, cause: "EIO".into() });
         }
     };
     let text = heard(lines, flood);
