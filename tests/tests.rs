@@ -12,6 +12,7 @@ mod demo;
 mod device;
 mod device_jobs;
 mod disks;
+mod format;
 mod generated;
 mod image;
 mod info;

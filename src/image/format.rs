@@ -269,7 +269,7 @@ fn encode_json<T: Serialize>(value: &T, what: &str) -> Result<(Vec<u8>, u32)> {
     Ok((json, len))
 }
 
-fn push_number(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn push_number(out: &mut Vec<u8>, mut value: u64) {
     // LEB128: seven bits a byte, the lowest first.
     loop {
         let [low, ..] = value.to_le_bytes();
@@ -281,7 +281,7 @@ fn push_number(out: &mut Vec<u8>, mut value: u64) {
     }
 }
 
-fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+pub(super) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;

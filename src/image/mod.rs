@@ -26,3 +26,6 @@ pub use format::{Entry, Head, Kind, Report};
 pub use reader::Reader;
 pub use stream::Stream;
 pub use writer::Writer;
+
+#[cfg(test)]
+mod document;
