@@ -60,6 +60,10 @@ fn check(name: &str, bytes: &[u8], expected: &[(&str, &[u8])]) {
         if row[1] != "..." {
             assert_eq!(row[1], wanted.len().to_string(), "size of {field} in {name}");
         }
+        if let Some(hex) = row[3].strip_prefix("`0x") {
+            let value = usize::from_str_radix(hex.split('`').next().unwrap(), 16).unwrap();
+            assert_eq!(value, number(wanted), "value of {field} in {name}");
+        }
         let end = position + wanted.len();
         assert!(end <= bytes.len(), "{name} ends within {field}");
         assert_eq!(&bytes[position..end], *wanted, "{field} in {name}");
