@@ -136,3 +136,14 @@ fn every_command_is_a_valid_one() {
     }
     assert!(count >= 7, "{count}");
 }
+
+#[test]
+fn every_module_is_on_the_map() {
+    let map = fs::read_to_string("src/lib.rs").unwrap();
+    let modules: Vec<&str> =
+        map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert!(modules.len() > 15);
+    for module in modules {
+        assert!(map.contains(&format!("//! - [`{module}`]: ")), "{module} is not on the map");
+    }
+}

@@ -112,7 +112,7 @@ fn head() -> Head {
 /// The content of a data chunk.
 fn content(chunk: u64) -> Vec<u8> {
     let len = (DISK - chunk * CHUNK).min(CHUNK);
-    (0..len).map(|at| (at * (chunk + 3) >> 4) as u8).collect()
+    (0..len).map(|at| ((at * (chunk + 3)) >> 4) as u8).collect()
 }
 
 const LOSS: Extent = Extent::new(4096, 4608);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `dacapo demo`: save and restore a small disk, without root.
 //!
-//! [`folder`] is the place it happens in and undoes itself; [`steps`] are the
+//! `folder` is the place it happens in and undoes itself; `steps` are the
 //! steps, each of which fails if what it shows is not so. What is compared is
 //! compared here anew, byte by byte, and not by the code that is shown.
 

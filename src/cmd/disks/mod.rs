@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `dacapo disks`: what this machine has.
 //!
-//! [`content`] looks into the disks, which needs root; [`show`] puts what is
+//! `content` looks into the disks, which needs root; `show` puts what is
 //! known in words. What /sys tells is shown in any case.
 
 mod content;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `dacapo info`: what an image holds.
 //!
-//! [`facts`] finds out as much as the file still tells, [`show`] puts it in
+//! `facts` finds out as much as the file still tells, `show` puts it in
 //! words. An image that is damaged or cut off is shown as far as it goes.
 
 mod facts;
