@@ -344,6 +344,14 @@ mod tests {
     }
 
     #[test]
+    fn a_last_cluster_that_is_cut_short_ends_with_its_group() {
+        let frame = Frame { bytes: Extent::new(100, 190), count: 3, cluster_bytes: 40 };
+        assert_eq!(frame.extent(1, 3), Extent::new(140, 190));
+        assert_eq!(frame.clusters(Extent::new(139, 141)), (0, 2));
+        assert_eq!(frame.clusters(Extent::new(180, 190)), (2, 3));
+    }
+
+    #[test]
     fn a_fragmented_map_gives_up_its_smallest_holes_first() {
         let mut runs = Runs::new();
         let mut used = ExtentSet::new();

@@ -3,8 +3,8 @@
 
 use super::super::journal::Checksums;
 use super::image::{
-    BLOCK, EXTENTS, FLEX_BG, GDT_CSUM, GROUPS, HAS_JOURNAL, Image, JOURNAL, JOURNAL_LEN,
-    METADATA_CSUM, PER_GROUP, WIDE, blocks,
+    BLOCK, EXTENTS, FILE, FILE_LEN, FLEX_BG, GDT_CSUM, GROUPS, HAS_JOURNAL, Image, JOURNAL,
+    JOURNAL_LEN, METADATA_CSUM, PER_GROUP, WIDE, blocks,
 };
 use super::log::{KINDS, Log, changes};
 use crate::extent::ExtentSet;
@@ -64,7 +64,7 @@ fn what_a_transaction_took_is_in_use_in_every_kind_of_journal() {
 fn what_is_in_use_in_any_state_is_stored() {
     let (mut log, disk) = ext4();
     let taken = after(&disk, NEW, 9, true);
-    let freed = after(&after(&taken, NEW, 9, false), 1400, 10, false);
+    let freed = after(&after(&taken, NEW, 9, false), FILE, FILE_LEN, false);
     let elsewhere = after(&freed, 1700, 5, true);
     log.transaction(&disk, &taken);
     log.transaction(&taken, &freed);
@@ -75,6 +75,17 @@ fn what_is_in_use_in_any_state_is_stored() {
     let bitmap = disk.bitmap_at(0);
     log.image.put(bitmap, &elsewhere.bytes[bitmap..bitmap + BLOCK]);
     assert_eq!(log.image.map(), union(&taken, &elsewhere));
+}
+
+#[test]
+fn what_only_the_disk_marks_is_stored() {
+    for kind in KINDS {
+        let (mut log, disk) = start(Image::ext4(), kind);
+        let freed = after(&disk, FILE, FILE_LEN, false);
+        log.transaction(&disk, &freed);
+        assert_eq!(log.image.map(), disk.truth());
+        assert_ne!(freed.truth(), disk.truth());
+    }
 }
 
 #[test]
@@ -175,6 +186,14 @@ fn revoked_copies_are_not_written() {
         let at = disk.descriptor(1) + 0xC;
         revoked.image.bytes[at] ^= 1;
         assert!(revoked.image.used().is_err());
+        // A revoke counts for copies of its own transaction, too.
+        let mut at_once = Log::new(disk.clone(), kind, 1);
+        at_once.copies(&changed);
+        at_once.revoke(&homes);
+        at_once.commit();
+        assert_eq!(at_once.image.map(), taken.truth());
+        at_once.image.bytes[at] ^= 1;
+        assert!(at_once.image.used().is_err());
         // Without the commit of the revokes, the copies count and cover it.
         let mut unrevoked = log.clone();
         unrevoked.image.bytes[at] ^= 1;
