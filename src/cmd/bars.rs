@@ -90,8 +90,10 @@ pub(super) fn lines(layout: &Layout, terminal: &Terminal) -> Vec<String> {
 /// Why a region is stored whole, and what else is known of it.
 fn remarks(region: &Region, width: usize, margin: usize) -> Vec<String> {
     let whole = region.whole.as_ref().map(|why| (WHOLE, format!("stored whole: {why}")));
-    let unclean = region.filesystem.as_ref().filter(|it| !it.clean);
-    let unclean = unclean.map(|_| (FAINT, "was not unmounted, or has errors recorded".to_owned()));
+    // Of what is stored whole, the reason says all there is to say.
+    let is_unclean = whole.is_none() && region.filesystem.as_ref().is_some_and(|it| !it.clean);
+    let unclean =
+        is_unclean.then(|| (FAINT, "was not unmounted, or has errors recorded".to_owned()));
     let notes = region.notes.iter().map(|note| (FAINT, note.clone()));
     whole
         .into_iter()
@@ -185,7 +187,7 @@ mod tests {
         for line in &lines {
             assert_eq!(line.chars().count(), 80, "{line}");
         }
-        assert!(lines[0].starts_with("   1  ext4  EFI system  #---") || lines[0].contains("#---"));
+        assert!(lines[0].starts_with("  1  ext4  EFI system  #---"), "{}", lines[0]);
         assert!(lines[1].ends_with("400 GiB of 465 GiB"), "{}", lines[1]);
         assert!(lines[1].contains("###-"), "{}", lines[1]);
     }
@@ -198,6 +200,18 @@ mod tests {
         assert!(lines[1].trim_start().starts_with("stored whole: free space"), "{}", lines[1]);
         assert!(lines.len() >= 3);
         assert!(lines.iter().all(|line| line.len() <= 80), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_filesystem_that_was_not_unmounted_is_told_unless_there_is_a_reason() {
+        let mut region = partition(1, "", 512 * MIB, 5 * MIB);
+        region.filesystem.as_mut().unwrap().clean = false;
+        let lines = shown(vec![region.clone()]);
+        assert!(lines[1].contains("was not unmounted"), "{lines:?}");
+        region.whole = Some("it holds a hibernated system".into());
+        let lines = shown(vec![region]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].contains("hibernated"), "{lines:?}");
     }
 
     #[test]
