@@ -4,13 +4,16 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
-use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
+use nix::fcntl::{FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 
 use super::medium::{Access, Medium};
-use super::{AlignedBuffer, DeviceNumber, DiskIdentity, System, check_target, identity, ioctl};
+use super::{
+    AlignedBuffer, BUFFER_ALIGN, DeviceNumber, DiskIdentity, System, check_target, identity, ioctl,
+};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, WriteAt};
@@ -25,6 +28,8 @@ use crate::units::{MIB, SectorSize};
 pub struct Target {
     medium: Medium,
     created: bool,
+    /// A file once more, for direct reads; None where there are none.
+    past_the_cache: OnceLock<Option<File>>,
 }
 
 impl Target {
@@ -81,7 +86,7 @@ impl Target {
                 medium.set_len(len)?;
             }
         }
-        Ok(Self { medium, created })
+        Ok(Self { medium, created, past_the_cache: OnceLock::new() })
     }
 
     /// The path it was opened by.
@@ -116,6 +121,17 @@ impl Target {
 
     pub(super) const fn file(&self) -> &File {
         self.medium.file()
+    }
+
+    /// Reads from the medium of a file whose cache was dropped; false where that
+    /// cannot be done, and the request has to go through the cache.
+    fn read_past_the_cache(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let Some(Some(file)) = self.past_the_cache.get() else { return false };
+        let align = BUFFER_ALIGN as u64;
+        let is_aligned = offset.is_multiple_of(align)
+            && (buf.len() as u64).is_multiple_of(align)
+            && buf.as_ptr().addr().is_multiple_of(BUFFER_ALIGN);
+        is_aligned && file.read_exact_at(buf, offset).is_ok()
     }
 
     /// Writes zeros where no command makes them.
@@ -192,6 +208,9 @@ impl ReadAt for Target {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if self.read_past_the_cache(offset, buf) {
+            return Ok(());
+        }
         self.medium.read_at(offset, buf)
     }
 }
@@ -235,10 +254,28 @@ impl WriteAt for Target {
         }
     }
 
+    fn write_back(&self, extent: Extent) {
+        let (Ok(start), Ok(len)) = (extent.start().try_into(), extent.len().try_into()) else {
+            return;
+        };
+        if !self.is_direct() && len > 0 {
+            // Writes what is dirty and forgets what is written: no matter
+            // whether the advice is taken.
+            let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+            let _ = posix_fadvise(self.file(), start, len, advice);
+        }
+    }
+
     fn drop_cache(&self) -> Result<()> {
         self.flush()?;
         if self.is_device() {
             flush_caches(&self.medium)?;
+        } else {
+            self.past_the_cache.get_or_init(|| {
+                let mut options = OpenOptions::new();
+                options.read(true).custom_flags(OFlag::O_DIRECT.bits());
+                options.open(self.path()).ok().filter(|again| is_same(again, self.file()))
+            });
         }
         posix_fadvise(self.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
             .map_err(io::Error::from)
@@ -265,6 +302,12 @@ fn flush_caches(medium: &Medium) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// True if both are the same file, whatever became of its name.
+fn is_same(a: &File, b: &File) -> bool {
+    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Names who keeps a device from being opened, if that is known.

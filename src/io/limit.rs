@@ -65,6 +65,10 @@ impl<W: WriteAt> WriteAt for Limit<W> {
         self.inner.discard(extent)
     }
 
+    fn write_back(&self, extent: Extent) {
+        self.inner.write_back(extent);
+    }
+
     fn drop_cache(&self) -> Result<()> {
         self.inner.drop_cache()
     }

@@ -87,6 +87,12 @@ pub trait WriteAt: ReadAt {
         Ok(false)
     }
 
+    /// Starts bringing a range that was written to the medium, so that the last
+    /// flush is short and memory is given back; only a hint.
+    fn write_back(&self, extent: Extent) {
+        let _ = extent;
+    }
+
     /// Forgets cached content, so that the next read comes from the medium.
     ///
     /// # Errors
@@ -153,6 +159,10 @@ impl<T: WriteAt + ?Sized> WriteAt for &T {
 
     fn discard(&self, extent: Extent) -> Result<bool> {
         (**self).discard(extent)
+    }
+
+    fn write_back(&self, extent: Extent) {
+        (**self).write_back(extent);
     }
 
     fn drop_cache(&self) -> Result<()> {

@@ -17,6 +17,9 @@ use crate::save::range;
 /// Zeros are written and read back in pieces of this size.
 const ZERO_PIECE: u64 = 8 << 20;
 
+/// How much is written between two hints to the kernel.
+const PACE: u64 = 32 << 20;
+
 /// What was written for a piece, to be read back.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WrittenPiece {
@@ -92,6 +95,25 @@ fn patch(ends: &mut Vec<(Extent, Vec<u8>)>, offset: u64, bytes: &[u8]) {
     }
 }
 
+/// Hands what was written to the medium while the rest is still decoded.
+#[derive(Debug, Default)]
+struct Pace {
+    handed: u64,
+}
+
+impl Pace {
+    /// Everything in front of `position` has been written.
+    fn written(&mut self, position: u64, target: &dyn WriteAt) {
+        if position.saturating_sub(self.handed) < PACE {
+            return;
+        }
+        // What was handed over the last time is on the medium by now, and is
+        // forgotten this time.
+        target.write_back(Extent::new(self.handed.saturating_sub(PACE), position));
+        self.handed = position;
+    }
+}
+
 /// The body of one restore.
 pub(super) struct Body<'a> {
     pub(super) plan: &'a Plan,
@@ -106,7 +128,7 @@ impl Body<'_> {
         let plan = self.plan;
         self.progress.stage("restoring", plan.body.bytes());
         let mut pieces = Vec::new();
-        let mut region = None;
+        let (mut region, mut pace) = (None, Pace::default());
         let worker = || -> Result<_> {
             let mut decoder = feed.decoder()?;
             Ok(move |piece: super::Piece| -> Result<WrittenPiece> {
@@ -141,6 +163,7 @@ impl Body<'_> {
                 self.progress.note(&Event::Position(found.title()));
             }
             self.progress.advance(bytes_in(&plan.body, piece.extent));
+            pace.written(plan.on_target(piece.extent).end(), self.target);
             pieces.push(piece);
             Ok(())
         })?;
