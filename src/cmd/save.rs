@@ -15,7 +15,7 @@ use crate::image::rescan::{Rescan, read_head};
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::save::{self, Options, Plan, Saved, resume_check};
-use crate::store::{Partial, default_name, partial_path, room_at};
+use crate::store::{Partial, default_name, find_interrupted, partial_path, room_at};
 use crate::units::{SectorSize, human};
 
 use super::Outcome;
@@ -113,7 +113,7 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     if args.image.as_os_str() == "-" {
         return to_stdout(&plan, &source, output, cancel);
     }
-    let path = image_path(&args.image, &plan);
+    let path = image_path(&args.image, &plan, args.resume);
     let interrupted = partial_path(&path);
     let kept = if args.resume && interrupted.exists() {
         keep_interrupted(&interrupted, &mut plan, &source, output, cancel)?
@@ -195,8 +195,9 @@ fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> 
     Ok(outcome(save::check_losses(&saved.losses)))
 }
 
-/// The file to write: in a folder it is named after the label or model.
-fn image_path(path: &Path, plan: &Plan) -> PathBuf {
+/// The file to write: in a folder it is named after the label or model and the
+/// date; an interrupted image of an earlier date is found, too.
+fn image_path(path: &Path, plan: &Plan, resume: bool) -> PathBuf {
     if !path.is_dir() {
         return path.to_owned();
     }
@@ -204,8 +205,10 @@ fn image_path(path: &Path, plan: &Plan) -> PathBuf {
     let from_file =
         || Path::new(&about.disk.path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let title = about.label.clone().or_else(|| about.disk.model.clone()).or_else(from_file);
+    let title = title.as_deref().unwrap_or("disk");
     let date = about.created.get(..10).unwrap_or_default();
-    default_name(path, title.as_deref().unwrap_or("disk"), date)
+    let interrupted = if resume { find_interrupted(path, title) } else { None };
+    interrupted.unwrap_or_else(|| default_name(path, title, date))
 }
 
 fn show_plan(plan: &Plan, source: &Source, dry_run: bool, output: &Output) -> Result<()> {

@@ -173,10 +173,8 @@ pub fn room_at(path: &Path) -> Result<u64> {
     Ok(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
 }
 
-/// A file name from a label or model and a date: "studio-pc-2026-11-21.img.zst".
-/// A number is added if there is one already.
-#[must_use]
-pub fn default_name(folder: &Path, title: &str, date: &str) -> PathBuf {
+/// The part of a file name that a label or model becomes.
+fn stem_of(title: &str) -> String {
     let mut stem = String::new();
     for c in title.trim().chars() {
         match c {
@@ -186,12 +184,37 @@ pub fn default_name(folder: &Path, title: &str, date: &str) -> PathBuf {
         }
     }
     let stem = stem.trim_matches(['-', '.']);
-    let stem = if stem.is_empty() { "disk" } else { stem };
+    if stem.is_empty() { "disk".into() } else { stem.into() }
+}
+
+/// A file name from a label or model and a date: "studio-pc-2026-11-21.img.zst".
+/// A number is added if there is one already.
+#[must_use]
+pub fn default_name(folder: &Path, title: &str, date: &str) -> PathBuf {
+    let stem = stem_of(title);
     let name = |number: u32| match number {
         1 => folder.join(format!("{stem}-{date}.img.zst")),
         number => folder.join(format!("{stem}-{date}-{number}.img.zst")),
     };
     (1..u32::MAX).map(name).find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| name(1))
+}
+
+/// The name of the latest interrupted image in a folder that was named after
+/// this label or model, whatever the date.
+#[must_use]
+pub fn find_interrupted(folder: &Path, title: &str) -> Option<PathBuf> {
+    let start = format!("{}-", stem_of(title));
+    let mut found: Vec<String> = std::fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| {
+            let image = name.strip_suffix(".partial")?;
+            let date = image.strip_prefix(&start)?.strip_suffix(".img.zst")?;
+            date.starts_with(|c: char| c.is_ascii_digit()).then(|| image.to_owned())
+        })
+        .collect();
+    found.sort();
+    found.pop().map(|name| folder.join(name))
 }
 
 #[cfg(test)]
@@ -224,6 +247,12 @@ mod tests {
         std::fs::write(&name, b"").unwrap();
         let next = default_name(folder.path(), "Studio PC before update", "2026-11-21");
         assert_eq!(next.file_name().unwrap(), "Studio-PC-before-update-2026-11-21-2.img.zst");
+        for partial in ["Studio-PC-2026-11-20.img.zst", "Studio-PC-2026-11-19.img.zst", "x"] {
+            std::fs::write(folder.path().join(format!("{partial}.partial")), b"").unwrap();
+        }
+        let found = find_interrupted(folder.path(), "Studio PC").unwrap();
+        assert_eq!(found.file_name().unwrap(), "Studio-PC-2026-11-20.img.zst");
+        assert_eq!(find_interrupted(folder.path(), "Studio"), None);
         let empty = default_name(folder.path(), "../..", "2026-11-21");
         assert_eq!(empty.file_name().unwrap(), "disk-2026-11-21.img.zst");
     }
