@@ -135,7 +135,12 @@ impl Error {
             | io::ErrorKind::FileTooLarge => ErrorKind::NoSpace,
             _ => ErrorKind::Failed,
         };
-        Self { kind, what: what.into(), hint: None, source: Some(Box::new(source)) }
+        let hint = (source.kind() == io::ErrorKind::FileTooLarge).then(|| {
+            "the filesystem there does not take files this large, as FAT32 with its 4 GiB: \
+             choose another place"
+                .into()
+        });
+        Self { kind, what: what.into(), hint, source: Some(Box::new(source)) }
     }
 
     /// The same error with a hint for the user.

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::{self, FILESYSTEMS, Filesystem, Identity, Used};
 use crate::io::{ReadAt, Window};
@@ -98,6 +98,28 @@ impl Layout {
     #[must_use]
     pub fn partition(&self, number: u32) -> Option<&Region> {
         self.partitions().find(|(partition, _)| partition.number == number).map(|(_, r)| r)
+    }
+
+    /// The bytes of a partition, as its table gives them: those of partitions
+    /// that overlap are more than their regions.
+    ///
+    /// # Errors
+    /// Usage if there is no such partition, refused if it is not whole on the
+    /// disk.
+    pub fn partition_extent(&self, number: u32, disk_len: u64) -> Result<Extent> {
+        let found = self.partitions().find(|(partition, _)| partition.number == number);
+        let Some((partition, _)) = found else {
+            let numbers: Vec<String> =
+                self.partitions().map(|(partition, _)| partition.number.to_string()).collect();
+            let there = if numbers.is_empty() { "none".into() } else { numbers.join(", ") };
+            return Err(Error::usage(format!("there is no partition {number}"))
+                .hint(format!("partitions of this disk: {there}")));
+        };
+        if Extent::new(0, disk_len).contains(&partition.extent) && !partition.extent.is_empty() {
+            return Ok(partition.extent);
+        }
+        Err(Error::refused(format!("partition {number} is not whole on the disk"))
+            .hint("the whole disk can be used, without --partition"))
     }
 
     /// The partitions with their regions.

@@ -23,24 +23,39 @@ const CANCEL_WITHIN: Duration = Duration::from_millis(100);
 
 /// A flag that stops a running job; shared by clones.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    stop: Arc<AtomicBool>,
+    finishing: Arc<AtomicBool>,
+}
 
 impl Cancel {
     /// A flag around one that a signal handler sets.
     #[must_use]
-    pub const fn from_flag(flag: Arc<AtomicBool>) -> Self {
-        Self(flag)
+    pub fn from_flag(stop: Arc<AtomicBool>) -> Self {
+        Self { stop, finishing: Arc::default() }
+    }
+
+    /// Says that the job is in its last steps, which are short and must not be
+    /// torn: it will end by itself.
+    pub fn finish(&self) {
+        self.finishing.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the job is in its last steps.
+    #[must_use]
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
     }
 
     /// Asks the job to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Relaxed);
     }
 
     /// True if the job has been asked to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// An error if the job has been asked to stop.

@@ -275,3 +275,73 @@ fn free_space_is_left_zeroed_or_discarded_as_asked() {
         let _ = run("e2fsck", &["-fn", &target]);
     }
 }
+
+#[test]
+fn a_clone_to_a_smaller_disk_loses_nothing_behind_its_end() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let source = folder.join("source.raw");
+    // One filesystem on the whole disk, with nothing in its second half.
+    sparse_file(&source, 64 * MIB);
+    let _ = run("mkfs.ext4", &["-q", "-F", &source]);
+    let target = folder.join("target.raw");
+    junk_file(&target, 32 * MIB);
+    let before = hash_of(&target);
+    let _ = dacapo(&["clone", &source, &target, "--yes", "--fit"]).exits(5);
+    // Data of no partition behind the end.
+    sparse_file(&source, 64 * MIB);
+    let _ = run("sgdisk", &["-o", "-n1:2048:+8M", &source]);
+    let file = fs::OpenOptions::new().write(true).open(&source).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"precious", 50 * MIB).unwrap();
+    let _ = dacapo(&["clone", &source, &target, "--yes", "--fit"]).exits(5);
+    assert_eq!(hash_of(&target), before, "written to before it was refused");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 8], 50 * MIB).unwrap();
+    let _ = dacapo(&["clone", &source, &target, "--yes", "--fit"]).success();
+    let _ = run("sgdisk", &["--verify", &target]).says("No problems found");
+}
+
+#[test]
+fn partitions_that_overlap_are_restored_as_their_table_says() {
+    let folder = temp_dir();
+    let source = folder.join("source.raw");
+    let mut bytes = junk(16 << 20, 8);
+    // No program makes such a table, so it is made by hand.
+    bytes[..512].fill(0);
+    for (slot, start, len) in [(0, 2048_u32, 8192_u32), (1, 6144, 12288)] {
+        let entry = &mut bytes[446 + slot * 16..][..16];
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..16].copy_from_slice(&len.to_le_bytes());
+    }
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    fs::write(&source, bytes).unwrap();
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    let disk = fs::read(&source).unwrap();
+    for (number, start, len) in [("1", 2048, 8192), ("2", 6144, 12288)] {
+        let target = folder.join(&format!("p{number}.raw"));
+        let _ = dacapo(&["restore", &image, &target, "--partition", number]).success();
+        let wanted = &disk[start * 512..(start + len) * 512];
+        assert!(fs::read(&target).unwrap() == wanted, "partition {number}");
+        let _ = dacapo(&["compare", &image, &target, "--partition", number]).success();
+    }
+}
+
+#[test]
+fn the_rest_of_a_larger_target_is_zeroed_if_asked() {
+    let folder = temp_dir();
+    let source = folder.join("source.raw");
+    junk_file(&source, 16 * MIB);
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    for mode in ["zero", "discard"] {
+        let target = folder.join(mode);
+        junk_file(&target, 40 * MIB);
+        let _ = dacapo(&["restore", &image, &target, "--yes", "--free", mode]).success();
+        let bytes = fs::read(&target).unwrap();
+        assert!(bytes[16 << 20..].iter().all(|byte| *byte == 0), "--free {mode}");
+        assert!(bytes[..16 << 20] == fs::read(&source).unwrap());
+    }
+}

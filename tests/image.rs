@@ -10,7 +10,7 @@ use dacapo::extent::{Extent, ExtentSet};
 use dacapo::image::format::{self, MIN_CHUNK_SIZE};
 use dacapo::image::rescan::rescan;
 use dacapo::image::{Reader, Stream, Writer};
-use dacapo::io::{Memory, ReadAt};
+use dacapo::io::{Memory, ReadAt, WriteAt};
 use dacapo::pipeline::Cancel;
 use dacapo::progress::Silent;
 use dacapo::restore::{self, Indexed, Streamed};
@@ -399,4 +399,85 @@ fn unreadable_ranges_are_recorded_and_the_rest_is_saved() {
     let mut bytes = vec![0; LEN];
     reader.read_at(0, &mut bytes).unwrap();
     assert!(bytes == wanted);
+}
+
+/// A target that cannot be told what is unused, or whose flush fails at a
+/// certain time.
+struct Stubborn {
+    disk: Memory,
+    flushes: std::sync::atomic::AtomicU32,
+    fails_at: u32,
+}
+
+impl ReadAt for Stubborn {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.disk.read_at(offset, buf)
+    }
+}
+
+impl WriteAt for Stubborn {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.disk.write_at(offset, buf)
+    }
+
+    fn flush(&self) -> Result<()> {
+        let before = self.flushes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if before == self.fails_at { Err(Error::failed("flushing")) } else { Ok(()) }
+    }
+
+    fn discard(&self, _: Extent) -> Result<bool> {
+        Err(Error::failed("discarding"))
+    }
+}
+
+/// Restores to a stubborn target; the first MiB that is there afterwards.
+fn restore_to_stubborn(fails_at: u32, free: restore::FreeSpace) -> (Result<()>, Vec<u8>) {
+    let reader = Reader::open(Memory::new(image_of(&disk()))).unwrap();
+    let options = restore::Options { free, ..Default::default() };
+    let facts = restore::TargetFacts {
+        name: "memory".into(),
+        len: LEN as u64,
+        sector_size: dacapo::units::SectorSize::B512,
+        is_device: false,
+        is_new: false,
+        can_discard: true,
+    };
+    let plan = restore::Plan::new(reader.head(), None, &facts, &options).unwrap();
+    let target = Stubborn { disk: Memory::new(vec![0xaa; LEN]), flushes: 0.into(), fails_at };
+    let feed = Indexed::new(&reader);
+    let result =
+        restore::run(&plan, &feed, &target, &options, &Cancel::default(), &Silent).map(drop);
+    let mut bytes = target.disk.into_bytes();
+    bytes.truncate(1 << 20);
+    (result, bytes)
+}
+
+#[test]
+fn a_failure_at_any_flush_leaves_no_beginning() {
+    let mut failures = 0;
+    for fails_at in 0..12 {
+        let (result, first) = restore_to_stubborn(fails_at, restore::FreeSpace::Leave);
+        let is_blank = first.iter().all(|byte| *byte == 0);
+        match result {
+            Ok(()) => assert!(!is_blank),
+            Err(error) => {
+                failures += 1;
+                assert!(is_blank, "flush {fails_at}");
+                assert!(error.hint_text().unwrap().contains("blank"), "flush {fails_at}");
+            }
+        }
+    }
+    assert!(failures >= 4, "only {failures} flushes");
+}
+
+#[test]
+fn a_target_that_cannot_discard_is_restored_unless_it_was_asked_to() {
+    let never = u32::MAX;
+    restore_to_stubborn(never, restore::FreeSpace::Auto).0.unwrap();
+    let error = restore_to_stubborn(never, restore::FreeSpace::Discard).0.unwrap_err();
+    assert!(error.hint_text().unwrap().contains("--free leave"), "{error}");
 }

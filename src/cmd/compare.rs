@@ -62,10 +62,7 @@ pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outco
     let layout = &reader.head().about.layout;
     let window = match args.partition.map(NonZeroU32::get) {
         None => Extent::new(0, reader.head().disk_len),
-        Some(number) => layout
-            .partition(number)
-            .map(|region| region.extent)
-            .ok_or_else(|| Error::usage(format!("the image has no partition {number}")))?,
+        Some(number) => layout.partition_extent(number, reader.head().disk_len)?,
     };
     let disk = Source::open(&args.disk)?;
     let started = Instant::now();

@@ -2,8 +2,10 @@
 //! `dacapo map`: the used ranges as a map for GNU ddrescue.
 
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
@@ -77,18 +79,33 @@ pub fn run(args: &MapArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> 
     };
     let window = match args.partition.map(NonZeroU32::get) {
         None => Extent::new(0, len),
-        Some(number) => layout
-            .partition(number)
-            .map(|region| region.extent)
-            .ok_or_else(|| Error::usage(format!("there is no partition {number}")))?,
+        Some(number) => layout.partition_extent(number, len)?,
     };
     let text = mapfile(&args.source.display().to_string(), &used, window);
     if args.writes_to_stdout() {
         output.data(text.as_bytes())?;
     } else if let Some(path) = &args.output {
-        std::fs::write(path, text).context(|| format!("writing {}", path.display()))?;
+        write_new(path, text.as_bytes())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Writes a file that was not there: a mistyped name must not cost a disk, and
+/// half a map must not pass for a whole one.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let what = || format!("writing {}", path.display());
+    let mut file = File::options().write(true).create_new(true).open(path).map_err(|error| {
+        match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::refused(format!("{} exists already", path.display()))
+                    .hint("choose another name, or delete it first")
+            }
+            _ => Error::io(what(), error),
+        }
+    })?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).context(what).inspect_err(|_| {
+        let _ = std::fs::remove_file(path);
+    })
 }
 
 /// The map as GNU ddrescue reads it: `+` used, `?` unused.

@@ -31,6 +31,7 @@ pub mod verify;
 mod write;
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use clap::error::ErrorKind as UsageKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -175,15 +176,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return show_usage(&error, &arguments),
     };
     let signals = Signals::default();
-    let output = Output::new(
+    let output = Arc::new(Output::new(
         cli.global.json,
         cli.global.quiet,
         cli.command.stdout_is_data(),
         signals.clone(),
-    );
+    ));
+    let last_words = {
+        let output = Arc::clone(&output);
+        move || output.exit_error(&output.interrupted())
+    };
     let result = signals
         .install()
-        .and_then(|cancel| cli.command.run(&output, &cancel))
+        .and_then(|cancel| {
+            signals.end_soon(cancel.clone(), last_words);
+            cli.command.run(&output, &cancel)
+        })
         .and_then(|outcome| output.check_written().map(|()| outcome));
     match result {
         Ok(Outcome::Done) => 0,

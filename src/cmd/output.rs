@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub struct Output {
     results: Arc<Sink>,
     messages: Arc<Sink>,
     signals: Signals,
+    /// How the user can go on if the job is interrupted.
+    way_on: Mutex<Option<String>>,
 }
 
 /// One JSON line.
@@ -72,7 +74,7 @@ impl Output {
     pub(crate) fn new(json: bool, quiet: bool, stdout_is_data: bool, signals: Signals) -> Self {
         let messages = Arc::new(Sink::stderr());
         let results = if stdout_is_data { Arc::clone(&messages) } else { Arc::new(Sink::stdout()) };
-        Self { json, quiet, stdout_is_data, results, messages, signals }
+        Self { json, quiet, stdout_is_data, results, messages, signals, way_on: Mutex::default() }
     }
 
     /// True if the user asked for JSON; a command then gives its result to
@@ -123,6 +125,20 @@ impl Output {
             self.results.line(&json_line("error", &ErrorFields::from(error)));
         } else {
             self.error_text(error);
+        }
+    }
+
+    /// Says how the user can go on if this job is interrupted.
+    pub fn way_on(&self, text: String) {
+        *self.way_on.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
+    /// The error of an interrupted job, with the way to go on.
+    pub(crate) fn interrupted(&self) -> Error {
+        let error = Error::interrupted();
+        match self.way_on.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            Some(way_on) => error.hint(way_on),
+            None => error,
         }
     }
 

@@ -127,6 +127,7 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
             if args.resume {
                 output.note("there is nothing to go on with; starting from the beginning");
             } else if interrupted.exists() {
+                refuse_foreign(&interrupted, &plan)?;
                 output.note(&format!(
                     "{} was interrupted and is replaced; --resume would have gone on with it",
                     interrupted.display()
@@ -137,6 +138,10 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         }
     };
     let name = partial.partial().to_owned();
+    output.way_on(format!(
+        "what was saved is kept in {}; go on by running the same command with --resume",
+        name.display()
+    ));
     let out = BufWriter::with_capacity(64 << 10, partial);
     let writer = match found {
         Some(found) => Writer::resume(out, found)?,
@@ -158,6 +163,22 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let saved = finish().map_err(|error: Error| with_way_on(error, &name))?;
     report(&saved, &path.display().to_string(), &plan, started, output);
     Ok(outcome(save::check_losses(&saved.losses)))
+}
+
+/// Refuses to replace the interrupted image of another disk.
+fn refuse_foreign(interrupted: &Path, plan: &Plan) -> Result<()> {
+    let Ok((head, _, _)) = Source::open(interrupted).and_then(|old| read_head(&old)) else {
+        return Ok(());
+    };
+    let (old, new) = (&head.about.disk, &plan.head.about.disk);
+    if head.disk_len == plan.head.disk_len && old.serial == new.serial && old.model == new.model {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{} is the interrupted image of another disk",
+        interrupted.display()
+    ))
+    .hint("choose another name for the image, or delete it first"))
 }
 
 /// What of an interrupted image can be kept; nothing, if not even its head was
@@ -262,7 +283,7 @@ fn check_room(path: &Path, plan: &Plan, source: &Source, output: &Output) -> Res
 fn with_way_on(error: Error, partial: &Path) -> Error {
     let kept = format!("what was saved is kept in {}", partial.display());
     match error.kind() {
-        ErrorKind::NoSpace => {
+        ErrorKind::NoSpace if error.hint_text().is_none() => {
             error.hint(format!("{kept}; free some space and run the same command with --resume"))
         }
         ErrorKind::Interrupted => {

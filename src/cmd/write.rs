@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::device::{KernelPartition, Reread, Source, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::image::format::{Entry, Head};
 use crate::io::ReadAt;
@@ -18,7 +18,7 @@ use crate::units::human;
 use super::Outcome;
 use super::confirm::{self, confirm};
 use super::open::outcome;
-use super::output::Output;
+use super::output::{Output, plain};
 use super::target::{self, TargetArgs};
 use super::text::duration;
 
@@ -82,11 +82,23 @@ impl Job<'_> {
         if target.len() != facts.len {
             return Err(Error::failed(format!("{} has changed its size meanwhile", shown.path)));
         }
+        output.way_on(format!(
+            "{} is not complete and cannot be booted or mounted; the same command starts over",
+            shown.path
+        ));
         let started = Instant::now();
         let listener = output.listener();
         let result = restore::run(&plan, feed, &target, &options, cancel, &*listener);
         drop(listener);
-        let restored = result.map_err(|error| with_way_on(error, &shown.path))?;
+        let restored = result.map_err(|error| {
+            if target.was_created() {
+                // What was not there before must not be in the way of the
+                // same command.
+                let _ = std::fs::remove_file(self.path);
+            }
+            error
+        });
+        let restored = restored.context(|| format!("restoring {}", shown.path))?;
         if self.partition.is_none() {
             reread(&target, head, output);
         }
@@ -111,9 +123,7 @@ impl Job<'_> {
 
     fn facts(&self, head: &Head, shown: &confirm::Target) -> Result<TargetFacts> {
         let wanted = match self.partition {
-            Some(number) => {
-                head.about.layout.partition(number).map_or(head.disk_len, |it| it.extent.len())
-            }
+            Some(number) => head.about.layout.partition_extent(number, head.disk_len)?.len(),
             None => head.disk_len,
         };
         let (is_device, is_new) = match shown.kind {
@@ -185,21 +195,12 @@ fn show(head: &Head, plan: &Plan, shown: &confirm::Target, output: &Output) {
     let about = &head.about;
     let title = about.label.as_deref().or(about.disk.model.as_deref()).unwrap_or("disk");
     output.info(&format!(
-        "'{title}' of {}: {} to write to {}",
-        about.created,
+        "'{}' of {}: {} to write to {}",
+        plain(title),
+        plain(&about.created),
         human(plan.body.bytes()),
         shown.path
     ));
-}
-
-fn with_way_on(error: Error, target: &str) -> Error {
-    let state = format!("{target} is blank at both ends and cannot be booted or mounted");
-    let hint = match (error.kind(), error.hint_text()) {
-        (ErrorKind::Interrupted, _) => format!("{state}; the same command starts over"),
-        (_, Some(hint)) => format!("{hint}; {state}"),
-        (_, None) => format!("{state}; the same command starts over"),
-    };
-    error.hint(hint)
 }
 
 /// Makes the kernel see the restored partitions; a failure is no loss.

@@ -17,6 +17,10 @@ use crate::save::range;
 /// Zeros are written and read back in pieces of this size.
 const ZERO_PIECE: u64 = 8 << 20;
 
+/// Unused space is zeroed or discarded in pieces of this size.
+const FREE_PIECE: u64 = 256 << 20;
+const CANNOT_DISCARD: &str = "the target cannot discard unused space";
+
 /// How much is written between two hints to the kernel.
 const PACE: u64 = 32 << 20;
 
@@ -260,25 +264,33 @@ impl Body<'_> {
         }
         let zero = plan.free_space == FreeSpace::Zero;
         let name = if zero { "zeroing unused space" } else { "discarding unused space" };
-        // The ends are blank already, and must not be touched any more.
-        let held: ExtentSet = plan.held.iter().copied().collect();
-        let free = plan.free.subtract(&held);
-        self.progress.stage(name, free.bytes());
-        for extent in free.iter() {
-            for part in extent.pieces(1 << 30) {
-                self.cancel.check()?;
-                let target = plan.on_target(part);
-                if zero {
-                    self.target.zero(target).context(|| name.into())?;
-                } else if !self.target.discard(target).context(|| name.into())? {
-                    return Err(Error::new(
-                        ErrorKind::Unsupported,
-                        "the target cannot discard unused space",
-                    )
-                    .hint("restore with --free leave or --free zero"));
+        self.progress.stage(name, plan.free.bytes());
+        for part in plan.free.iter().flat_map(|extent| extent.pieces(FREE_PIECE)) {
+            self.cancel.check()?;
+            let target = plan.on_target(part);
+            if zero {
+                self.target.zero(target).context(|| name.into())?;
+            } else {
+                let problem = match self.target.discard(target) {
+                    Ok(true) => None,
+                    Ok(false) => Some(Error::new(ErrorKind::Unsupported, CANNOT_DISCARD)),
+                    Err(error) => Some(error),
+                };
+                match problem {
+                    None => {}
+                    // Nobody asked for it, and nothing is lost without it.
+                    Some(error) if plan.free_space == FreeSpace::Auto => {
+                        let text = format!("unused space is left as it is: {error}");
+                        self.progress.note(&Event::Notice(text));
+                        break;
+                    }
+                    Some(error) => {
+                        let hint = "restore with --free leave or --free zero";
+                        return Err(error.hint(hint));
+                    }
                 }
-                self.progress.advance(part.len());
             }
+            self.progress.advance(part.len());
         }
         self.target.flush()
     }

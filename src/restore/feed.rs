@@ -11,7 +11,7 @@ use crate::extent::Extent;
 use crate::image::format::{Entry, Head, Kind};
 use crate::image::frame::{self, Decompressor};
 use crate::image::{Reader, Stream, reader};
-use crate::io::ReadAt;
+use crate::io::{ReadAt, read_vec};
 use crate::save::{self, ChunkReader, ChunkWork};
 
 /// A piece of the disk whose content is still to be decoded.
@@ -73,6 +73,16 @@ pub trait Feed: Sync {
     /// If zstd does not start.
     fn decoder(&self) -> Result<Box<dyn Decode + '_>>;
 
+    /// Reads and checks what the target cannot do without - its ends - before
+    /// anything is written; a pipe cannot be read ahead.
+    ///
+    /// # Errors
+    /// Damaged if a piece is.
+    fn rehearse(&self, ends: &[Extent]) -> Result<()> {
+        let _ = ends;
+        Ok(())
+    }
+
     /// True if pieces that are not needed may stay unread; false for a pipe,
     /// whose writer wants to finish.
     fn may_stop(&self) -> bool {
@@ -112,6 +122,13 @@ struct IndexedDecoder<'a, F> {
 }
 
 impl<F: ReadAt> Feed for Indexed<'_, F> {
+    fn rehearse(&self, ends: &[Extent]) -> Result<()> {
+        for extent in ends {
+            read_vec(self.reader, extent.start(), extent.len() as usize)?;
+        }
+        Ok(())
+    }
+
     fn head(&self) -> &Head {
         self.reader.head()
     }

@@ -39,9 +39,7 @@ pub enum FreeSpace {
 impl FreeSpace {
     const fn resolve(self, target: &TargetFacts) -> Self {
         match self {
-            Self::Auto if target.is_new => Self::Leave,
-            Self::Auto if target.can_discard => Self::Discard,
-            Self::Auto => Self::Leave,
+            Self::Auto if target.is_new || !target.can_discard => Self::Leave,
             other => other,
         }
     }
@@ -75,7 +73,7 @@ pub struct Restored {
 ///
 /// # Errors
 /// Anything that keeps the target from being exact; it is then blank at both
-/// ends.
+/// ends, or the hint says that it could not even be blanked.
 pub fn run(
     plan: &Plan,
     feed: &dyn Feed,
@@ -84,11 +82,53 @@ pub fn run(
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<Restored> {
+    feed.rehearse(&plan.held).context(|| "before anything is written".into())?;
     for notice in &plan.notices {
         progress.note(&Event::Notice(notice.clone()));
     }
-    wipe(plan, target)?;
+    let not_blank = |error: Error| error.hint("the target could not be blanked: do not use it");
+    wipe(plan, target).map_err(not_blank)?;
+    let written = write_body(plan, feed, target, options, cancel, progress).and_then(|held| {
+        // From here on a beginning may be there: half a disk must not keep it.
+        cancel.finish();
+        write_ends(plan, held, target, options).map_err(|error| match wipe(plan, target) {
+            Ok(()) => error,
+            Err(_) => not_blank(error),
+        })
+    });
+    let written = written.map_err(|error| match error.hint_text() {
+        Some(hint) if hint.contains("could not be blanked") => error,
+        Some(hint) => {
+            let hint = format!("{hint}; {BLANK}");
+            error.hint(hint)
+        }
+        None => error.hint(BLANK),
+    })?;
+    let losses: Vec<Extent> = feed
+        .losses()
+        .iter()
+        .map(|loss| loss.intersect(&plan.window))
+        .filter(|loss| !loss.is_empty())
+        .collect();
+    Ok(Restored {
+        written: plan.body.bytes().saturating_add(written),
+        verified: !options.skip_verify,
+        losses,
+    })
+}
 
+const BLANK: &str = "the target is blank at both ends and cannot be booted or mounted; \
+                     the same command starts over";
+
+/// Writes all but the ends, reads it back, and returns what the ends will hold.
+fn write_body(
+    plan: &Plan,
+    feed: &dyn Feed,
+    target: &dyn WriteAt,
+    options: &Options,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<Held> {
     let limited = Limit::new(
         target,
         plan.body.iter().chain(plan.free.iter()).map(|extent| plan.on_target(extent)).collect(),
@@ -97,19 +137,23 @@ pub fn run(
     let held = Held::new(&plan.held);
     let body = Body { plan, target: &limited, cancel, progress };
     let pieces = body.write(feed, &held)?;
-    finish_writes(target).context(|| "writing the body".into())?;
+    target.flush().context(|| "writing the body".into())?;
     if !options.skip_verify {
         target.drop_cache()?;
         body.read_back(&pieces)?;
     }
     body.free_space()?;
-
-    // Last the end, then the beginning: only now the disk becomes one.
     cancel.check()?;
+    Ok(held)
+}
+
+/// Writes the end, then the beginning: only now the disk becomes one. Returns
+/// how many bytes that were.
+fn write_ends(plan: &Plan, held: Held, target: &dyn WriteAt, options: &Options) -> Result<u64> {
     let ends = held.into_contents(plan);
     for (extent, content) in ends.iter().rev() {
         target.write_at(extent.start(), content)?;
-        finish_writes(target)?;
+        target.flush()?;
     }
     if !options.skip_verify {
         target.drop_cache()?;
@@ -117,25 +161,11 @@ pub fn run(
             let mut found = vec![0; content.len()];
             target.read_at(extent.start(), &mut found)?;
             if found != *content {
-                // Half a disk must not look like one.
-                wipe(plan, target)?;
                 return Err(mismatch(*extent));
             }
         }
     }
-    let written = plan.body.bytes() + ends.iter().map(|(extent, _)| extent.len()).sum::<u64>();
-    let kept = plan.window;
-    let losses: Vec<Extent> = feed
-        .losses()
-        .iter()
-        .map(|loss| loss.intersect(&kept))
-        .filter(|loss| !loss.is_empty())
-        .collect();
-    Ok(Restored { written, verified: !options.skip_verify, losses })
-}
-
-fn finish_writes(target: &dyn WriteAt) -> Result<()> {
-    target.flush()
+    Ok(ends.iter().map(|(extent, _)| extent.len()).sum())
 }
 
 /// Blanks both ends, so that neither an old nor a half-written disk is found.
@@ -151,7 +181,7 @@ fn mismatch(extent: Extent) -> Error {
         ErrorKind::Damaged,
         format!("what was written at {extent} of the target reads back differently"),
     )
-    .hint("the drive, its cable or the memory of this machine is faulty; the target was left blank")
+    .hint("the drive, its cable or the memory of this machine is faulty")
 }
 
 /// The losses of a finished restore as the error that sets the exit code.

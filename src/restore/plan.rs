@@ -7,7 +7,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::image::format::{Entry, Head, Kind};
 use crate::image::frame::is_zero;
 use crate::io::{ReadAt, read_vec};
-use crate::layout::Region;
+use crate::layout::RegionKind;
 use crate::save::range;
 use crate::table::{Relocation, relocate};
 use crate::units::{MIB, SectorSize, human};
@@ -49,7 +49,7 @@ pub struct Plan {
     pub held: Vec<Extent>,
     /// Ranges of the target that are blanked first and not held.
     pub wiped: ExtentSet,
-    /// The unused ranges.
+    /// The unused ranges that are not blanked anyway.
     pub free: ExtentSet,
     /// What is done about them.
     pub free_space: FreeSpace,
@@ -76,24 +76,27 @@ impl Plan {
         target: &TargetFacts,
         options: &Options,
     ) -> Result<Self> {
-        let region = options.partition.map(|number| find_partition(head, number)).transpose()?;
-        let window = region.map_or(Extent::new(0, head.disk_len), |region| region.extent);
+        let layout = &head.about.layout;
+        let window = match options.partition {
+            Some(number) => layout.partition_extent(number, head.disk_len)?,
+            None => Extent::new(0, head.disk_len),
+        };
         check_sectors(head, target)?;
         let mut notices = Vec::new();
         let mut used: ExtentSet = head.used.within(window).collect();
         if target.len < window.len() {
             used = fit(head, disk, target, options, window, &used)?;
         }
-        let relocation = if region.is_none() && target.len != window.len() {
+        let relocation = if options.partition.is_none() && target.len != window.len() {
             relocation(head, disk, target, &used)?
         } else {
             None
         };
         if target.len > window.len() {
             notices.push(format!(
-                "the target is {} larger than the {}; the rest of it stays empty",
+                "the target is {} larger than the {}, and that much of it is not used",
                 human(target.len - window.len()),
-                if region.is_some() { "partition" } else { "disk that was saved" }
+                if options.partition.is_some() { "partition" } else { "disk that was saved" }
             ));
         }
         if let Some(relocation) = &relocation {
@@ -105,7 +108,7 @@ impl Plan {
         let kept = Extent::new(window.start(), end);
         let held = ends(kept);
         let held_set: ExtentSet = held.iter().copied().collect();
-        let free = ExtentSet::from(kept).subtract(&used);
+        let on_target = Extent::at(window.start(), target.len);
         let free_space = options.free.resolve(target);
         let mut body = used.subtract(&held_set);
         if free_space != FreeSpace::Leave || target.is_new {
@@ -116,6 +119,8 @@ impl Plan {
             let tail = target.len.saturating_sub(HELD_LEN).max(kept.len());
             wiped.insert(Extent::new(tail, target.len).shift(window.start()));
         }
+        // The rest of a larger target is unused, too.
+        let free = ExtentSet::from(on_target).subtract(&used).subtract(&wiped);
         Ok(Self {
             window: kept,
             body,
@@ -160,17 +165,6 @@ fn join_over(set: &ExtentSet, inside: &ExtentSet) -> ExtentSet {
         }
     }
     joined.into_iter().collect()
-}
-
-fn find_partition(head: &Head, number: u32) -> Result<&Region> {
-    let layout = &head.about.layout;
-    layout.partition(number).ok_or_else(|| {
-        let numbers: Vec<String> =
-            layout.partitions().map(|(partition, _)| partition.number.to_string()).collect();
-        let there = if numbers.is_empty() { "none".into() } else { numbers.join(", ") };
-        Error::usage(format!("the image has no partition {number}"))
-            .hint(format!("partitions in the image: {there}"))
-    })
 }
 
 fn check_sectors(head: &Head, target: &TargetFacts) -> Result<()> {
@@ -221,29 +215,33 @@ fn fit(
             .hint("give the image as a file, not through a pipe"));
     };
     let beyond = Extent::new(target.len, window.end());
-    if let Some((partition, _)) =
-        head.about.layout.partitions().find(|(partition, _)| partition.extent.overlaps(&beyond))
-    {
-        return Err(Error::refused(format!(
-            "partition {} reaches past the end of {}",
-            partition.number, target.name
-        ))
-        .hint("shrink that partition on the source and save again"));
+    // Free space behind the end belongs to a filesystem that counts on it.
+    let layout = &head.about.layout;
+    let owned = layout.regions.iter().find(|region| {
+        !matches!(region.kind, RegionKind::Gap | RegionKind::Table)
+            && region.partition.as_ref().map_or(region.extent, |it| it.extent).overlaps(&beyond)
+    });
+    if let Some(region) = owned {
+        let title = region.title();
+        return Err(Error::refused(format!("{title} reaches past the end of {}", target.name))
+            .hint("shrink it on the source and save again"));
     }
     // The end of the target will hold the backup table, so zeros that are
     // stored there must make room, too.
     let checked = Extent::new(target.len.saturating_sub(HELD_LEN), window.end());
     let mut stored: ExtentSet = used.within(Extent::new(0, checked.start())).collect();
-    for entry in entries.iter().filter(|entry| entry.kind == Kind::Data) {
-        for piece in used.within(entry.extent(head).intersect(&checked)) {
-            let content = read_vec(disk, piece.start(), piece.len() as usize)?;
-            stored.extend(
-                (piece.start()..piece.end())
-                    .step_by(512)
-                    .map(|start| Extent::at(start, 512).intersect(&piece))
-                    .filter(|sector| !is_zero(&content[range(piece.start(), *sector)])),
-            );
-        }
+    // Zero chunks of an image need not be read; of a disk, all has to be.
+    let to_read: ExtentSet = if entries.is_empty() {
+        used.within(checked).collect()
+    } else {
+        let data = entries.iter().filter(|entry| entry.kind == Kind::Data);
+        data.flat_map(|entry| used.within(entry.extent(head).intersect(&checked))).collect()
+    };
+    for piece in to_read.iter().flat_map(|extent| extent.pieces(MIB)) {
+        let content = read_vec(disk, piece.start(), piece.len() as usize)?;
+        stored.extend(
+            piece.pieces(512).filter(|part| !is_zero(&content[range(piece.start(), *part)])),
+        );
     }
     Ok(stored)
 }

@@ -43,7 +43,9 @@ impl Plan {
             return Err(Error::unsupported(format!("{} is too large", disk.path)));
         }
         let scan = if options.raw { layout::raw(source) } else { layout::scan(source)? };
-        if let Some(sector) = scan.sector_size {
+        // A device has its own; of a file, the table is the only sign.
+        let is_file = matches!(disk.bus.as_deref(), None | Some("file"));
+        if let Some(sector) = scan.sector_size.filter(|_| is_file) {
             disk.logical_sector = sector.get();
         }
         let used = coarsen(scan.used, source.len());

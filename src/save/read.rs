@@ -3,7 +3,7 @@
 //! ones become zero and are reported.
 
 use crate::device::AlignedBuffer;
-use crate::error::Result;
+use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 
@@ -87,12 +87,15 @@ impl<'a> ChunkReader<'a> {
     /// sectors. A sector that fails is a loss if any of it is used.
     fn read_pieces(&mut self, base: u64, run: Extent) -> Result<()> {
         let sector = self.source.sector_size().bytes();
+        let mut readable = false;
         for page in pieces(run, 4096.max(sector)) {
             if self.try_piece(base, page)? {
+                readable = true;
                 continue;
             }
             for piece in pieces(page, sector) {
                 if self.try_piece(base, piece)? {
+                    readable = true;
                     continue;
                 }
                 self.buffer.as_mut_slice()[range(base, piece)].fill(0);
@@ -106,7 +109,26 @@ impl<'a> ChunkReader<'a> {
                 }
             }
         }
-        Ok(())
+        if readable { Ok(()) } else { self.check_present() }
+    }
+
+    /// An error if the source does not answer anywhere: a drive that was
+    /// unplugged has no losses, it is gone.
+    fn check_present(&self) -> Result<()> {
+        let sector = self.source.sector_size().bytes();
+        let len = self.source.len();
+        let mut buffer = AlignedBuffer::new(sector as usize);
+        let places = [0, len / 2 / sector * sector, (len / sector).saturating_sub(1) * sector];
+        let mut answer = Ok(());
+        for place in places {
+            answer = self.source.read_at(place, buffer.as_mut_slice());
+            if answer.is_ok() {
+                return Ok(());
+            }
+        }
+        answer
+            .context(|| "the source does not answer any more".into())
+            .map_err(|error| Error::failed(error.to_string()).hint("check its cable and power"))
     }
 
     /// Reads a piece; false if it is unreadable.
@@ -171,6 +193,16 @@ mod tests {
         assert!(reader.content()[..4608].iter().all(|b| *b != 0));
         assert!(reader.content()[5120..9216].iter().all(|b| *b != 0));
         assert!(reader.content()[10_240..].iter().all(|b| *b != 0));
+    }
+
+    #[test]
+    fn a_drive_that_is_gone_has_no_losses() {
+        let disk = disk().unreadable(Extent::new(0, 1 << 20));
+        let used = ExtentSet::all(1 << 20);
+        let mut reader = ChunkReader::new(&disk, &used, 1 << 16);
+        let error = reader.read(Extent::new(1 << 16, 1 << 17)).unwrap_err();
+        assert!(error.to_string().contains("does not answer"), "{error}");
+        assert!(!error.is_media_error());
     }
 
     #[test]

@@ -5,12 +5,14 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{AT_FDCWD, OFlag, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
 use nix::sys::statvfs::statvfs;
 
 use crate::error::{Context, Error, Result};
+use crate::image::format::{SKIPPABLE_MAGIC, TAG_HEAD};
 use crate::units::MIB;
 
 /// How much is written between two hints to the kernel.
@@ -68,13 +70,23 @@ impl Partial {
     fn open(path: &Path, create: bool) -> Result<File> {
         refuse_existing(path)?;
         let partial = partial_path(path);
+        let what = || format!("opening {}", partial.display());
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(create)
             .truncate(false)
+            // Whatever a link of that name leads to is not ours to overwrite.
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&partial)
-            .context(|| format!("opening {}", partial.display()))?;
+            .context(what)?;
+        if !is_ours(&file).context(what)? {
+            return Err(Error::refused(format!(
+                "{} exists and is not an interrupted image",
+                partial.display()
+            ))
+            .hint("choose another name for the image"));
+        }
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(Error::refused(format!(
@@ -100,8 +112,7 @@ impl Partial {
     pub fn commit(self) -> Result<()> {
         let name = self.partial.display();
         self.file.sync_all().context(|| format!("flushing {name}"))?;
-        refuse_existing(&self.path)?;
-        std::fs::rename(&self.partial, &self.path)
+        rename_new(&self.partial, &self.path)
             .context(|| format!("renaming {name} to {}", self.path.display()))?;
         let folder = match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -146,6 +157,33 @@ impl Write for Partial {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// Renames a file, unless the new name is taken.
+fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    let flags = RenameFlags::RENAME_NOREPLACE;
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, flags) {
+        // Filesystems that cannot promise it: a look before is all there is.
+        Err(nix::Error::EINVAL | nix::Error::ENOSYS) => {
+            refuse_existing(to)?;
+            std::fs::rename(from, to).context(|| "renaming".into())
+        }
+        Err(nix::Error::EEXIST) => refuse_existing(to),
+        result => result.map_err(io::Error::from).context(|| "renaming".into()),
+    }
+}
+
+/// True if a file is empty or begins as an image does.
+fn is_ours(file: &File) -> io::Result<bool> {
+    let mut start = [0; 16];
+    let found = file.metadata()?;
+    if !found.is_file() || found.len() == 0 {
+        return Ok(found.is_file());
+    }
+    let len = file.read_at(&mut start, 0)?;
+    let image = [&SKIPPABLE_MAGIC.to_le_bytes()[..], &[0; 4], &TAG_HEAD].concat();
+    // A save that was killed early may have written less than that.
+    Ok((0..len).all(|at| (4..8).contains(&at) || start[at] == image[at]))
 }
 
 fn refuse_existing(path: &Path) -> Result<()> {
@@ -226,17 +264,53 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.img.zst");
         let mut partial = Partial::create(&path).unwrap();
+        let start = [&SKIPPABLE_MAGIC.to_le_bytes()[..], &[0; 4], &TAG_HEAD].concat();
+        partial.write_all(&start).unwrap();
         partial.write_all(b"first").unwrap();
         assert!(!path.exists());
         assert!(Partial::create(&path).is_err(), "two writers of one image");
         drop(partial);
-        let mut partial = Partial::resume(&path, 2).unwrap();
+        let mut partial = Partial::resume(&path, 18).unwrap();
         partial.write_all(b"nal").unwrap();
         partial.commit().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"final");
+        assert_eq!(std::fs::read(&path).unwrap()[16..], *b"final");
         assert!(!partial_path(&path).exists());
         let error = Partial::create(&path).unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::Refused);
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_an_interrupted_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.img.zst");
+        let partial = partial_path(&path);
+        std::fs::write(&partial, b"the only copy of a disk").unwrap();
+        assert_eq!(Partial::create(&path).unwrap_err().kind(), crate::error::ErrorKind::Refused);
+        assert!(Partial::resume(&path, 0).is_err());
+        assert_eq!(std::fs::read(&partial).unwrap(), b"the only copy of a disk");
+        // A link, even to nothing worth keeping, is not followed.
+        std::fs::remove_file(&partial).unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, b"").unwrap();
+        std::os::unix::fs::symlink(&victim, &partial).unwrap();
+        assert!(Partial::create(&path).is_err());
+        // What began as an image may be replaced, however short it is.
+        std::fs::remove_file(&partial).unwrap();
+        for len in [0, 3, 7, 12, 16] {
+            let image = [&SKIPPABLE_MAGIC.to_le_bytes()[..], &[9; 4], &TAG_HEAD, b"more"].concat();
+            std::fs::write(&partial, &image[..len]).unwrap();
+            drop(Partial::create(&path).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_taken_meanwhile_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.img.zst");
+        let partial = Partial::create(&path).unwrap();
+        std::fs::write(&path, b"precious").unwrap();
+        assert_eq!(partial.commit().unwrap_err().kind(), crate::error::ErrorKind::Refused);
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 
     #[test]
