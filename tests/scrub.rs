@@ -63,8 +63,9 @@ scrub_tests!(table, TABLE:
     gpt_damaged_array gpt_damaged_backup gpt_damaged_backup_array gpt_damaged_both
     gpt_damaged_header gpt_gaps gpt_grown gpt_hybrid gpt_no_protective gpt_odd_protective
     gpt_overlap gpt_past_end gpt_plain gpt_reversed gpt_tiny gpt_wide_entries gpt_wiped_header
-    mbr_all_used mbr_logical mbr_logical_out_of_order mbr_loop mbr_overlap mbr_past_end mbr_plain
-    mbr_tiny none_empty none_ext4 none_fat none_junk
+    mbr_all_used mbr_logical mbr_logical_out_of_order mbr_loop mbr_overlap mbr_past_end
+    mbr_plain mbr_tiny none_empty none_ext4 none_ext4_over_gpt none_fat none_fat_over_mbr
+    none_junk none_two_claims
 );
 
 #[test]
