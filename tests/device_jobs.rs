@@ -4,9 +4,12 @@
 
 use std::fs;
 
+use dacapo::device::{KernelPartition, Target};
+use dacapo::extent::Extent;
+
 use crate::support::{
-    Loop, Mount, assert_same, dacapo, hash_of, junk, junk_file, requires, run, sparse_file,
-    temp_dir,
+    Loop, Mount, assert_same, dacapo, dacapo_command, hash_of, junk, junk_file, requires, run,
+    sparse_file, temp_dir,
 };
 
 const MIB: u64 = 1 << 20;
@@ -210,6 +213,101 @@ fn a_clone_is_the_same_disk() {
     let _ = dacapo(&["clone", &source, &larger, "--yes"]).success();
     let _ = run("sgdisk", &["--verify", &larger]).says("No problems found");
     let _ = dacapo(&["clone", &source, &source, "--yes"]).exits(5);
+}
+
+/// Makes the kernel see partitions of MiB 1 to 16, 16 to 31 and so on.
+fn partition(device: &str, count: u32) {
+    let partitions: Vec<KernelPartition> = (1..=count)
+        .map(|number| KernelPartition {
+            number,
+            extent: Extent::at(MIB + u64::from(number - 1) * 15 * MIB, 15 * MIB),
+        })
+        .collect();
+    Target::open(device, None).unwrap().reread_partition_table(&partitions).unwrap();
+}
+
+#[test]
+fn a_clone_never_writes_to_its_own_source() {
+    if !requires(&["root", "loop"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let file = folder.join("disk.raw");
+    junk_file(&file, 32 * MIB);
+    let before = hash_of(&file);
+    let disk = Loop::new(&file, &["--partscan"]);
+    let refused = |source: &str, target: &str, len: u64| {
+        let size = (len * MIB).to_string();
+        let ran = dacapo(&["clone", source, target, "--yes", "--confirm", &size]);
+        assert_eq!(hash_of(&file), before, "written to: {ran}");
+        let _ = ran.exits(5);
+    };
+    let device = disk.device();
+    refused(device, device, 32);
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(device, &link).unwrap();
+    refused(&link, device, 32);
+    refused(device, &link, 32);
+    // A loop device is its file.
+    refused(&file, device, 32);
+    let same = folder.join("same.raw");
+    fs::hard_link(&file, &same).unwrap();
+    refused(&same, device, 32);
+    let size = file.clone();
+    let file_target = dacapo(&["clone", device, &size, "--yes"]);
+    assert_eq!(hash_of(&file), before, "written to: {file_target}");
+    let _ = file_target.exits(5);
+    // A second loop device over the first is the first.
+    {
+        let upper = Loop::new(device, &[]);
+        refused(device, upper.device(), 32);
+        refused(upper.device(), device, 32);
+        refused(&file, upper.device(), 32);
+    }
+    partition(device, 2);
+    let (first, second) = (format!("{device}p1"), format!("{device}p2"));
+    refused(&first, device, 32);
+    refused(device, &first, 15);
+    refused(&first, &first, 15);
+    refused(&file, &first, 15);
+    // From one partition to its neighbour is fine.
+    let ran = dacapo(&["clone", &first, &second, "--dry-run"]).success();
+    assert_eq!(hash_of(&file), before, "{ran}");
+    partition(device, 0);
+}
+
+#[test]
+fn an_image_is_not_overwritten_by_itself() {
+    if !requires(&["root", "loop"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let (source, image) = (folder.join("disk.raw"), folder.join("a.img.zst"));
+    junk_file(&source, 4 * MIB);
+    let _ = dacapo(&["save", &source, &image]).success();
+    let before = hash_of(&image);
+    let piped = |target: &str| {
+        let status = dacapo_command(&["restore", "-", target, "--yes"])
+            .stdin(fs::File::open(&image).unwrap())
+            .output()
+            .unwrap();
+        assert_eq!(hash_of(&image), before, "written to");
+        assert_eq!(status.status.code(), Some(5), "{}", String::from_utf8_lossy(&status.stderr));
+    };
+    piped(&image);
+    let same = folder.join("same.zst");
+    fs::hard_link(&image, &same).unwrap();
+    piped(&same);
+    // Room enough for the restore to begin.
+    let bytes = fs::read(&image).unwrap();
+    let long = [bytes, vec![0; 4 << 20]].concat();
+    fs::write(&same, long).unwrap();
+    let before = hash_of(&same);
+    let disk = Loop::new(&same, &[]);
+    let len = fs::metadata(&same).unwrap().len();
+    let len = len - len % 512;
+    let _ = restore(&image, disk.device(), len, &[]).exits(5).says("would overwrite");
+    assert_eq!(hash_of(&same), before);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! What `restore` and `clone` have in common: checking, showing, confirming and
 //! writing a target.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::device::{KernelPartition, Reread, Source, Target};
@@ -17,7 +17,7 @@ use crate::units::human;
 
 use super::Outcome;
 use super::confirm::{self, confirm};
-use super::open::outcome;
+use super::open::{is_standard_stream, outcome};
 use super::output::{Output, plain};
 use super::target::{self, TargetArgs};
 use super::text::duration;
@@ -63,7 +63,12 @@ impl Job<'_> {
         cancel: &Cancel,
     ) -> Result<Outcome> {
         let (head, options) = (feed.head(), self.options());
-        crate::device::check_target(self.path, self.image)?;
+        if is_standard_stream(self.path) {
+            return Err(Error::usage("a disk is not written to standard output")
+                .hint("TARGET is a disk, a partition or a file; a file named '-' is ./-"));
+        }
+        let read = self.image.map(Path::to_owned).or_else(standard_input_file);
+        crate::device::check_target(self.path, read.as_deref())?;
         let shown = look_at(self.path)?;
         let facts = self.facts(head, &shown)?;
         // Planned before it is opened: opening makes the file.
@@ -150,6 +155,12 @@ impl Job<'_> {
         }
         Ok(facts)
     }
+}
+
+/// The file or device that standard input comes from, if it is one.
+fn standard_input_file() -> Option<PathBuf> {
+    // Of a pipe, the link leads to no path.
+    std::fs::canonicalize("/proc/self/fd/0").ok()
 }
 
 /// What is on the target now, to be shown before it is overwritten.

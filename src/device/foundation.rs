@@ -53,6 +53,12 @@ impl<'a> Foundation<'a> {
         self.blocks.contains(block)
     }
 
+    /// True if the file is one that the files are or stand on, by whatever
+    /// name.
+    pub(super) fn contains_file(&self, path: &Path) -> bool {
+        self.paths.iter().any(|own| self.system.is_same_file(own, path))
+    }
+
     /// The whole disks at the bottom.
     pub(super) fn disks(&self) -> BTreeSet<DeviceNumber> {
         self.blocks
@@ -74,7 +80,8 @@ impl<'a> Foundation<'a> {
         }
     }
 
-    /// Adds what the file, or the folder it would be in, stands on.
+    /// Adds what the file, or the folder it would be in, stands on; of a
+    /// device itself, its disk and partitions too.
     pub(super) fn add_path(&mut self, path: &Path) {
         self.add_path_within(path, DEPTH_LIMIT);
     }
@@ -85,6 +92,13 @@ impl<'a> Foundation<'a> {
             return;
         }
         self.paths.push(path.clone());
+        // A node is a file in /dev, but what counts is the disk behind it.
+        if let Some(block) = self.system.by_path(&path) {
+            let partitions = block.partitions();
+            self.add_block(block, depth);
+            partitions.into_iter().for_each(|partition| self.add_block(partition, depth));
+            return;
+        }
         // What stat says is right wherever the filesystem has one device.
         if self.system.is_running()
             && let Ok(metadata) = fs::metadata(&path)

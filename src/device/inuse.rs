@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -164,13 +164,13 @@ impl<'a> Usage<'a> {
         let shown = path.display().to_string();
         let mut users = Vec::new();
         for (swap, number) in &self.swap_devices {
-            if number.is_none() && self.is_same_file(swap, path) {
+            if number.is_none() && self.system.is_same_file(swap, path) {
                 users.push(swap_user(&shown));
             }
         }
         for device in self.system.disks() {
             let Some(backing) = backing_file(&device) else { continue };
-            if self.is_same_file(&backing, path) {
+            if self.system.is_same_file(&backing, path) {
                 let place = device.device_path();
                 users.push(User {
                     device: shown.clone(),
@@ -238,13 +238,6 @@ impl<'a> Usage<'a> {
                 self.add_node(&partition, users, seen);
             }
         }
-    }
-
-    fn is_same_file(&self, a: &Path, b: &Path) -> bool {
-        let id = |path: &Path| {
-            fs::metadata(self.system.path(path)).map(|found| (found.dev(), found.ino())).ok()
-        };
-        id(a).is_some_and(|id_of_a| Some(id_of_a) == id(b))
     }
 }
 

@@ -2,8 +2,6 @@
 //! May this be read as a source, may that be overwritten as a target? Every
 //! refusal says why and what to do.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::foundation::Foundation;
@@ -55,13 +53,10 @@ fn check_target_on(system: &System, path: &Path, image: Option<&Path>) -> Result
     let shown = path.display();
     let device = device_at(system, path)?;
     if let Some(block) = &device {
-        check_foundations(system, path, block, image)?;
-    } else if let Some(image) = image
-        && is_same_file(system, path, image)
-    {
-        return Err(
-            Error::refused(format!("{shown} is the image itself")).hint("choose another target")
-        );
+        check_boot(system, path, block)?;
+    }
+    if let Some(image) = image {
+        check_overlap(system, path, device.as_ref(), image)?;
     }
     let users = Usage::read(system)?.of_path(path)?;
     if let Some(first) = users.last() {
@@ -82,25 +77,45 @@ fn check_target_on(system: &System, path: &Path, image: Option<&Path>) -> Result
     Ok(())
 }
 
-fn check_foundations(
-    system: &System,
-    path: &Path,
-    block: &Block,
-    image: Option<&Path>,
-) -> Result<()> {
-    let shown = path.display();
+fn check_boot(system: &System, path: &Path, block: &Block) -> Result<()> {
     let mut boot = Foundation::new(system)?;
     boot.add_boot();
     if boot.contains(block) {
-        return Err(Error::refused(format!("this system runs from {shown}"))
+        return Err(Error::refused(format!("this system runs from {}", path.display()))
             .hint("start the machine from a rescue stick to restore this disk"));
     }
-    let Some(image) = image else { return Ok(()) };
-    let mut holding = Foundation::new(system)?;
-    holding.add_path(image);
-    if holding.contains(block) {
-        return Err(Error::refused(format!("{shown} holds the image {}", image.display()))
+    Ok(())
+}
+
+/// Refuses a target that is below what is read, or above it: either way,
+/// writing the one changes the other.
+fn check_overlap(system: &System, path: &Path, device: Option<&Block>, image: &Path) -> Result<()> {
+    let (shown, read) = (path.display(), image.display());
+    if device.is_none() && system.is_same_file(path, image) {
+        return Err(
+            Error::refused(format!("{shown} is the image itself")).hint("choose another target")
+        );
+    }
+    let source = device_at(system, image)?;
+    let mut below_source = Foundation::new(system)?;
+    below_source.add_path(image);
+    let is_below = match device {
+        Some(block) => below_source.contains(block),
+        None => below_source.contains_file(path),
+    };
+    if is_below && source.is_none() {
+        return Err(Error::refused(format!("{shown} holds the image {read}"))
             .hint("copy the image to another disk, or choose another target"));
+    }
+    let mut below_target = Foundation::new(system)?;
+    below_target.add_path(path);
+    let is_above = match &source {
+        Some(block) => below_target.contains(block),
+        None => below_target.contains_file(image),
+    };
+    if is_below || is_above {
+        return Err(Error::refused(format!("{shown}: writing to it would overwrite {read}"))
+            .hint("the one is part of the other or made from it; choose another target"));
     }
     Ok(())
 }
@@ -114,14 +129,10 @@ fn listed(users: &[&User]) -> String {
     text.join("; ")
 }
 
-fn is_same_file(system: &System, a: &Path, b: &Path) -> bool {
-    let id =
-        |path: &Path| fs::metadata(system.path(path)).map(|found| (found.dev(), found.ino())).ok();
-    id(a).is_some_and(|id_of_a| Some(id_of_a) == id(b))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::device::fake::Machine;
     use crate::error::ErrorKind;
@@ -200,6 +211,57 @@ mod tests {
         target(&machine, "/dev/sdb2").unwrap();
         let (said, _) = refused(target(&machine, IMAGE));
         assert_eq!(said, format!("{IMAGE} is the image itself"));
+    }
+
+    #[test]
+    fn a_device_is_no_target_for_itself_or_what_it_is_part_of() {
+        let mut machine = laptop();
+        machine.mapping("dm-1", "252:1", "sda1", "vg-data", "LVM-1");
+        machine.mapping("dm-2", "252:2", "sda1", "vg-more", "LVM-2");
+        machine.disk("virtual", "sdc", "8:32", 1 << 21);
+        let from = |from: &str, to: &str| {
+            check_target_on(&machine.system(), Path::new(to), Some(Path::new(from)))
+        };
+        for (source, target) in [
+            ("/dev/sdc", "/dev/sdc"),
+            ("/dev/sda1", "/dev/sda"),
+            ("/dev/sda", "/dev/sda1"),
+            // Up and down a stack.
+            ("/dev/sda1", "/dev/mapper/vg-data"),
+            ("/dev/sda", "/dev/dm-1"),
+            ("/dev/mapper/vg-data", "/dev/sda1"),
+            ("/dev/dm-1", "/dev/sda"),
+            ("/dev/dm-1", "/dev/mapper/vg-data"),
+        ] {
+            let (said, hint) = refused(from(source, target));
+            assert!(said.starts_with(target) && said.contains(source), "{said}");
+            assert!(!said.contains("in use"), "{source} to {target}: {said}");
+            assert!(!hint.is_empty());
+        }
+        // Beside it is not on it.
+        from("/dev/dm-1", "/dev/dm-2").unwrap();
+        from("/dev/sda", "/dev/sdc").unwrap();
+        from("/dev/sdb1", "/dev/sdb2").unwrap();
+    }
+
+    #[test]
+    fn a_loop_device_is_no_target_for_what_its_file_is_or_holds() {
+        let mut machine = laptop();
+        machine.file("srv/a.raw", "x");
+        machine.looped("loop0", "7:0", "/srv/a.raw");
+        // A file on the disk in the file.
+        machine.mount("7:0", "/dev/loop0", "/mnt/a", "ro");
+        machine.file("mnt/a/b.raw", "x");
+        machine.looped("loop1", "7:1", "/mnt/a/b.raw");
+        let from = |from: &str, to: &str| {
+            check_target_on(&machine.system(), Path::new(to), Some(Path::new(from)))
+        };
+        for source in ["/srv/a.raw", "/dev/loop0", "/mnt/a/b.raw"] {
+            let (said, _) = refused(from(source, "/dev/loop1"));
+            assert_eq!(said, format!("/dev/loop1: writing to it would overwrite {source}"));
+        }
+        refused(from("/srv/a.raw", "/mnt/a/new.raw"));
+        from("/srv/other.raw", "/dev/loop1").unwrap();
     }
 
     #[test]

@@ -128,6 +128,14 @@ impl System {
         self.all().into_iter().find(|block| block.name == name)
     }
 
+    /// True if two paths lead to one file.
+    pub(super) fn is_same_file(&self, a: &Path, b: &Path) -> bool {
+        let id = |path: &Path| {
+            fs::metadata(self.path(path)).map(|found| (found.dev(), found.ino())).ok()
+        };
+        id(a).is_some_and(|id_of_a| Some(id_of_a) == id(b))
+    }
+
     /// Every whole disk the kernel has, in the order of its names.
     pub(super) fn disks(&self) -> Vec<Block> {
         let mut names = self.names("sys/block");
