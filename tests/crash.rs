@@ -8,9 +8,9 @@
 use std::fs;
 
 use crate::scrub::judge;
-use crate::support::{Mount, requires, run, try_run};
+use crate::support::{requires, run, try_run};
 use crate::variants::{
-    Reader, Scrubbed, Variant, assert_files, assert_hashes, committed, scrub, variant,
+    Reader, Scrubbed, Variant, assert_files, assert_mounted_files, committed, scrub, variant,
 };
 
 macro_rules! crash_tests {
@@ -89,9 +89,7 @@ fn replay_with_kernel(disk: &Variant, scrubbed: &Scrubbed) {
     } else {
         "loop"
     };
-    let mount = Mount::new(&scrubbed.target, "ext4", options);
-    assert_hashes(mount.path(), &disk.facts.files);
-    drop(mount);
+    assert_mounted_files(&scrubbed.target, options, &disk.facts.files);
     run("e2fsck", &["-fn", &scrubbed.target]);
 }
 

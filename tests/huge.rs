@@ -6,6 +6,8 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::support::{Loop, Mount, Ran, dacapo, requires, run, sparse_file, temp_dir, try_run};
 use crate::variants::{Ranges, read_mapfile};
@@ -90,7 +92,7 @@ fn ext4_beyond_16_tib_clean_and_dirty() {
         run("cp", &["--sparse=always", &image, &crashed]);
     });
     run("cp", &["--sparse=always", &crashed, &replayed]);
-    drop(Mount::new(&replayed, "ext4", "loop,noinit_itable"));
+    mounted(&replayed, |_, _| {});
     let after = used_by_dumpe2fs(&replayed, length);
     let new = after.without(&clean);
     let below = Ranges::new(vec![(0, 16 * TIB)]);
@@ -112,19 +114,33 @@ fn fill_far_away(image: &str, name: &str, then: impl FnOnce()) {
         .find_map(|line| line.strip_prefix("Inodes per group:"))
         .map(|text| text.trim().parse().unwrap())
         .expect("dumpe2fs tells the inodes per group");
+    mounted(image, |folder, device| {
+        // Where the kernel puts the next inode, and its data with it; for tests.
+        let goal = format!("/sys/fs/ext4/{device}/inode_goal");
+        for number in 0..60 {
+            let group = 132_000 + number * 150;
+            fs::write(&goal, (group * per_group + 20).to_string()).unwrap();
+            let mut file = File::create(folder.join(format!("{name}-{number}"))).unwrap();
+            file.write_all(&[7; 40_000]).unwrap();
+            file.sync_all().unwrap();
+        }
+        then();
+    });
+}
+
+/// Mounts an ext4, and returns when the kernel has let go of it. That can be
+/// after umount: a sandbox that was made meanwhile holds a copy of the mount.
+fn mounted(image: &str, work: impl FnOnce(&Path, &str)) {
     let device = Loop::new(image, &[]);
+    let name = device.device().trim_start_matches("/dev/").to_owned();
     let mount = Mount::new(device.device(), "ext4", "noinit_itable,commit=300");
-    // Where the kernel puts the next inode, and its data with it; for tests.
-    let short_name = device.device().trim_start_matches("/dev/");
-    let goal = format!("/sys/fs/ext4/{short_name}/inode_goal");
-    for number in 0..60 {
-        let group = 132_000 + number * 150;
-        fs::write(&goal, (group * per_group + 20).to_string()).unwrap();
-        let mut file = File::create(mount.path().join(format!("{name}-{number}"))).unwrap();
-        file.write_all(&[7; 40_000]).unwrap();
-        file.sync_all().unwrap();
+    work(mount.path(), &name);
+    drop(mount);
+    let begun = Instant::now();
+    while Path::new("/sys/fs/ext4").join(&name).exists() {
+        assert!(begun.elapsed() < Duration::from_secs(600), "{name} stays mounted somewhere");
+        std::thread::sleep(Duration::from_millis(50));
     }
-    then();
 }
 
 #[test]

@@ -139,4 +139,6 @@ finish() {
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/make-images.XXXXXX")
 readonly WORK
 trap undo_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 [[ -n ${KEEP:-} ]] || undo rm -rf --one-file-system "$WORK"

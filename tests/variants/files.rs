@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Mount, requires, run, temp_dir, try_run};
+use crate::support::{requires, run, temp_dir, try_run};
 
 /// How the files of a filesystem are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +25,7 @@ pub enum Reader {
 pub fn assert_files(image: &str, reader: Reader, files: &BTreeMap<String, String>) {
     assert!(!files.is_empty(), "{image}: no files to look for");
     match reader {
-        Reader::Kernel => {
-            let mount = Mount::new(image, "ext4", "loop,ro,noload");
-            assert_hashes(mount.path(), files);
-        }
+        Reader::Kernel => assert_mounted_files(image, "loop,ro,noload", files),
         Reader::Debugfs => {
             let folder = temp_dir();
             // It complains of owners and times when it is not root.
@@ -46,6 +43,24 @@ pub fn assert_files(image: &str, reader: Reader, files: &BTreeMap<String, String
     }
 }
 
+/// Mounts an ext filesystem with the kernel, which replays its journal if the
+/// options allow it, and checks the hashes of all `files`.
+///
+/// All in a mount namespace of its own: a program that copies all mounts into
+/// a sandbox meanwhile, as mmdebstrap does, would keep the filesystem mounted
+/// after umount, and fsck would find it half written.
+#[track_caller]
+pub fn assert_mounted_files(image: &str, options: &str, files: &BTreeMap<String, String>) {
+    const SCRIPT: &str = "mount -t ext4 -o \"$1\" \"$2\" \"$3\"
+        sha256sum --check --quiet --strict \"$4\"
+        umount \"$3\"";
+    let (folder, lists) = (temp_dir(), temp_dir());
+    let list = lists.join("SHA256SUMS");
+    fs::write(&list, hash_list(folder.path(), files)).expect("writing the list of hashes");
+    let mount = ["--mount", "--propagation", "private", "sh", "-euc", SCRIPT, "sh"];
+    run("unshare", &[&mount[..], &[options, image, &folder.join(""), &list]].concat());
+}
+
 /// How to read an ext filesystem on this machine. debugfs misreads short
 /// inline files, so those need the kernel.
 pub fn ext_reader(kernel_mounts: bool) -> Reader {
@@ -59,14 +74,19 @@ pub fn ext_reader(kernel_mounts: bool) -> Reader {
 /// The test fails unless all `files` below `folder` have their hashes.
 #[track_caller]
 pub fn assert_hashes(folder: &Path, files: &BTreeMap<String, String>) {
+    let lists = temp_dir();
+    let path = lists.join("SHA256SUMS");
+    fs::write(&path, hash_list(folder, files)).expect("writing the list of hashes");
+    run("sha256sum", &["--check", "--quiet", "--strict", &path]);
+}
+
+/// What sha256sum checks.
+fn hash_list(folder: &Path, files: &BTreeMap<String, String>) -> String {
     let mut list = String::new();
     for (name, digest) in files {
         writeln!(list, "{digest}  {}", folder.join(name).display()).expect("writing to a string");
     }
-    let lists = temp_dir();
-    let path = lists.join("SHA256SUMS");
-    fs::write(&path, list).expect("writing the list of hashes");
-    run("sha256sum", &["--check", "--quiet", "--strict", &path]);
+    list
 }
 
 /// Copies `length` bytes from `first_byte` of a disk to a file of their own.
