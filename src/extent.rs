@@ -8,9 +8,23 @@ use serde::{Deserialize, Serialize};
 
 /// A range of bytes, `start` included, `end` not. Never reversed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "StoredExtent")]
 pub struct Extent {
     start: u64,
     end: u64,
+}
+
+/// A range as a file has it, possibly reversed.
+#[derive(Deserialize)]
+struct StoredExtent {
+    start: u64,
+    end: u64,
+}
+
+impl From<StoredExtent> for Extent {
+    fn from(stored: StoredExtent) -> Self {
+        Self::new(stored.start, stored.end)
+    }
 }
 
 impl Extent {
@@ -148,6 +162,30 @@ impl ExtentSet {
     /// The ranges, in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Extent> + Clone + '_ {
         self.extents.iter().copied()
+    }
+
+    /// The ranges, in ascending order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// The set in at most about `count` ranges: the nearest ones are joined
+    /// with what is between them.
+    #[must_use]
+    pub fn joined(&self, count: usize) -> Self {
+        let gap = |pair: &[Extent]| pair[1].start - pair[0].end;
+        let mut gaps: Vec<u64> = self.extents.windows(2).map(gap).collect();
+        let Some(last) = self.count().checked_sub(count.max(1) + 1) else { return self.clone() };
+        let (_, &mut widest, _) = gaps.select_nth_unstable(last);
+        let mut extents: Vec<Extent> = Vec::new();
+        for next in &self.extents {
+            match extents.last_mut() {
+                Some(before) if next.start - before.end <= widest => before.end = next.end,
+                _ => extents.push(*next),
+            }
+        }
+        Self { extents }
     }
 
     /// How many ranges there are.
@@ -333,6 +371,24 @@ mod tests {
         assert!(Extent::new(8, 4).is_empty());
         assert_eq!(Extent::new(8, 4).len(), 0);
         assert!(set(&[(8, 4)]).is_empty());
+    }
+
+    #[test]
+    fn a_reversed_range_in_a_file_is_empty() {
+        let extent: Extent = serde_json::from_str(r#"{"start":8,"end":4}"#).unwrap();
+        assert_eq!(extent, Extent::new(8, 8));
+        assert_eq!(serde_json::to_string(&extent).unwrap(), r#"{"start":8,"end":8}"#);
+    }
+
+    #[test]
+    fn joining_takes_the_nearest_first() {
+        let many = set(&[(0, 1), (3, 4), (5, 6), (20, 21), (23, 24)]);
+        assert_eq!(many.joined(9), many);
+        assert_eq!(many.joined(5), many);
+        assert_eq!(many.joined(4), set(&[(0, 1), (3, 6), (20, 21), (23, 24)]));
+        assert_eq!(many.joined(2), set(&[(0, 6), (20, 24)]));
+        assert_eq!(many.joined(1), set(&[(0, 24)]));
+        assert_eq!(ExtentSet::new().joined(0), ExtentSet::new());
     }
 
     #[test]
