@@ -24,13 +24,19 @@ const CANNOT_DISCARD: &str = "the target cannot discard unused space";
 /// How much is written between two hints to the kernel.
 const PACE: u64 = 32 << 20;
 
-/// What was written for a piece, to be read back.
+/// How much of a hash is kept: against faults of a drive, not against somebody
+/// who looks for two contents with one hash.
+const KEPT_HASH: usize = 16;
+
+/// What was written for a piece, to be read back. One is kept for every chunk
+/// of the disk, so it is small.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WrittenPiece {
     /// The bytes of the image's disk.
     extent: Extent,
-    /// The BLAKE3 of the body's ranges in it; `None` if they are zero.
-    hash: Option<[u8; 32]>,
+    /// The start of the BLAKE3 of the body's ranges in it; `None` if they are
+    /// zero.
+    hash: Option<[u8; KEPT_HASH]>,
 }
 
 /// The content of the ends, collected until they are written.
@@ -143,7 +149,9 @@ impl Body<'_> {
                     return Ok(WrittenPiece { extent, hash: None });
                 };
                 held.keep(extent, bytes);
-                let hash = self.write_bytes(extent, bytes, content.hash)?;
+                let whole = self.write_bytes(extent, bytes, content.hash)?;
+                let mut hash = [0; KEPT_HASH];
+                hash.copy_from_slice(&whole[..KEPT_HASH]);
                 Ok(WrittenPiece { extent, hash: Some(hash) })
             })
         };
@@ -253,7 +261,7 @@ impl Body<'_> {
                 }
             }
         }
-        Ok(piece.hash.is_none_or(|hash| hasher.finalize() == hash))
+        Ok(piece.hash.is_none_or(|hash| hasher.finalize().as_bytes()[..KEPT_HASH] == hash))
     }
 
     /// Does what was asked about the unused bytes.
