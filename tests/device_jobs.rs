@@ -3,13 +3,20 @@
 //! disks that fail.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use dacapo::device::{KernelPartition, Target};
 use dacapo::extent::Extent;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::support::{
     Loop, Mount, assert_same, dacapo, dacapo_command, hash_of, junk, junk_file, requires, run,
-    sparse_file, temp_dir,
+    sparse_file, temp_dir, try_run,
 };
 
 const MIB: u64 = 1 << 20;
@@ -371,6 +378,231 @@ fn free_space_is_left_zeroed_or_discarded_as_asked() {
             assert!(now == &junk[middle.clone()], "--free {mode}");
         }
         let _ = run("e2fsck", &["-fn", &target]);
+    }
+}
+
+/// The partitions of a disk that the kernel knows.
+fn known_partitions(device: &str) -> Vec<String> {
+    let name = device.trim_start_matches("/dev/");
+    let names = fs::read_dir(Path::new("/sys/block").join(name)).unwrap();
+    let mut names: Vec<String> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|entry| entry.starts_with(name));
+    names.sort();
+    names
+}
+
+#[test]
+fn a_failed_restore_leaves_no_old_partition() {
+    if !requires(&["root", "loop", "kernel:tmpfs"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let source = folder.join("disk.raw");
+    fs::write(&source, junk(32 << 20, 4)).unwrap();
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    let small = Mount::new("none", "tmpfs", "size=16m");
+    let file = small.path().join("target.raw");
+    sparse_file(&file, 32 * MIB);
+    let disk = Loop::new(&file, &["--partscan"]);
+    partition(disk.device(), 2);
+    assert_eq!(known_partitions(disk.device()).len(), 2);
+    // What is only looked at stays.
+    let _ = restore(&image, disk.device(), 32 * MIB, &["--dry-run"]).success();
+    assert_eq!(known_partitions(disk.device()).len(), 2);
+    let ran = restore(&image, disk.device(), 32 * MIB, &[]);
+    assert_ne!(ran.code, 0, "{ran}");
+    assert!(ran.err().contains("blank"), "{ran}");
+    assert_eq!(known_partitions(disk.device()), [""; 0], "{ran}");
+    // One that is held open can only be told.
+    partition(disk.device(), 2);
+    let held = fs::File::open(format!("{}p1", disk.device())).unwrap();
+    let ran = restore(&image, disk.device(), 32 * MIB, &[]).says("still shows old partitions");
+    assert_ne!(ran.code, 0, "{ran}");
+    drop(held);
+    partition(disk.device(), 0);
+}
+
+/// Starts dacapo and stops it, for a while, as soon as `sign` exists.
+fn stopped_when(args: &[&str], sign: &Path) -> Child {
+    let mut child = dacapo_command(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !sign.exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{} never came", sign.display());
+        assert!(child.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    signal(&child, Signal::SIGSTOP);
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+}
+
+/// Lets a stopped dacapo go on; its exit code and what it said.
+fn go_on(mut child: Child) -> (i32, String) {
+    signal(&child, Signal::SIGCONT);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (child.wait().unwrap().code().unwrap(), said)
+}
+
+/// An ext4 on a loop device, with enough on it that reading takes a while.
+fn filled_disk(file: &str) -> Loop {
+    sparse_file(file, 192 * MIB);
+    let disk = Loop::new(file, &[]);
+    let _ = run("mkfs.ext4", &["-q", disk.device()]);
+    let mount = Mount::new(disk.device(), "ext4", "rw");
+    fs::write(mount.path().join("data"), junk(100 << 20, 5)).unwrap();
+    drop(mount);
+    disk
+}
+
+#[test]
+fn a_source_cannot_be_mounted_while_it_is_read() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let disk = filled_disk(&folder.join("disk.raw"));
+    let (image, copy) = (folder.join("a.img.zst"), folder.join("copy.raw"));
+    let point = folder.join("point");
+    fs::create_dir(&point).unwrap();
+    let jobs = [
+        (["save", disk.device(), &image], format!("{image}.partial")),
+        (["clone", disk.device(), &copy], copy.clone()),
+    ];
+    for (args, sign) in jobs {
+        let child = stopped_when(&args, Path::new(&sign));
+        let mounted = try_run("mount", &[disk.device(), &point]);
+        if mounted.code == 0 {
+            let _ = run("umount", &[&point]);
+        }
+        let (code, said) = go_on(child);
+        assert_ne!(mounted.code, 0, "mounted while it was read");
+        assert_eq!(code, 0, "{said}");
+    }
+    let _ = dacapo(&["compare", &image, disk.device()]).success();
+}
+
+#[test]
+fn a_source_that_was_used_meanwhile_is_no_success() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let folder = temp_dir();
+    let disk = filled_disk(&folder.join("disk.raw"));
+    let mount = Mount::new(disk.device(), "ext4", "ro");
+    let point = mount.path().to_str().unwrap();
+    let (image, copy) = (folder.join("a.img.zst"), folder.join("copy.raw"));
+    let partial = format!("{image}.partial");
+    let jobs =
+        [(["save", disk.device(), &image], &partial), (["clone", disk.device(), &copy], &copy)];
+    for (args, sign) in jobs {
+        let child = stopped_when(&args, Path::new(sign));
+        let _ = run("mount", &["-o", "remount,rw", point]);
+        let (code, said) = go_on(child);
+        let _ = run("mount", &["-o", "remount,ro", point]);
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("was used while it was read") && said.contains(point), "{said}");
+    }
+    assert!(Path::new(&partial).exists() && !Path::new(&image).exists());
+    // Only mounted read-only, it is as good as any.
+    let _ = dacapo(&["save", disk.device(), &image]).success();
+    let _ = dacapo(&["compare", &image, disk.device()]).success();
+}
+
+#[test]
+fn the_disk_that_is_written_is_the_one_that_was_shown() {
+    if !requires(&["root", "loop", "losetup", "script"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let (source, image) = (folder.join("disk.raw"), folder.join("a.img.zst"));
+    junk_file(&source, 4 * MIB);
+    let _ = dacapo(&["save", &source, &image]).success();
+    let (shown, other) = (folder.join("shown.raw"), folder.join("other.raw"));
+    sparse_file(&shown, 4 * MIB);
+    fs::write(&other, junk(4 << 20, 8)).unwrap();
+    let before = hash_of(&other);
+    let disk = Loop::new(&shown, &[]);
+    // While the question is on the screen, another disk takes the name.
+    let swap_disks = || {
+        let _ = run("losetup", &["--detach", disk.device()]);
+        let _ = run("losetup", &[disk.device(), &other]);
+    };
+    let (code, said) = answered(&["restore", &image, disk.device()], "4194304\n", swap_disks);
+    assert_eq!(hash_of(&other), before, "the wrong disk was written: {said}");
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("has become another one"), "{said}");
+    // The same with a file.
+    let file = folder.join("file.raw");
+    fs::write(&file, junk(4 << 20, 9)).unwrap();
+    let swap_files = || fs::rename(&other, &file).unwrap();
+    let (code, said) = answered(&["restore", &image, &file], "y\n", swap_files);
+    assert_eq!(code, 5, "{said}");
+    assert_eq!(hash_of(&file), before, "the wrong file was written: {said}");
+}
+
+/// Runs dacapo on a terminal; does something once it asks, and answers then.
+fn answered(args: &[&str], answer: &str, meanwhile: impl FnOnce()) -> (i32, String) {
+    let line = format!("'{}' '{}'", env!("CARGO_BIN_EXE_dacapo"), args.join("' '"));
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut said = Vec::new();
+    let asks = |said: &[u8]| {
+        let text = String::from_utf8_lossy(said);
+        text.contains("to go on: ") || text.contains("[y/N] ")
+    };
+    while !asks(&said) {
+        let mut buffer = [0; 1024];
+        let len = output.read(&mut buffer).unwrap();
+        assert_ne!(len, 0, "never asked: {}", String::from_utf8_lossy(&said));
+        said.extend(&buffer[..len]);
+    }
+    meanwhile();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(answer.as_bytes()).unwrap();
+    output.read_to_end(&mut said).unwrap();
+    drop(input);
+    let code = child.wait().unwrap().code().unwrap();
+    (code, String::from_utf8_lossy(&said).into_owned())
+}
+
+#[test]
+fn an_image_is_not_written_to_a_device_nor_a_disk_to_a_pipe() {
+    if !requires(&["root", "loop"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let (source, file) = (folder.join("disk.raw"), folder.join("other.raw"));
+    junk_file(&source, 4 * MIB);
+    junk_file(&file, 4 * MIB);
+    let disk = Loop::new(&file, &[]);
+    let ran = dacapo(&["save", &source, disk.device()]).exits(5).says("is a device");
+    assert!(!ran.err().contains("delete"), "{ran}");
+    let missing = "/dev/dacapo-no-such-disk";
+    let _ = dacapo(&["save", &source, missing]).exits(5).says("does not exist");
+    assert!(!Path::new(missing).exists());
+    let _ = dacapo(&["save", &source, "/dev/null"]).exits(5).says("standard output");
+    let image = folder.join("a.img.zst");
+    let _ = dacapo(&["save", &source, &image]).success();
+    for args in [["restore", &image, "-"], ["clone", &source, "-"]] {
+        let output = dacapo_command(&args).current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(!folder.path().join("-").exists());
     }
 }
 

@@ -12,7 +12,7 @@ use crate::save::{Options, Plan};
 use crate::units::SectorSize;
 
 use super::Outcome;
-use super::open::open_source;
+use super::open::{check_still_unused, open_source};
 use super::output::Output;
 use super::target::TargetArgs;
 use super::values;
@@ -66,5 +66,12 @@ pub fn run(args: &CloneArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         // disk that holds the image.
         image: Some(&args.source),
     };
-    job.run(&Disk::new(&plan, &source), Some((&source, &[])), output, cancel)
+    let outcome = job.run(&Disk::new(&plan, &source), Some((&source, &[])), output, cancel)?;
+    if !args.how.dry_run {
+        check_still_unused(&source).map_err(|error| {
+            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            error.hint(format!("{hint}clone again: {} is no true copy", args.target.display()))
+        })?;
+    }
+    Ok(outcome)
 }

@@ -4,8 +4,8 @@
 use std::io::{BufReader, Stdin};
 use std::path::Path;
 
-use crate::device::Source;
-use crate::error::{Context, Error, Result};
+use crate::device::{Source, check_opened_source, check_source};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{Reader, Stream};
 use crate::restore::Streamed;
 use crate::units::SectorSize;
@@ -18,11 +18,30 @@ use super::output::Output;
 /// # Errors
 /// Refused if something may write to it.
 pub(super) fn open_source(path: &Path, sector: Option<SectorSize>) -> Result<Source> {
-    crate::device::check_source(path)?;
-    match sector {
-        Some(sector) => Source::open_with_sector_size(path, sector),
-        None => Source::open(path),
-    }
+    check_source(path)?;
+    let source = Source::claim(path, sector)?;
+    // Somebody may have come in between.
+    check_opened_source(&source)?;
+    Ok(source)
+}
+
+/// Fails if something may have written to the source while it was read: what
+/// could not be claimed may have been mounted meanwhile.
+///
+/// # Errors
+/// That it was used, or that the kernel cannot be asked.
+pub(super) fn check_still_unused(source: &Source) -> Result<()> {
+    check_opened_source(source).map_err(|error| {
+        if error.kind() != ErrorKind::Refused {
+            return error;
+        }
+        let hint = error.hint_text().unwrap_or("make sure that nothing uses it").to_owned();
+        Error::failed(format!(
+            "{} was used while it was read, so that what was read may not fit together: {error}",
+            source.path()
+        ))
+        .hint(hint)
+    })
 }
 
 /// True if the user named a standard stream.

@@ -15,11 +15,11 @@ use crate::image::rescan::{Rescan, read_head};
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::save::{self, Options, Plan, Saved, resume_check};
-use crate::store::{Partial, default_name, find_interrupted, partial_path, room_at};
+use crate::store::{Partial, default_name, find_interrupted, partial_path, refuse_device, room_at};
 use crate::units::{SectorSize, human};
 
 use super::Outcome;
-use super::open::{open_source, outcome};
+use super::open::{check_still_unused, open_source, outcome};
 use super::output::Output;
 use super::text::{duration, hex, ratio};
 use super::values;
@@ -96,6 +96,7 @@ impl SaveArgs {
 /// # Errors
 /// If the source cannot be opened or is in use, or the image not be written.
 pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    refuse_device(&args.image)?;
     let source = open_source(&args.source, args.sector_size)?;
     let options = Options {
         label: args.label.clone(),
@@ -157,6 +158,7 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
             .context(|| "writing the image".into())?;
+        check_still_unused(&source)?;
         partial.commit()?;
         Ok(saved)
     };
@@ -212,6 +214,7 @@ fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> 
     let (mut out, saved) = save::run(plan, source, writer, false, cancel, &*listener)?;
     drop(listener);
     out.flush().context(|| "writing to standard output".into())?;
+    check_still_unused(source)?;
     report(&saved, "standard output", plan, started, output);
     Ok(outcome(save::check_losses(&saved.losses)))
 }

@@ -5,7 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::device::{KernelPartition, Reread, Source, Target};
+use crate::device::{
+    DiskIdentity, KernelPartition, NodeId, Reread, Source, Target, check_opened_target,
+    check_target,
+};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::image::format::{Entry, Head};
@@ -68,8 +71,8 @@ impl Job<'_> {
                 .hint("TARGET is a disk, a partition or a file; a file named '-' is ./-"));
         }
         let read = self.image.map(Path::to_owned).or_else(standard_input_file);
-        crate::device::check_target(self.path, read.as_deref())?;
-        let shown = look_at(self.path)?;
+        check_target(self.path, read.as_deref())?;
+        let (shown, seen) = look_at(self.path)?;
         let facts = self.facts(head, &shown)?;
         // Planned before it is opened: opening makes the file.
         let plan = Plan::new(head, disk, &facts, &options)?;
@@ -86,6 +89,11 @@ impl Job<'_> {
         let target = Target::open(self.path, Some(facts.len))?;
         if target.len() != facts.len {
             return Err(Error::failed(format!("{} has changed its size meanwhile", shown.path)));
+        }
+        check_same(&target, seen.as_ref())?;
+        check_opened_target(&target, read.as_deref())?;
+        if let Err(error) = target.forget_partitions() {
+            output.note(&format!("the system still shows old partitions ({error})"));
         }
         output.way_on(format!(
             "{} is not complete and cannot be booted or mounted; the same command starts over",
@@ -163,22 +171,48 @@ fn standard_input_file() -> Option<PathBuf> {
     std::fs::canonicalize("/proc/self/fd/0").ok()
 }
 
-/// What is on the target now, to be shown before it is overwritten.
-fn look_at(path: &Path) -> Result<confirm::Target> {
+/// What was at the path of the target when it was shown.
+#[derive(Debug)]
+struct Seen {
+    node: NodeId,
+    disk: DiskIdentity,
+}
+
+/// Fails unless the opened target is what was confirmed: while a person reads
+/// and types, a disk may be unplugged and another one get its name.
+fn check_same(target: &Target, seen: Option<&Seen>) -> Result<()> {
+    let other = |what: &str| {
+        Error::refused(format!("{} {what} since it was shown", target.path()))
+            .hint("nothing was written; run the same command again")
+    };
+    let Some(seen) = seen else {
+        let is_new = target.was_created() || target.was_empty();
+        return if is_new { Ok(()) } else { Err(other("has got content")) };
+    };
+    let disk = target.identity();
+    let is_same = seen.node == target.node()?
+        && seen.disk.serial == disk.serial
+        && seen.disk.model == disk.model
+        && seen.disk.wwn == disk.wwn
+        && seen.disk.size == disk.size;
+    if is_same { Ok(()) } else { Err(other("has become another one")) }
+}
+
+/// What is on the target now, to be shown before it is overwritten; and how
+/// to know it again, unless it holds nothing.
+fn look_at(path: &Path) -> Result<(confirm::Target, Option<Seen>)> {
     let name = path.display().to_string();
     let is_new = std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0);
     if is_new {
-        return Ok(confirm::Target {
-            path: name,
-            kind: confirm::Kind::NewFile,
-            contents: Vec::new(),
-        });
+        let kind = confirm::Kind::NewFile;
+        return Ok((confirm::Target { path: name, kind, contents: Vec::new() }, None));
     }
     let source = Source::open(path)?;
+    let seen = Seen { node: source.node()?, disk: source.identity() };
     let size = source.len();
     let kind = if source.is_device() {
-        let identity = source.identity();
-        confirm::Kind::Device { model: identity.model, serial: identity.serial, size }
+        let DiskIdentity { model, serial, .. } = seen.disk.clone();
+        confirm::Kind::Device { model, serial, size }
     } else {
         confirm::Kind::File { size }
     };
@@ -199,7 +233,7 @@ fn look_at(path: &Path) -> Result<confirm::Target> {
             )
         })
         .collect();
-    Ok(confirm::Target { path: name, kind, contents })
+    Ok((confirm::Target { path: name, kind, contents }, Some(seen)))
 }
 
 fn show(head: &Head, plan: &Plan, shown: &confirm::Target, output: &Output) {
@@ -231,5 +265,51 @@ fn reread(target: &Target, head: &Head, output: &Output) {
         Err(error) => output.note(&format!(
             "the system does not see the new partitions yet ({error}); reconnect the disk or restart"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(path: &Path) -> Seen {
+        look_at(path).unwrap().1.unwrap()
+    }
+
+    #[test]
+    fn only_what_was_shown_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        std::fs::write(&path, [1; 8192]).unwrap();
+        let target = Target::open(&path, Some(8192)).unwrap();
+        check_same(&target, Some(&seen(&path))).unwrap();
+        let changes: [fn(&mut DiskIdentity); 4] = [
+            |disk| disk.serial = Some("S5Y1".into()),
+            |disk| disk.model = Some("Samsung".into()),
+            |disk| disk.wwn = Some("naa.5".into()),
+            |disk| disk.size = 4096,
+        ];
+        for change in changes {
+            let mut other = seen(&path);
+            change(&mut other.disk);
+            let error = check_same(&target, Some(&other)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        }
+        let copy = folder.path().join("copy.raw");
+        std::fs::copy(&path, &copy).unwrap();
+        assert!(check_same(&target, Some(&seen(&copy))).is_err());
+    }
+
+    #[test]
+    fn a_new_file_is_still_empty_when_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        assert!(look_at(&path).unwrap().1.is_none());
+        check_same(&Target::open(&path, Some(4096)).unwrap(), None).unwrap();
+        std::fs::write(&path, []).unwrap();
+        check_same(&Target::open(&path, Some(4096)).unwrap(), None).unwrap();
+        // Of the right length, but somebody else's.
+        let error = check_same(&Target::open(&path, Some(4096)).unwrap(), None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     }
 }

@@ -10,13 +10,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::{AlignedBuffer, BUFFER_ALIGN, ioctl};
+use super::{AlignedBuffer, BUFFER_ALIGN, DeviceNumber, System, ioctl};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::io::check_range;
@@ -33,8 +33,29 @@ const BOUNCE_KEPT: usize = 8;
 pub(super) enum Access {
     /// Reading; others may use it at the same time.
     Read,
+    /// Reading; a block device is claimed, if it is not claimed already.
+    Claim,
     /// Reading and writing; a block device is claimed, as a mount does.
     Exclusive,
+}
+
+/// What an open device or file is, whatever its path leads to later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeId {
+    /// A block device.
+    Device {
+        /// Its number, which the next disk gets after this one is unplugged.
+        number: DeviceNumber,
+        /// Counts the disks and media since the start, on newer kernels.
+        sequence: Option<u64>,
+    },
+    /// A regular file.
+    File {
+        /// The filesystem it is in.
+        filesystem: u64,
+        /// Its number there.
+        number: u64,
+    },
 }
 
 /// An open block device or regular file.
@@ -43,6 +64,7 @@ pub(super) struct Medium {
     path: String,
     file: File,
     is_device: bool,
+    is_claimed: bool,
     len: u64,
     logical: SectorSize,
     physical: u32,
@@ -64,8 +86,14 @@ impl Medium {
                 "{name} is neither a block device nor a regular file"
             )));
         }
-        let (file, mut direct) = open_file(path, access, is_device)
-            .map_err(|source| open_error(&name, access, source))?;
+        let claim = is_device && access != Access::Read;
+        let (opened, is_claimed) = match open_file(path, access, is_device, claim) {
+            Err(error) if access == Access::Claim && is_busy(&error) => {
+                (open_file(path, access, is_device, false), false)
+            }
+            opened => (opened, claim),
+        };
+        let (file, mut direct) = opened.map_err(|source| open_error(&name, access, source))?;
         let opened = file.metadata().context(|| format!("opening {name}"))?;
         if opened.file_type() != kind {
             return Err(Error::failed(format!("{name} was replaced while it was opened")));
@@ -85,6 +113,7 @@ impl Medium {
             path: name,
             file,
             is_device,
+            is_claimed,
             len,
             logical,
             physical,
@@ -111,6 +140,11 @@ impl Medium {
         self.direct
     }
 
+    /// True if this device is claimed for this program alone.
+    pub(super) const fn is_claimed(&self) -> bool {
+        self.is_claimed
+    }
+
     pub(super) const fn len(&self) -> u64 {
         self.len
     }
@@ -121,6 +155,17 @@ impl Medium {
 
     pub(super) const fn physical_sector(&self) -> u32 {
         self.physical
+    }
+
+    pub(super) fn node(&self) -> Result<NodeId> {
+        let found = self.file.metadata().context(|| format!("looking at {}", self.path))?;
+        if !self.is_device {
+            return Ok(NodeId::File { filesystem: found.dev(), number: found.ino() });
+        }
+        let number = DeviceNumber::from_raw(found.rdev());
+        let block = System::running().by_number(number);
+        let sequence = block.and_then(|block| block.disk().number_attribute("diskseq"));
+        Ok(NodeId::Device { number, sequence })
     }
 
     /// Makes a regular file this long.
@@ -299,14 +344,23 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn open_file(path: &Path, access: Access, is_device: bool) -> io::Result<(File, bool)> {
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBUSY)
+}
+
+fn open_file(
+    path: &Path,
+    access: Access,
+    is_device: bool,
+    claim: bool,
+) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(access == Access::Exclusive);
     if !is_device {
         return options.open(path).map(|file| (file, false));
     }
     // Without O_CREAT, O_EXCL on a block device claims it.
-    let claim = if access == Access::Exclusive { libc::O_EXCL } else { 0 };
+    let claim = if claim { libc::O_EXCL } else { 0 };
     match options.custom_flags(claim | libc::O_DIRECT).open(path) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             options.custom_flags(claim).open(path).map(|file| (file, false))

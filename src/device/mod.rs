@@ -28,8 +28,9 @@ pub use discover::{Disk, DiskPartition, can_discard, disks, disks_of, find_by_pa
 pub use foundation::{booted_disks, disks_holding};
 pub use identity::DiskIdentity;
 pub use inuse::{Use, User, users};
+pub use medium::NodeId;
 pub use partitions::{KernelPartition, Reread};
-pub use safety::{check_source, check_target};
+pub use safety::{check_opened_source, check_opened_target, check_source, check_target};
 pub use source::Source;
 pub use sysfs::{DeviceNumber, System};
 pub use target::Target;

@@ -69,6 +69,25 @@ impl Target {
             .context(|| format!("telling the kernel the partitions of {}", self.path()))
     }
 
+    /// Makes the kernel forget the partitions of a disk that is about to be
+    /// overwritten: what it shows of the old table would read and write in
+    /// the middle of the new content.
+    ///
+    /// # Errors
+    /// If a partition is in use.
+    pub fn forget_partitions(&self) -> Result<()> {
+        if !self.is_device() {
+            return Ok(());
+        }
+        let disk = self.block()?;
+        if disk.partition_number().is_some() {
+            return Ok(());
+        }
+        tell(self.file(), &disk, &[])
+            .context(|| format!("making the kernel forget the partitions of {}", self.path()))?;
+        Ok(())
+    }
+
     fn block(&self) -> Result<Block> {
         let what = || format!("looking for {} in /sys", self.path());
         let number = DeviceNumber::from_raw(self.file().metadata().context(what)?.rdev());

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::foundation::Foundation;
 use super::inuse::{Usage, Use, User, absolute, device_at};
 use super::sysfs::{Block, System};
+use super::{Source, Target};
 use crate::error::{Error, Result};
 
 /// How many users a message names.
@@ -18,7 +19,17 @@ const NAMED_USERS: usize = 3;
 /// # Errors
 /// Refused, or that the kernel cannot be asked.
 pub fn check_source(path: &Path) -> Result<()> {
-    check_source_on(&System::running(), &absolute(path)?)
+    check_source_on(&System::running(), &absolute(path)?, Claims::Count)
+}
+
+/// As [`check_source`], for a source that this program has open; one it has
+/// claimed for itself is claimed by nobody else.
+///
+/// # Errors
+/// As [`check_source`].
+pub fn check_opened_source(source: &Source) -> Result<()> {
+    let claims = if source.is_claimed() { Claims::AreOurs } else { Claims::Count };
+    check_source_on(&System::running(), &absolute(Path::new(source.path()))?, claims)
 }
 
 /// Refuses a target that is in use in any way, is read-only, holds the image,
@@ -28,11 +39,39 @@ pub fn check_source(path: &Path) -> Result<()> {
 /// Refused, or that the kernel cannot be asked.
 pub fn check_target(path: &Path, image: Option<&Path>) -> Result<()> {
     let image = image.map(absolute).transpose()?;
-    check_target_on(&System::running(), &absolute(path)?, image.as_deref())
+    check_target_on(&System::running(), &absolute(path)?, image.as_deref(), Claims::Count)
 }
 
-fn check_source_on(system: &System, path: &Path) -> Result<()> {
-    let users = Usage::read(system)?.of_path(path)?;
+/// As [`check_target`], for a target that this program has opened and so
+/// claimed.
+///
+/// # Errors
+/// As [`check_target`].
+pub fn check_opened_target(target: &Target, image: Option<&Path>) -> Result<()> {
+    let image = image.map(absolute).transpose()?;
+    let path = absolute(Path::new(target.path()))?;
+    check_target_on(&System::running(), &path, image.as_deref(), Claims::AreOurs)
+}
+
+/// Who is behind a claim of the device by a program that cannot be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    /// Some program.
+    Count,
+    /// This one.
+    AreOurs,
+}
+
+fn users_of(system: &System, path: &Path, claims: Claims) -> Result<Vec<User>> {
+    let usage = Usage::read(system)?;
+    match device_at(system, path)? {
+        Some(block) if claims == Claims::AreOurs => Ok(usage.of_device(&block)),
+        _ => usage.of_path(path),
+    }
+}
+
+fn check_source_on(system: &System, path: &Path, claims: Claims) -> Result<()> {
+    let users = users_of(system, path, claims)?;
     let writers: Vec<&User> = users.iter().filter(|user| user.writes).collect();
     let Some(first) = writers.first() else { return Ok(()) };
     let hint = match first.kind {
@@ -49,7 +88,12 @@ fn check_source_on(system: &System, path: &Path) -> Result<()> {
     .hint(hint))
 }
 
-fn check_target_on(system: &System, path: &Path, image: Option<&Path>) -> Result<()> {
+fn check_target_on(
+    system: &System,
+    path: &Path,
+    image: Option<&Path>,
+    claims: Claims,
+) -> Result<()> {
     let shown = path.display();
     let device = device_at(system, path)?;
     if let Some(block) = &device {
@@ -58,7 +102,7 @@ fn check_target_on(system: &System, path: &Path, image: Option<&Path>) -> Result
     if let Some(image) = image {
         check_overlap(system, path, device.as_ref(), image)?;
     }
-    let users = Usage::read(system)?.of_path(path)?;
+    let users = users_of(system, path, claims)?;
     if let Some(first) = users.last() {
         let all: Vec<&User> = users.iter().collect();
         // What stands on top has to go first.
@@ -165,11 +209,11 @@ mod tests {
     const IMAGE: &str = "/media/images/win.img.zst";
 
     fn target(machine: &Machine, path: &str) -> Result<()> {
-        check_target_on(&machine.system(), Path::new(path), Some(Path::new(IMAGE)))
+        check_target_on(&machine.system(), Path::new(path), Some(Path::new(IMAGE)), Claims::Count)
     }
 
     fn source(machine: &Machine, path: &str) -> Result<()> {
-        check_source_on(&machine.system(), Path::new(path))
+        check_source_on(&machine.system(), Path::new(path), Claims::Count)
     }
 
     fn refused(result: Result<()>) -> (String, String) {
@@ -215,12 +259,12 @@ mod tests {
 
     #[test]
     fn a_device_is_no_target_for_itself_or_what_it_is_part_of() {
-        let mut machine = laptop();
+        let machine = laptop();
         machine.mapping("dm-1", "252:1", "sda1", "vg-data", "LVM-1");
         machine.mapping("dm-2", "252:2", "sda1", "vg-more", "LVM-2");
         machine.disk("virtual", "sdc", "8:32", 1 << 21);
         let from = |from: &str, to: &str| {
-            check_target_on(&machine.system(), Path::new(to), Some(Path::new(from)))
+            check_target_on(&machine.system(), Path::new(to), Some(Path::new(from)), Claims::Count)
         };
         for (source, target) in [
             ("/dev/sdc", "/dev/sdc"),
@@ -254,7 +298,7 @@ mod tests {
         machine.file("mnt/a/b.raw", "x");
         machine.looped("loop1", "7:1", "/mnt/a/b.raw");
         let from = |from: &str, to: &str| {
-            check_target_on(&machine.system(), Path::new(to), Some(Path::new(from)))
+            check_target_on(&machine.system(), Path::new(to), Some(Path::new(from)), Claims::Count)
         };
         for source in ["/srv/a.raw", "/dev/loop0", "/mnt/a/b.raw"] {
             let (said, _) = refused(from(source, "/dev/loop1"));

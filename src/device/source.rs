@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 
-use super::medium::{Access, Medium, lock};
+use super::medium::{Access, Medium, NodeId, lock};
 use super::{AlignedBuffer, DiskIdentity, identity};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
@@ -50,8 +50,24 @@ impl Source {
         Self::open_medium(path.as_ref(), Some(sector))
     }
 
+    /// As [`Source::open`], with sectors of this size if given, for what is
+    /// to stay as it is: while a device is open nothing can mount it. One that
+    /// is claimed already, as by a read-only mount, is opened nevertheless.
+    ///
+    /// # Errors
+    /// As [`Source::open_with_sector_size`].
+    pub fn claim(path: impl AsRef<Path>, sector: Option<SectorSize>) -> Result<Self> {
+        let medium =
+            Medium::open(path.as_ref(), Access::Claim, sector.unwrap_or(SectorSize::B512))?;
+        Self::of_medium(medium, sector)
+    }
+
     fn open_medium(path: &Path, sector: Option<SectorSize>) -> Result<Self> {
         let medium = Medium::open(path, Access::Read, sector.unwrap_or(SectorSize::B512))?;
+        Self::of_medium(medium, sector)
+    }
+
+    fn of_medium(medium: Medium, sector: Option<SectorSize>) -> Result<Self> {
         if let Some(wanted) = sector
             && wanted != medium.sector_size()
         {
@@ -80,10 +96,24 @@ impl Source {
         self.medium.is_device()
     }
 
+    /// True if nothing can mount or claim the device while it is open.
+    #[must_use]
+    pub const fn is_claimed(&self) -> bool {
+        self.medium.is_claimed()
+    }
+
     /// True if reads pass the page cache by.
     #[must_use]
     pub const fn is_direct(&self) -> bool {
         self.medium.is_direct()
+    }
+
+    /// What was opened, whatever its path leads to later.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn node(&self) -> Result<NodeId> {
+        self.medium.node()
     }
 
     /// What the disk says of itself; of a partition, the disk it is on.

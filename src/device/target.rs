@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use nix::fcntl::{FallocateFlags, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 
-use super::medium::{Access, Medium};
+use super::medium::{Access, Medium, NodeId};
 use super::{
     AlignedBuffer, BUFFER_ALIGN, DeviceNumber, DiskIdentity, System, check_target, identity, ioctl,
 };
@@ -28,6 +28,7 @@ use crate::units::{MIB, SectorSize};
 pub struct Target {
     medium: Medium,
     created: bool,
+    was_empty: bool,
     /// A file once more, for direct reads; None where there are none.
     past_the_cache: OnceLock<Option<File>>,
 }
@@ -68,6 +69,7 @@ impl Target {
                 .open(path)
                 .context(|| format!("creating {}", path.display()))?;
         }
+        let mut was_empty = false;
         let mut medium = Medium::open(path, Access::Exclusive, sector)
             .map_err(|error| who_uses(path).unwrap_or(error))?;
         if medium.is_device() {
@@ -80,13 +82,14 @@ impl Target {
             flush_caches(&medium)?;
         } else {
             lock_file(&medium)?;
+            was_empty = medium.len() == 0;
             if let Some(len) = create_len
                 && medium.len() == 0
             {
                 medium.set_len(len)?;
             }
         }
-        Ok(Self { medium, created, past_the_cache: OnceLock::new() })
+        Ok(Self { medium, created, was_empty, past_the_cache: OnceLock::new() })
     }
 
     /// The path it was opened by.
@@ -111,6 +114,20 @@ impl Target {
     #[must_use]
     pub const fn was_created(&self) -> bool {
         self.created
+    }
+
+    /// True for a file that held nothing when it was opened.
+    #[must_use]
+    pub const fn was_empty(&self) -> bool {
+        self.was_empty
+    }
+
+    /// What was opened, whatever its path leads to later.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn node(&self) -> Result<NodeId> {
+        self.medium.node()
     }
 
     /// What the disk says of itself; of a partition, the disk it is on.

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, OFlag, PosixFadviseAdvice, RenameFlags, posix_fadvise, renameat2};
@@ -192,6 +192,40 @@ fn refuse_existing(path: &Path) -> Result<()> {
     }
     Err(Error::refused(format!("{} exists already", path.display()))
         .hint("an image is never overwritten: choose another name, or delete it first"))
+}
+
+/// Refuses an image that would be written to a device: source and target are
+/// easily given in the wrong order, and "delete it first" is no advice then.
+///
+/// # Errors
+/// Refused, if there is a device or another thing that is no file.
+pub fn refuse_device(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let Ok(found) = std::fs::metadata(path) else {
+        // A mistyped device must not become a file in memory.
+        if path.parent() == Some(Path::new("/dev")) {
+            return Err(Error::refused(format!(
+                "{shown} does not exist, and is no place for files"
+            ))
+            .hint("give the name of a file or folder on another disk"));
+        }
+        return Ok(());
+    };
+    let kind = found.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(());
+    }
+    if kind.is_block_device() {
+        return Err(Error::refused(format!(
+            "an image is written to a file, and {shown} is a device"
+        ))
+        .hint(
+            "give the name of a file or folder on another disk; \
+               to copy a disk to a disk, use dacapo clone",
+        ));
+    }
+    Err(Error::refused(format!("an image is written to a file, and {shown} is none"))
+        .hint("give the name of a file or folder, or - for standard output"))
 }
 
 /// The free bytes of the filesystem that will hold `path`.

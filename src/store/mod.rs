@@ -3,4 +3,4 @@
 
 mod local;
 
-pub use local::{Partial, default_name, find_interrupted, partial_path, room_at};
+pub use local::{Partial, default_name, find_interrupted, partial_path, refuse_device, room_at};
