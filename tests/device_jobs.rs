@@ -532,7 +532,7 @@ fn the_disk_that_is_written_is_the_one_that_was_shown() {
     sparse_file(&shown, 4 * MIB);
     fs::write(&other, junk(4 << 20, 8)).unwrap();
     let before = hash_of(&other);
-    let disk = Loop::new(&shown, &[]);
+    let disk = Loop::named("/dev/loop97", &shown);
     // While the question is on the screen, another disk takes the name.
     let swap_disks = || {
         let _ = run("losetup", &["--detach", disk.device()]);

@@ -271,6 +271,7 @@ fn reread(target: &Target, head: &Head, output: &Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn seen(path: &Path) -> Seen {
         look_at(path).unwrap().1.unwrap()

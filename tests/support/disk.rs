@@ -155,6 +155,14 @@ impl Loop {
         Self { device: run("losetup", &args).out().trim().to_owned() }
     }
 
+    /// Makes the loop device of this name, which no other test is given: its
+    /// number is above those that are found free.
+    #[track_caller]
+    pub fn named(device: &str, file: impl AsRef<Path>) -> Self {
+        run("losetup", &[device, file.as_ref().to_str().unwrap()]);
+        Self { device: device.to_owned() }
+    }
+
     /// "/dev/loop3"
     pub fn device(&self) -> &str {
         &self.device
