@@ -3,17 +3,18 @@
 //! flipped, and made to lie. The last judge of content is stock zstd.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dacapo::device::DiskIdentity;
 use dacapo::error::{Error, ErrorKind, Result};
 use dacapo::extent::{Extent, ExtentSet};
 use dacapo::image::format::{self, MIN_CHUNK_SIZE};
 use dacapo::image::rescan::rescan;
-use dacapo::image::{Reader, Stream, Writer};
+use dacapo::image::{Reader, Report, Stream, Writer};
 use dacapo::io::{Memory, ReadAt, WriteAt};
 use dacapo::pipeline::Cancel;
 use dacapo::progress::Silent;
-use dacapo::restore::{self, Indexed, Streamed};
+use dacapo::restore::{self, Feed as _, Indexed, Streamed};
 use dacapo::save::{self, Options, Plan};
 use dacapo::{compare, verify};
 
@@ -73,7 +74,7 @@ fn expected(disk: Memory) -> Vec<u8> {
 fn check(image: &[u8]) -> Result<()> {
     let reader = Reader::open(Memory::new(image.to_vec()))?;
     verify::run(&Indexed::new(&reader), &Cancel::default(), &Silent)?;
-    match reader.index_damage() {
+    match reader.damage() {
         None => Ok(()),
         Some(damage) => Err(Error::damaged(damage)),
     }
@@ -182,37 +183,73 @@ fn every_truncation_is_seen() {
     }
 }
 
-#[test]
-fn every_flipped_bit_is_seen_or_harmless() {
-    let image = image_of(&disk());
-    let expected = expected(disk());
-    let mut harmless = 0;
-    for at in (0..image.len()).step_by(211) {
-        let mut flipped = image.clone();
-        flipped[at] ^= 1 << (at % 8);
+/// Flips a bit of every byte, or of every `step`th, in `range`; all of them
+/// must be seen.
+fn flip(image: &[u8], range: std::ops::Range<usize>, step: usize) {
+    for at in range.step_by(step) {
+        let flipped = flipped_again(image, at);
         match check(&flipped) {
-            Ok(()) => {
-                // Only what dacapo does not read may pass: the content has to
-                // be the right one all the same.
-                harmless += 1;
-                let reader = Reader::open(Memory::new(flipped)).unwrap();
-                let mut bytes = vec![0; LEN];
-                reader.read_at(0, &mut bytes).unwrap();
-                assert!(bytes == expected, "flip at {at} gives other content");
-            }
+            // RFC 8878, 3.1.1.1.1.4: the unused bit of a frame header means
+            // nothing to any decoder.
+            Ok(()) => assert!(
+                at % 8 == 4 && image[at - 4..at] == 0xFD2F_B528_u32.to_le_bytes(),
+                "nobody saw a flip at {at}"
+            ),
             Err(error) => assert!(
                 [ErrorKind::Damaged, ErrorKind::Unsupported].contains(&error.kind()),
                 "flip at {at}: {error}"
             ),
         }
-        if let Err(error) = check_stream(&flipped_again(&image, at)) {
+        if let Err(error) = check_stream(&flipped) {
             assert!(
                 [ErrorKind::Damaged, ErrorKind::Unsupported].contains(&error.kind()),
                 "flip at {at} of a stream: {error}"
             );
         }
     }
-    assert!(harmless < 40, "{harmless} flips were not seen");
+}
+
+#[test]
+fn every_flipped_bit_is_seen() {
+    let image = image_of(&disk());
+    flip(&image, 0..image.len(), 499);
+}
+
+#[test]
+fn every_flipped_bit_outside_of_the_chunks_is_seen() {
+    let disk = Memory::new(vec![0; 200_000]);
+    let options = Options { chunk_size: MIN_CHUNK_SIZE, ..Options::default() };
+    let plan = Plan::new(&disk, DiskIdentity::default(), &options).unwrap();
+    let mut writer = save::start(&plan, Vec::new()).unwrap();
+    writer.zeros(1);
+    let content: Vec<u8> = (0..65_536_u32).map(|at| (at >> 8) as u8).collect();
+    let frame = format_frame(&content);
+    writer.data(&frame, blake3::hash(&content).into(), &[]).unwrap();
+    writer.zeros(2);
+    let (image, _) = writer.finish(Report::default()).unwrap();
+    check(&image).unwrap();
+    flip(&image, 0..image.len(), 1);
+}
+
+fn format_frame(content: &[u8]) -> Vec<u8> {
+    dacapo::image::frame::Compressor::new(1).unwrap().compress(content).unwrap()
+}
+
+/// What only others need may be damaged: verify says so, a restore does not
+/// need it.
+#[test]
+fn a_damaged_head_or_seek_table_is_damage_and_does_not_keep_from_restoring() {
+    let image = image_of(&disk());
+    let expected = expected(disk());
+    let in_table = image.len() - seek_table_len(&image) / 2;
+    for (at, text) in [(4, "head"), (5, "head"), (20, "head"), (300, "head"), (in_table, "table")] {
+        let reader = Reader::open(Memory::new(flipped_again(&image, at))).unwrap();
+        assert!(reader.damage().unwrap().contains(text), "{at}: {:?}", reader.damage());
+        assert!(reader.index_damage().is_none());
+        let mut bytes = vec![0; LEN];
+        reader.read_at(0, &mut bytes).unwrap();
+        assert!(bytes == expected, "flip at {at}");
+    }
 }
 
 fn flipped_again(image: &[u8], at: usize) -> Vec<u8> {
@@ -232,28 +269,32 @@ fn an_image_without_its_index_is_read_by_its_frames() {
     verify::run(&Indexed::new(&reader), &Cancel::default(), &Silent).unwrap();
 }
 
+/// The image with another index, under a good seal.
+fn forge(image: &[u8], report: &Report, entries: &[format::Entry]) -> Vec<u8> {
+    let memory = Memory::new(image.to_vec());
+    let found = rescan(&memory).unwrap();
+    let mut forged = image[..found.end as usize].to_vec();
+    let index = format::encode_index(&found.head_body, report, entries).unwrap();
+    let trailer = format::Trailer {
+        image_id: found.head.image_id,
+        index_position: found.end,
+        index_len: index.len() as u64,
+    };
+    forged.extend_from_slice(&index);
+    forged.extend_from_slice(&trailer.encode().unwrap());
+    // The seek table that the real image ends with.
+    forged.extend_from_slice(&image[image.len() - seek_table_len(image)..]);
+    forged
+}
+
 #[test]
 fn an_index_that_lies_is_found_out() {
     let image = image_of(&disk());
     let reader = Reader::open(Memory::new(image.clone())).unwrap();
-    let head_body = reader.head().encode().unwrap();
-    let found = rescan(&Memory::new(image.clone())).unwrap();
     let lie = |change: &dyn Fn(&mut Vec<format::Entry>)| {
         let mut entries = reader.entries().to_vec();
         change(&mut entries);
-        let mut forged = image[..found.end as usize].to_vec();
-        let index = format::encode_index(&head_body, reader.report(), &entries).unwrap();
-        let trailer = format::Trailer {
-            image_id: reader.head().image_id,
-            index_position: found.end,
-            index_len: index.len() as u64,
-        };
-        forged.extend_from_slice(&index);
-        forged.extend_from_slice(&trailer.encode().unwrap());
-        // The seek table that the real image ends with.
-        let tail = &image[image.len() - seek_table_len(&image)..];
-        forged.extend_from_slice(tail);
-        forged
+        forge(&image, reader.report(), &entries)
     };
     check(&lie(&|_| {})).unwrap();
     type Lie = fn(&mut Vec<format::Entry>);
@@ -399,6 +440,193 @@ fn unreadable_ranges_are_recorded_and_the_rest_is_saved() {
     let mut bytes = vec![0; LEN];
     reader.read_at(0, &mut bytes).unwrap();
     assert!(bytes == wanted);
+}
+
+/// Losses that touch across chunks are one, and a report that keeps silent
+/// about them, or that speaks of bytes off the disk, is not believed.
+#[test]
+fn losses_are_joined_and_cannot_be_hidden() {
+    let size = u64::from(MIN_CHUNK_SIZE);
+    let lost = Extent::new(2 * size - 1024, 2 * size + 512);
+    let disk = disk().unreadable(lost);
+    let plan = plan(&disk);
+    let writer = save::start(&plan, Vec::new()).unwrap();
+    let (image, saved) =
+        save::run(&plan, &disk, writer, false, &Cancel::default(), &Silent).unwrap();
+    assert_eq!(saved.losses, [lost]);
+    let reader = Reader::open(Memory::new(image.clone())).unwrap();
+    assert_eq!(Indexed::new(&reader).losses(), [lost]);
+    let cut = rescan(&Memory::new(image.clone())).unwrap().end as usize;
+    let without_index = Reader::open(Memory::new(image[..cut].to_vec())).unwrap();
+    assert_eq!(without_index.report().losses, [lost]);
+
+    let losses_of = |losses: Vec<Extent>| {
+        let report = Report { losses, ..Report::default() };
+        let forged = forge(&image, &report, reader.entries());
+        let losses = Reader::open(Memory::new(forged)).unwrap().report().losses.clone();
+        losses
+    };
+    // Silence: all that is used in both chunks may be lost.
+    assert_eq!(losses_of(Vec::new()), [Extent::new(size, 3 * size)]);
+    let off = [Extent::new(LEN as u64 - 512, u64::MAX), Extent::new(1 << 62, u64::MAX)];
+    let clamped = losses_of([vec![lost], off.to_vec(), off.to_vec()].concat());
+    assert_eq!(clamped, [lost, Extent::new(LEN as u64 - 512, LEN as u64)]);
+    assert_eq!(save::check_losses(&clamped).unwrap_err().kind(), ErrorKind::Losses);
+}
+
+/// A file that is mostly a hole, and that counts what is read of it.
+struct Sparse {
+    len: u64,
+    parts: Vec<(u64, Vec<u8>)>,
+    read: AtomicU64,
+    largest: AtomicU64,
+}
+
+impl ReadAt for Sparse {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn sector_size(&self) -> dacapo::units::SectorSize {
+        dacapo::units::SectorSize::B512
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        assert!(offset + buf.len() as u64 <= self.len);
+        self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        self.largest.fetch_max(buf.len() as u64, Ordering::Relaxed);
+        buf.fill(0);
+        let wanted = Extent::at(offset, buf.len() as u64);
+        for (start, bytes) in &self.parts {
+            let part = wanted.intersect(&Extent::at(*start, bytes.len() as u64));
+            if !part.is_empty() {
+                let from = (part.start() - start) as usize;
+                let to = (part.start() - offset) as usize;
+                let len = part.len() as usize;
+                buf[to..to + len].copy_from_slice(&bytes[from..from + len]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No hostile length may make a reader take more than it has seen content for.
+const PATIENCE: u64 = 8 << 20;
+
+/// The start of an index frame that claims to have these parts.
+fn index_start(payload_len: u32, count: u64, head: &[u8], head_len: u32, json: u32) -> Vec<u8> {
+    let mut bytes = format::SKIPPABLE_MAGIC.to_le_bytes().to_vec();
+    bytes.extend(payload_len.to_le_bytes());
+    bytes.extend(format::TAG_INDEX);
+    bytes.extend([0; 32]);
+    bytes.extend(count.to_le_bytes());
+    bytes.extend(head_len.to_le_bytes());
+    bytes.extend(json.to_le_bytes());
+    bytes.extend_from_slice(head);
+    bytes.extend_from_slice(b"{}");
+    bytes
+}
+
+/// Lengths for the start of an index, the ones that contradict each other
+/// first.
+fn hostile_indexes(head: &[u8]) -> Vec<Vec<u8>> {
+    let head_len = head.len() as u32;
+    let fits = |count: u64| (72 + u64::from(head_len) + 2 + count * 64) as u32;
+    vec![
+        index_start(u32::MAX, 0, head, head_len, 2),
+        index_start(u32::MAX, u64::MAX, head, head_len, 2),
+        index_start(u32::MAX, u64::MAX, head, u32::MAX, u32::MAX),
+        index_start(0, 0, head, head_len, 2),
+        index_start(7, 51, head, head_len, 2),
+        index_start(u32::MAX - 100, 1, head, u32::MAX - 400, 2),
+        index_start(fits(51), 51, head, head_len, 2),
+        index_start(fits(24_000_000), 24_000_000, head, head_len, 2),
+    ]
+}
+
+#[test]
+fn a_hole_that_claims_to_be_an_index_takes_neither_memory_nor_time() {
+    let image = image_of(&disk());
+    let reader = Reader::open(Memory::new(image.clone())).unwrap();
+    // A disk with so many chunks that any number of entries is plausible.
+    let mut huge = reader.head().clone();
+    huge.disk_len = 1 << 62;
+    for (head, position) in [(reader.head(), 4096), (&huge, 1 << 40)] {
+        let body = head.encode().unwrap();
+        for index in hostile_indexes(&body) {
+            let payload_len = u64::from(format::payload_len(&index).unwrap());
+            for index_len in [payload_len + 8, 0, u32::MAX.into(), u64::MAX - position, u64::MAX] {
+                let end = position.saturating_add(index_len).min(1 << 50);
+                let trailer = format::Trailer {
+                    image_id: head.image_id,
+                    index_position: position,
+                    index_len,
+                };
+                let mut tail = trailer.encode().unwrap();
+                tail.extend_from_slice(&image[image.len() - seek_table_len(&image)..]);
+                let file = Sparse {
+                    len: end + tail.len() as u64,
+                    parts: vec![
+                        (0, format::seal(format::TAG_HEAD, &body).unwrap()),
+                        (position, index.clone()),
+                        (end, tail),
+                    ],
+                    read: AtomicU64::new(0),
+                    largest: AtomicU64::new(0),
+                };
+                let error = Reader::open(&file as &dyn ReadAt).map(drop).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+                let (read, largest) = (file.read.into_inner(), file.largest.into_inner());
+                assert!(read < PATIENCE && largest < PATIENCE, "{read} bytes, {largest} at once");
+            }
+        }
+    }
+}
+
+/// Endless zeros behind some bytes, counted.
+struct Endless<'a> {
+    bytes: &'a [u8],
+    read: u64,
+}
+
+impl Read for &mut Endless<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.read += buf.len() as u64;
+        assert!(self.read < PATIENCE, "a hostile length is believed");
+        let len = self.bytes.len().min(buf.len());
+        if len == 0 {
+            buf.fill(0);
+            return Ok(buf.len());
+        }
+        buf[..len].copy_from_slice(&self.bytes[..len]);
+        self.bytes = &self.bytes[len..];
+        Ok(len)
+    }
+}
+
+#[test]
+fn a_pipe_is_not_read_on_for_a_hostile_length() {
+    let image = image_of(&disk());
+    let found = rescan(&Memory::new(image.clone())).unwrap();
+    let claim = |tag: [u8; 8], len: u32| {
+        [&format::SKIPPABLE_MAGIC.to_le_bytes()[..], &len.to_le_bytes(), &tag].concat()
+    };
+    let mut frames = hostile_indexes(&found.head_body);
+    for tag in [format::TAG_CHUNK, format::TAG_INDEX, format::TAG_HEAD, *b"dacapo??"] {
+        for len in [0, 7, 8, 23, 24, format::MAX_DESCRIPTION, format::MAX_DESCRIPTION + 1, u32::MAX]
+        {
+            frames.push(claim(tag, len));
+        }
+    }
+    for frame in frames {
+        for start in [found.head_end as usize, found.end as usize] {
+            let bytes = [&image[..start], &frame].concat();
+            let mut input = Endless { bytes: &bytes, read: 0 };
+            let feed = Streamed::new(Stream::open(&mut input).unwrap());
+            let error = verify::run(&feed, &Cancel::default(), &Silent).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+        }
+    }
 }
 
 /// A target that cannot be told what is unused, or whose flush fails at a

@@ -57,7 +57,7 @@ pub fn run(args: &VerifyArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         } else {
             verify::run(&feed, cancel, &*listener)?
         };
-        let damage = reader.index_damage().map(str::to_owned);
+        let damage = reader.damage().map(str::to_owned);
         (verified, Some(reader.file_len()), feed.losses(), damage)
     };
     drop(listener);
@@ -73,15 +73,13 @@ pub fn run(args: &VerifyArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         "pieces": verified.pieces,
         "bytes_decoded": verified.bytes,
         "losses": losses,
-        "index_damage": damage,
+        "damage": damage,
         "seconds_elapsed": seconds,
     }));
     if let Some(damage) = damage {
-        let error = Error::damaged(format!(
-            "{}: {damage}; all its data is good",
-            args.image.display()
-        ))
-        .hint("the image can be restored; save the disk again, or make a copy with a new index");
+        let data = if args.quick { "its data was not read" } else { "all its data is good" };
+        let error = Error::damaged(format!("{}: {damage}; {data}", args.image.display()))
+            .hint("the image can be restored; save the disk again while you can");
         return Ok(Outcome::Finding(error));
     }
     Ok(outcome(check_losses(&losses)))

@@ -370,7 +370,7 @@ fn zero_frames_of_any_length_are_as_documented() {
 
 #[test]
 fn the_limits_are_those_of_the_code() {
-    let limits: [(&str, u64); 11] = [
+    let limits: [(&str, u64); 14] = [
         ("VERSION", format::VERSION.into()),
         ("MIN_CHUNK_SIZE", format::MIN_CHUNK_SIZE.into()),
         ("MAX_CHUNK_SIZE", format::MAX_CHUNK_SIZE.into()),
@@ -380,6 +380,9 @@ fn the_limits_are_those_of_the_code() {
         ("MAX_MAP_RANGES", format::MAX_MAP_RANGES.into()),
         ("MAX_MAP_LEN", format::MAX_MAP_LEN.into()),
         ("MAX_LOSSES", format::MAX_LOSSES.into()),
+        ("MAX_REPORT_LOSSES", format::MAX_REPORT_LOSSES as u64),
+        ("MAX_DESCRIPTION", format::MAX_DESCRIPTION.into()),
+        ("MAX_ENTRIES", format::MAX_ENTRIES),
         ("MAX_FRAME_CONTENT", format::MAX_FRAME_CONTENT),
         ("MAX_HEAD_FRAME", format::MAX_HEAD_FRAME),
     ];

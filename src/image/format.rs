@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::frame;
+pub use super::index::{Index, content_hash, decode_index, encode_index};
 use crate::device::DiskIdentity;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::layout::Layout;
 use crate::ondisk::Fields;
-use crate::units::MIB;
+use crate::units::{MIB, human};
 
 /// The magic number of the skippable frames that hold metadata; one of the
 /// sixteen that RFC 8878 reserves for users.
@@ -66,6 +67,15 @@ pub const MAX_MAP_RANGES: u32 = 4 << 20;
 pub const MAX_MAP_LEN: u32 = MAX_MAP_RANGES * 20;
 /// The most unreadable ranges in one chunk: one a sector of the largest chunk.
 pub const MAX_LOSSES: u16 = 16384;
+/// The longest payload of a chunk description: tag, fixed part, unreadable
+/// ranges, seal.
+pub const MAX_DESCRIPTION: u32 = 8 + 56 + 16 * 16384 + 16;
+/// The most unreadable ranges in the report. One takes at most 57 bytes there,
+/// so that all of them fit into [`MAX_JSON_LEN`].
+pub const MAX_REPORT_LOSSES: usize = 1 << 20;
+/// The most entries that an image is begun for: so many that the index stays
+/// below 4 GiB, and the seek table, with two frames for each, below its limit.
+pub const MAX_ENTRIES: u64 = 60_000_000;
 /// The most content in one frame: what the seekable format allows.
 pub const MAX_FRAME_CONTENT: u64 = 1 << 30;
 
@@ -94,14 +104,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::Data => 0,
             Self::Zero => 1,
         }
     }
 
-    fn from_code(code: u8) -> Result<Self> {
+    pub(super) fn from_code(code: u8) -> Result<Self> {
         match code {
             0 => Ok(Self::Data),
             1 => Ok(Self::Zero),
@@ -219,16 +229,30 @@ pub struct Trailer {
 /// # Errors
 /// If the body is too long for a frame.
 pub fn seal(tag: [u8; 8], body: &[u8]) -> Result<Vec<u8>> {
-    let payload_len = tag.len().saturating_add(body.len()).saturating_add(SEAL_LEN);
-    let length = u32::try_from(payload_len)
-        .map_err(|_| Error::failed("the index is longer than the format allows (4 GiB)"))?;
-    let mut frame = Vec::with_capacity(payload_len.saturating_add(8));
-    frame.extend_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
-    frame.extend_from_slice(&length.to_le_bytes());
-    frame.extend_from_slice(&tag);
+    let mut frame = begin_frame(tag, body.len());
     frame.extend_from_slice(body);
-    let hash = blake3::Hasher::new().update(&tag).update(body).finalize();
+    end_frame(frame)
+}
+
+/// The start of a sealed frame with room for a body; the length is left open.
+pub(super) fn begin_frame(tag: [u8; 8], body_len: usize) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(body_len.saturating_add(16 + SEAL_LEN));
+    frame.extend_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(&tag);
+    frame
+}
+
+/// Fills in the length of a frame and seals it, where it stands: an index is
+/// too large to be copied for it.
+pub(super) fn end_frame(mut frame: Vec<u8>) -> Result<Vec<u8>> {
+    let hash = blake3::hash(frame.get(8..).unwrap_or_default());
     frame.extend(hash.as_bytes().iter().take(SEAL_LEN));
+    let length = u32::try_from(frame.len().saturating_sub(8))
+        .map_err(|_| Error::failed("the index is longer than the format allows (4 GiB)"))?;
+    if let Some(field) = frame.get_mut(4..8) {
+        field.copy_from_slice(&length.to_le_bytes());
+    }
     Ok(frame)
 }
 
@@ -251,18 +275,27 @@ pub fn unseal(payload: &[u8]) -> Option<([u8; 8], &[u8])> {
     Some((content.array(0)?, content.get(8..)?))
 }
 
-fn damaged(what: &str) -> Error {
+/// The same, keeping the payload's memory for the body.
+pub(super) fn unseal_vec(mut payload: Vec<u8>) -> Option<([u8; 8], Vec<u8>)> {
+    let (tag, body) = unseal(&payload)?;
+    let end = body.len().saturating_add(8);
+    payload.truncate(end);
+    payload.drain(..8);
+    Some((tag, payload))
+}
+
+pub(super) fn damaged(what: &str) -> Error {
     Error::damaged(format!("the image's {what} is damaged"))
 }
 
-fn to_len32(len: usize, what: &str, max: u32) -> Result<u32> {
+pub(super) fn to_len32(len: usize, what: &str, max: u32) -> Result<u32> {
     u32::try_from(len)
         .ok()
         .filter(|len| *len <= max)
         .ok_or_else(|| Error::failed(format!("{what} of {len} bytes is too long")))
 }
 
-fn encode_json<T: Serialize>(value: &T, what: &str) -> Result<(Vec<u8>, u32)> {
+pub(super) fn encode_json<T: Serialize>(value: &T, what: &str) -> Result<(Vec<u8>, u32)> {
     let json = serde_json::to_vec(value)
         .map_err(|error| Error::failed(format!("writing {what}: {error}")))?;
     let len = to_len32(json.len(), what, MAX_JSON_LEN)?;
@@ -333,6 +366,42 @@ impl Head {
     #[must_use]
     pub fn chunk_count(&self) -> u64 {
         self.disk_len.div_ceil(self.chunk_size.into())
+    }
+
+    /// The most entries that an image of this disk can have: one for each chunk
+    /// with used bytes, and runs of zeros between them.
+    fn max_entries(&self) -> u64 {
+        let chunk = u64::from(self.chunk_size);
+        let chunks = |len: u64| len.div_ceil(chunk);
+        let coarse = self.used.align_outwards(chunk, self.disk_len);
+        let stored: u64 = coarse.iter().map(|run| chunks(run.len())).sum();
+        // A run is split into powers of two.
+        let powers = u64::from(self.max_zero_chunks().ilog2()).saturating_add(1);
+        let zeros = coarse.complement(self.disk_len);
+        let zeros = zeros.iter().map(|run| {
+            let full = chunks(run.len()).checked_div(self.max_zero_chunks().into()).unwrap_or(0);
+            chunks(run.len()).min(full.saturating_add(powers))
+        });
+        zeros.fold(stored, u64::saturating_add)
+    }
+
+    /// The head with chunks so large that the index and the seek table have
+    /// room for all of them, whatever the disk holds.
+    ///
+    /// # Errors
+    /// Unsupported if that takes larger chunks than there are.
+    pub fn within_limits(mut self) -> Result<Self> {
+        while self.max_entries() > MAX_ENTRIES {
+            if self.chunk_size >= MAX_CHUNK_SIZE {
+                return Err(Error::unsupported(format!(
+                    "{} has more used bytes than an image has room for ({})",
+                    self.about.disk.path,
+                    human(u64::from(MAX_CHUNK_SIZE).saturating_mul(MAX_ENTRIES))
+                )));
+            }
+            self.chunk_size = self.chunk_size.saturating_mul(2);
+        }
+        Ok(self)
     }
 
     /// The bytes of one chunk.
@@ -485,7 +554,7 @@ pub fn decode_chunk(body: &[u8], position: u64, head: &Head) -> Result<(Entry, V
         };
         let loss_count = body.u16_le(18).filter(|count| *count <= MAX_LOSSES)?;
         let extent = entry.extent(head);
-        let losses = body
+        let mut losses = body
             .get(CHUNK_FIXED_LEN..)?
             .chunks_exact(LOSS_LEN)
             .take(loss_count.into())
@@ -494,13 +563,17 @@ pub fn decode_chunk(body: &[u8], position: u64, head: &Head) -> Result<(Entry, V
         let fits = losses.len() == usize::from(loss_count)
             && losses.iter().all(|loss| extent.contains(loss))
             && entry_fits(&entry, head);
+        if entry.lossy && losses.is_empty() {
+            // It does not say what is lost, so all of it may be.
+            losses.push(extent);
+        }
         fits.then_some((entry, losses))
     };
     decode().ok_or_else(bad)
 }
 
 /// True if an entry is possible on this disk's grid.
-fn entry_fits(entry: &Entry, head: &Head) -> bool {
+pub(super) fn entry_fits(entry: &Entry, head: &Head) -> bool {
     let count_fits = match entry.kind {
         Kind::Data => entry.count == 1,
         Kind::Zero => entry.count >= 1 && entry.count <= head.max_zero_chunks(),
@@ -512,128 +585,6 @@ fn entry_fits(entry: &Entry, head: &Head) -> bool {
         && end.is_some_and(|end| end <= head.chunk_count())
         && u64::from(entry.stored_len) <= stored_max
         && entry.stored_len > 0
-}
-
-/// The hash that identifies an image: over the head and the content of every
-/// chunk in order.
-#[must_use]
-pub fn content_hash(head_body: &[u8], entries: &[Entry]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(head_body);
-    for entry in entries {
-        hasher.update(&entry.first_chunk.to_le_bytes());
-        hasher.update(&entry.count.to_le_bytes());
-        hasher.update(&[entry.kind.code()]);
-        hasher.update(&entry.hash);
-    }
-    hasher.finalize().into()
-}
-
-/// The index frame: a copy of the head, the report, and every entry.
-///
-/// # Errors
-/// If a part is longer than the format allows.
-pub fn encode_index(head_body: &[u8], report: &Report, entries: &[Entry]) -> Result<Vec<u8>> {
-    let (json, json_len) = encode_json(report, "the report")?;
-    let head_len = to_len32(head_body.len(), "the head", u32::MAX)?;
-    let entries_len = entries.len().saturating_mul(ENTRY_LEN);
-    let mut body = Vec::with_capacity(
-        INDEX_FIXED_LEN
-            .saturating_add(head_body.len())
-            .saturating_add(json.len())
-            .saturating_add(entries_len),
-    );
-    body.extend_from_slice(&content_hash(head_body, entries)); // 0
-    let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    body.extend_from_slice(&count.to_le_bytes()); // 32
-    body.extend_from_slice(&head_len.to_le_bytes()); // 40
-    body.extend_from_slice(&json_len.to_le_bytes()); // 44
-    body.extend_from_slice(head_body);
-    body.extend_from_slice(&json);
-    for entry in entries {
-        body.extend_from_slice(&entry.first_chunk.to_le_bytes()); // 0
-        body.extend_from_slice(&entry.position.to_le_bytes()); // 8
-        body.extend_from_slice(&entry.count.to_le_bytes()); // 16
-        body.extend_from_slice(&entry.description_len.to_le_bytes()); // 20
-        body.extend_from_slice(&entry.stored_len.to_le_bytes()); // 24
-        body.push(entry.kind.code()); // 28
-        body.push(u8::from(entry.lossy)); // 29
-        body.extend_from_slice(&[0; 2]); // 30
-        body.extend_from_slice(&entry.hash); // 32
-    }
-    seal(TAG_INDEX, &body)
-}
-
-/// What an index holds.
-#[derive(Debug)]
-pub struct Index {
-    /// The head, from the copy in the index.
-    pub head: Head,
-    /// The report of the save.
-    pub report: Report,
-    /// Every chunk of the disk, in order, without a gap.
-    pub entries: Vec<Entry>,
-    /// The hash that identifies the image.
-    pub content_hash: [u8; 32],
-}
-
-/// Reads the body of an index frame that stands at `index_position`.
-///
-/// # Errors
-/// Damaged if a field lies: an entry off the grid, out of the file, or out of
-/// order, or a hash that does not fit.
-pub fn decode_index(body: &[u8], index_position: u64) -> Result<Index> {
-    let bad = || damaged("index");
-    let head_len = body.u32_le(40).ok_or_else(bad)?;
-    let json_len = body.u32_le(44).filter(|len| *len <= MAX_JSON_LEN).ok_or_else(bad)?;
-    let split = |bytes, len: u32| -> Option<(&[u8], &[u8])> {
-        <[u8]>::split_at_checked(bytes, usize::try_from(len).ok()?)
-    };
-    let rest = body.get(INDEX_FIXED_LEN..).ok_or_else(bad)?;
-    let (head_body, rest) = split(rest, head_len).ok_or_else(bad)?;
-    let (json, table) = split(rest, json_len).ok_or_else(bad)?;
-    let head = Head::decode(head_body)?;
-    let count = body.u64_le(32).ok_or_else(bad)?;
-    // The table is in memory already, so its length bounds the entries.
-    if usize::try_from(count).ok().and_then(|count| count.checked_mul(ENTRY_LEN))
-        != Some(table.len())
-    {
-        return Err(bad());
-    }
-    let mut entries = Vec::with_capacity(table.len() / ENTRY_LEN);
-    let (mut next_chunk, mut next_position) = (0, None);
-    for bytes in table.chunks_exact(ENTRY_LEN) {
-        let kind = Kind::from_code(bytes.u8_at(28).ok_or_else(bad)?)?;
-        let decode = || {
-            Some(Entry {
-                first_chunk: bytes.u64_le(0)?,
-                position: bytes.u64_le(8)?,
-                count: bytes.u32_le(16)?,
-                description_len: bytes.u32_le(20)?,
-                stored_len: bytes.u32_le(24)?,
-                kind,
-                lossy: bytes.u8_at(29)? & 1 != 0,
-                hash: bytes.array(32)?,
-            })
-        };
-        let entry: Entry = decode().ok_or_else(bad)?;
-        let in_order = entry.first_chunk == next_chunk
-            && next_position.is_none_or(|position| position == entry.position)
-            && entry.end() <= index_position
-            && entry_fits(&entry, &head);
-        if !in_order {
-            return Err(bad());
-        }
-        next_chunk = entry.first_chunk.saturating_add(entry.count.into());
-        next_position = Some(entry.end());
-        entries.push(entry);
-    }
-    let hash = body.array(0).ok_or_else(bad)?;
-    if next_chunk != head.chunk_count() || content_hash(head_body, &entries) != hash {
-        return Err(bad());
-    }
-    let report = serde_json::from_slice(json).map_err(|_| bad())?;
-    Ok(Index { head, report, entries, content_hash: hash })
 }
 
 impl Trailer {
@@ -682,6 +633,39 @@ mod tests {
         assert_eq!(Trailer::decode(body), Some(trailer));
         assert_eq!(payload_len(&frame), Some(u32::try_from(frame.len() - 8).unwrap()));
         assert!(u64::from(MAX_CHUNK_SIZE) <= MAX_FRAME_CONTENT);
+    }
+
+    #[test]
+    fn what_is_planned_fits_into_the_index_and_the_seek_table() {
+        let index = MAX_ENTRIES * u64::try_from(ENTRY_LEN).unwrap();
+        assert!(index + MAX_HEAD_FRAME + u64::from(MAX_JSON_LEN) + 72 <= u64::from(u32::MAX));
+        assert!(2 * MAX_ENTRIES + 3 <= super::super::seekable::MAX_FRAMES);
+        let loss = Extent::new(u64::MAX - 1, u64::MAX);
+        let report = serde_json::to_vec(&Report { losses: vec![loss; 1000], ..Report::default() });
+        let longest = report.unwrap().len().div_ceil(1000) * MAX_REPORT_LOSSES;
+        assert!(longest <= usize::try_from(MAX_JSON_LEN).unwrap());
+    }
+
+    #[test]
+    fn a_large_disk_gets_larger_chunks_and_a_sparse_one_does_not() {
+        let head = |disk_len, used| Head {
+            image_id: Uuid::nil(),
+            disk_len,
+            chunk_size: DEFAULT_CHUNK_SIZE,
+            about: About::default(),
+            used,
+        };
+        let size = |head: Head| head.within_limits().unwrap().chunk_size;
+        assert_eq!(size(head(16 << 40, ExtentSet::all(16 << 40))), 1 << 20);
+        assert_eq!(size(head(100 << 40, ExtentSet::all(100 << 40))), 2 << 20);
+        assert_eq!(size(head(400 << 40, ExtentSet::all(400 << 40))), 8 << 20);
+        assert_eq!(size(head(1 << 50, Extent::at(1 << 49, 1 << 40).into())), 1 << 20);
+        let error = head(1 << 50, ExtentSet::all(1 << 50)).within_limits().unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::Unsupported);
+        // 63 zero chunks are 32 + 16 + 8 + 4 + 2 + 1; at most all 11 powers.
+        assert_eq!(head(64 << 20, Extent::at(0, 1).into()).max_entries(), 1 + 11);
+        assert_eq!(head(4 << 20, Extent::at(0, 1).into()).max_entries(), 1 + 3);
+        assert_eq!(head(64 << 20, ExtentSet::all(64 << 20)).max_entries(), 64);
     }
 
     proptest! {

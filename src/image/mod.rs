@@ -8,7 +8,7 @@
 //!
 //! Everything that is not disk content sits in skippable frames, which zstd
 //! ignores. [`format`](mod@format) is the contract, byte by byte, and `docs/format.md` its
-//! prose; [`frame`] makes and reads the zstd frames; [`writer`] appends,
+//! prose; `index` is its largest part; [`frame`] makes and reads the zstd frames; [`writer`] appends,
 //! [`reader`] reads by the index, [`stream`] front to back and [`rescan`]
 //! rebuilds a lost index from the frames.
 
@@ -16,6 +16,7 @@
 
 pub mod format;
 pub mod frame;
+mod index;
 pub mod reader;
 pub mod rescan;
 mod seekable;

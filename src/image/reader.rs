@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use super::format::{self, Entry, Head, Kind, Report, Trailer};
 use super::frame::{self, Decompressor};
 use super::rescan::{self, read_sealed};
-use super::seekable;
+use super::{index, seekable};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::extent::ExtentSet;
 use crate::io::{ReadAt, check_range, read_vec};
 use crate::units::SectorSize;
 
@@ -21,6 +22,7 @@ pub struct Reader<F> {
     entries: Vec<Entry>,
     content_hash: [u8; 32],
     index_damage: Option<String>,
+    damage: Option<String>,
     cache: Mutex<Cache>,
 }
 
@@ -41,15 +43,20 @@ impl<F: ReadAt> Reader<F> {
     /// a newer one.
     pub fn open(file: F) -> Result<Self> {
         match read_index(&file) {
-            Ok(index) => Ok(Self {
-                file,
-                head: index.head,
-                report: index.report,
-                entries: index.entries,
-                content_hash: index.content_hash,
-                index_damage: None,
-                cache: Mutex::default(),
-            }),
+            Ok((mut index, trailer, table_position)) => {
+                let damage = other_damage(&file, &index, &trailer, table_position)?;
+                add_lossy_entries(&mut index);
+                Ok(Self {
+                    file,
+                    head: index.head,
+                    report: index.report,
+                    entries: index.entries,
+                    content_hash: index.content_hash,
+                    index_damage: None,
+                    damage,
+                    cache: Mutex::default(),
+                })
+            }
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 Self::open_without_index(file, &error)
             }
@@ -72,7 +79,8 @@ impl<F: ReadAt> Reader<F> {
                    what is there can be unpacked with: zstd -dc IMAGE > DISK",
             ));
         }
-        let report = Report { losses: found.losses, ..Report::default() };
+        let losses: ExtentSet = found.losses.into_iter().collect();
+        let report = Report { losses: losses.iter().collect(), ..Report::default() };
         Ok(Self {
             file,
             content_hash: format::content_hash(&found.head_body, &found.entries),
@@ -80,6 +88,7 @@ impl<F: ReadAt> Reader<F> {
             report,
             entries: found.entries,
             index_damage: Some(damage.to_string()),
+            damage: None,
             cache: Mutex::default(),
         })
     }
@@ -107,6 +116,12 @@ impl<F: ReadAt> Reader<F> {
     /// What is wrong with the index, if it had to be rebuilt.
     pub fn index_damage(&self) -> Option<&str> {
         self.index_damage.as_deref()
+    }
+
+    /// What is wrong with the image besides its chunks: the index, or what
+    /// only other programs and a reader of a pipe need.
+    pub fn damage(&self) -> Option<&str> {
+        self.index_damage.as_deref().or(self.damage.as_deref())
     }
 
     /// The length of the image file.
@@ -241,22 +256,73 @@ pub fn decode(
     if blake3::hash(content) == entry.hash { Ok(()) } else { Err(Error::damaged(bad())) }
 }
 
-/// Finds and reads the index from the end of the file.
-fn read_index(file: &dyn ReadAt) -> Result<format::Index> {
+/// Finds and reads the index from the end of the file; with the trailer, and
+/// where that ends.
+fn read_index(file: &dyn ReadAt) -> Result<(format::Index, Trailer, u64)> {
     let bad = |what: &str| Error::damaged(format!("the image's {what} is missing or damaged"));
     let (trailer, trailer_position) = find_trailer(file)?.ok_or_else(|| bad("trailer"))?;
     let index_end = trailer.index_position.checked_add(trailer.index_len);
     if index_end != Some(trailer_position) {
         return Err(bad("trailer"));
     }
-    let sealed = read_sealed(file, trailer.index_position, trailer.index_len)?
-        .filter(|sealed| sealed.tag == format::TAG_INDEX)
-        .ok_or_else(|| bad("index"))?;
-    let index = format::decode_index(&sealed.body, trailer.index_position)?;
+    let index = index::read_file_index(file, trailer.index_position, trailer.index_len)?;
     if index.head.image_id != trailer.image_id {
         return Err(bad("trailer"));
     }
-    Ok(index)
+    Ok((index, trailer, trailer_position.saturating_add(format::TRAILER_FRAME_LEN)))
+}
+
+/// What is wrong in front of the first entry and behind the last: nothing that
+/// keeps the image from being read by its index, but zstd and whoever reads
+/// it from a pipe begin at the head.
+fn other_damage(
+    file: &dyn ReadAt,
+    index: &format::Index,
+    trailer: &Trailer,
+    table_position: u64,
+) -> Result<Option<String>> {
+    let head = format::seal(format::TAG_HEAD, &index.head_body)?;
+    let head_end = u64::try_from(head.len()).unwrap_or(u64::MAX);
+    if file.len() < head_end || read_vec(file, 0, head.len())? != head {
+        return Ok(Some("the image's head at its start is damaged".into()));
+    }
+    let first = index.entries.first().map(|first| first.position);
+    let end = index.entries.last().map(Entry::end);
+    if first != Some(head_end) || end != Some(trailer.index_position) {
+        return Ok(Some("the image has something between its frames".into()));
+    }
+    let length32 = |len: u64| u32::try_from(len).unwrap_or(u32::MAX);
+    let before = [(length32(head_end), 0)];
+    let after = [(length32(trailer.index_len), 0), (length32(format::TRAILER_FRAME_LEN), 0)];
+    let entries = index.entries.iter().flat_map(|entry| {
+        let content_len = length32(entry.extent(&index.head).len());
+        [(entry.description_len, 0), (entry.stored_len, content_len)]
+    });
+    let mut frames = before.into_iter().chain(entries).chain(after);
+    if seekable::is_at(file, table_position, &mut frames)? {
+        return Ok(None);
+    }
+    Ok(Some("the image's seek table is damaged".into()))
+}
+
+/// Sees to it that the report has a loss in every entry that is marked as
+/// lossy: a report that says less must not make a restore look complete.
+fn add_lossy_entries(index: &mut format::Index) {
+    let known: ExtentSet = index.report.losses.iter().copied().collect();
+    let lossy = index.entries.iter().filter(|entry| entry.lossy);
+    let mut added = Vec::new();
+    for extent in lossy.map(|entry| entry.extent(&index.head)) {
+        if known.touches(extent) {
+            continue;
+        }
+        let before = added.len();
+        added.extend(index.head.used.within(extent));
+        if added.len() == before {
+            added.push(extent);
+        }
+    }
+    let losses: ExtentSet = added.into_iter().collect();
+    index.report.losses = losses.union(&known).iter().collect();
 }
 
 /// The trailer and where it stands: right before the seek table.

@@ -2,13 +2,10 @@
 //! Rebuilds the index from the chunk descriptions: for images whose end is
 //! lost, and to go on with an interrupted save.
 
-use super::format::{self, Entry, Head};
+use super::format::{self, Entry, Head, MAX_DESCRIPTION};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
-
-/// The longest chunk description: fixed part, unreadable ranges, tag and seal.
-const MAX_DESCRIPTION: u32 = 56 + 16 * 16384 + 24;
 
 /// What was found in the frames.
 #[derive(Debug)]
@@ -77,7 +74,7 @@ pub(super) fn read_sealed(
     let Ok(payload_len) = usize::try_from(len) else { return Ok(None) };
     let payload = read_vec(file, start, payload_len)?;
     let end = start.saturating_add(len);
-    Ok(format::unseal(&payload).map(|(tag, body)| Sealed { tag, body: body.to_vec(), end }))
+    Ok(format::unseal_vec(payload).map(|(tag, body)| Sealed { tag, body, end }))
 }
 
 /// Reads the head at the start of the file, and where it ends.

@@ -3,6 +3,7 @@
 //! frame of an image, for readers that are not ours.
 
 use crate::error::{Error, Result};
+use crate::io::{ReadAt, read_vec};
 use crate::ondisk::Fields;
 
 /// The magic number of the skippable frame that holds the table.
@@ -12,7 +13,9 @@ const FOOTER_MAGIC: u32 = 0x8F92_EAB1;
 /// Bytes of the footer: number of frames, descriptor, magic.
 pub(super) const FOOTER_LEN: u64 = 9;
 /// The most frames the format allows.
-const MAX_FRAMES: u64 = 0x0800_0000;
+pub(super) const MAX_FRAMES: u64 = 0x0800_0000;
+/// How much of a table is compared at a time.
+const PIECE: usize = 64 << 10;
 
 /// Collects the lengths of all frames, skippable ones included.
 #[derive(Debug, Default)]
@@ -46,6 +49,48 @@ impl SeekTable {
         frame.push(0);
         frame.extend_from_slice(&FOOTER_MAGIC.to_le_bytes());
         Ok(frame)
+    }
+}
+
+/// True if the table of these frames stands at `position` and ends the file;
+/// `frames` are their stored lengths and the lengths of their content.
+///
+/// It is compared piece by piece: a large image has millions of frames.
+pub(super) fn is_at(
+    file: &dyn ReadAt,
+    position: u64,
+    frames: &mut dyn Iterator<Item = (u32, u32)>,
+) -> Result<bool> {
+    let Some(table_len) = file.len().checked_sub(position) else { return Ok(false) };
+    let mut expected = Vec::with_capacity(PIECE.saturating_add(32));
+    let Some(len) = table_len.checked_sub(8).and_then(|len| u32::try_from(len).ok()) else {
+        return Ok(false);
+    };
+    expected.extend_from_slice(&FRAME_MAGIC.to_le_bytes());
+    expected.extend_from_slice(&len.to_le_bytes());
+    let (mut at, mut count) = (position, 0_u32);
+    loop {
+        let frame = frames.next();
+        if let Some((stored, content)) = frame {
+            expected.extend_from_slice(&stored.to_le_bytes());
+            expected.extend_from_slice(&content.to_le_bytes());
+            count = count.saturating_add(1);
+        } else {
+            expected.extend_from_slice(&count.to_le_bytes());
+            expected.push(0);
+            expected.extend_from_slice(&FOOTER_MAGIC.to_le_bytes());
+        }
+        if frame.is_none() || expected.len() >= PIECE {
+            let next = at.saturating_add(u64::try_from(expected.len()).unwrap_or(u64::MAX));
+            if next > file.len() || read_vec(file, at, expected.len())? != expected {
+                return Ok(false);
+            }
+            at = next;
+            expected.clear();
+        }
+        if frame.is_none() {
+            return Ok(at == file.len());
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::io::Read;
 
-use super::format::{self, Entry, Head, Report};
+use super::format::{self, Entry, Head, MAX_DESCRIPTION};
+use super::index;
 use crate::error::{Context, Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 
 /// The skippable magic numbers of RFC 8878.
 const SKIPPABLE_MAGICS: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
@@ -18,9 +19,34 @@ pub struct Stream<R> {
     head: Head,
     head_body: Vec<u8>,
     position: u64,
-    entries: Vec<Entry>,
-    losses: Vec<Extent>,
+    /// The index as it must come, by its hash: the entries themselves would
+    /// take memory by the size of the disk.
+    expected: Expected,
+    losses: ExtentSet,
     next_chunk: u64,
+}
+
+/// The hash of a list of entries, with all their fields.
+#[derive(Debug, Default)]
+struct Expected {
+    hasher: blake3::Hasher,
+    row: Vec<u8>,
+}
+
+impl Expected {
+    fn add(&mut self, entry: &Entry) {
+        self.row.clear();
+        index::encode_entry(entry, &mut self.row);
+        self.hasher.update(&self.row);
+    }
+}
+
+/// What comes next in a stream.
+enum Next {
+    /// The body of a chunk's description, and where it stands.
+    Description(Vec<u8>, u64),
+    /// The index has come.
+    End,
 }
 
 impl<R: Read> Stream<R> {
@@ -39,16 +65,16 @@ impl<R: Read> Stream<R> {
             .filter(|len| u64::from(*len) <= format::MAX_HEAD_FRAME)
             .ok_or_else(foreign)?;
         let payload = read_bounded(&mut input, len.into())?;
-        let Some((format::TAG_HEAD, body)) = format::unseal(&payload) else {
+        let Some((format::TAG_HEAD, head_body)) = format::unseal_vec(payload) else {
             return Err(foreign());
         };
         Ok(Self {
             input,
-            head: Head::decode(body)?,
-            head_body: body.to_vec(),
+            head: Head::decode(&head_body)?,
             position: format::SKIPPABLE_HEADER_LEN.saturating_add(len.into()),
-            entries: Vec::new(),
-            losses: Vec::new(),
+            expected: Expected::default(),
+            head_body,
+            losses: ExtentSet::new(),
             next_chunk: 0,
         })
     }
@@ -60,7 +86,7 @@ impl<R: Read> Stream<R> {
 
     /// The unreadable ranges met so far.
     pub fn losses(&self) -> &[Extent] {
-        &self.losses
+        self.losses.as_slice()
     }
 
     /// Reads the next entry, and its frame into `stored`; `None` after the
@@ -69,44 +95,45 @@ impl<R: Read> Stream<R> {
     /// # Errors
     /// Damaged if the stream ends early or something in it is wrong.
     pub fn next_entry(&mut self, stored: &mut Vec<u8>) -> Result<Option<Entry>> {
-        let (tag, body, position) = self.sealed()?;
-        match tag {
-            format::TAG_CHUNK => {
-                let (entry, losses) = format::decode_chunk(&body, position, &self.head)?;
-                if entry.first_chunk != self.next_chunk || entry.end() <= self.position {
-                    return Err(damaged(position));
-                }
-                stored.resize(usize::try_from(entry.stored_len).unwrap_or(0), 0);
-                self.input.read_exact(stored).map_err(|error| truncated(error, position))?;
-                self.position = entry.end();
-                self.next_chunk = entry.first_chunk.saturating_add(entry.count.into());
-                self.losses.extend(losses);
-                self.entries.push(entry.clone());
-                Ok(Some(entry))
-            }
-            format::TAG_INDEX => {
-                self.finish(&body, position)?;
-                Ok(None)
-            }
-            _ => Err(damaged(position)),
+        let (body, position) = match self.next_frame()? {
+            Next::Description(body, position) => (body, position),
+            Next::End => return Ok(None),
+        };
+        let (entry, losses) = format::decode_chunk(&body, position, &self.head)?;
+        if entry.first_chunk != self.next_chunk || entry.end() <= self.position {
+            return Err(damaged(position));
         }
+        stored.resize(usize::try_from(entry.stored_len).unwrap_or(0), 0);
+        self.input.read_exact(stored).map_err(|error| truncated(error, position))?;
+        self.position = entry.end();
+        self.next_chunk = entry.first_chunk.saturating_add(entry.count.into());
+        for loss in losses {
+            self.losses.insert(loss);
+        }
+        self.expected.add(&entry);
+        Ok(Some(entry))
     }
 
-    /// Compares the index with what was read, and reads to the end, so that
-    /// whoever writes to our pipe does not get a broken one.
-    fn finish(&mut self, body: &[u8], position: u64) -> Result<Report> {
-        let index = format::decode_index(body, position)?;
-        let hash = format::content_hash(&self.head_body, &self.entries);
-        if index.content_hash != hash || index.entries != self.entries {
+    /// Compares the index at `position` with what was read, and reads to the
+    /// end, so that whoever writes to our pipe does not get a broken one.
+    fn finish(&mut self, payload_len: u32, position: u64) -> Result<()> {
+        let input = &mut self.input;
+        let mut fill =
+            |buf: &mut [u8]| input.read_exact(buf).map_err(|error| truncated(error, position));
+        let mut found = Expected::default();
+        let mut each = |entry: Entry| found.add(&entry);
+        let head = Some(self.head_body.as_slice());
+        index::read_index(payload_len.into(), &mut fill, position, head, &mut each)?;
+        if found.hasher.finalize() != self.expected.hasher.finalize() {
             return Err(Error::damaged("the image's index contradicts its content"));
         }
         std::io::copy(&mut self.input, &mut std::io::sink())
             .context(|| "reading the end of the image".into())?;
-        Ok(index.report)
+        Ok(())
     }
 
     /// The next of our own frames; others' skippable frames are passed over.
-    fn sealed(&mut self) -> Result<([u8; 8], Vec<u8>, u64)> {
+    fn next_frame(&mut self) -> Result<Next> {
         loop {
             let position = self.position;
             let mut header = [0; 8];
@@ -124,9 +151,24 @@ impl<R: Read> Stream<R> {
                     .map_err(|error| truncated(error, position))?;
                 continue;
             }
-            let payload = read_bounded(&mut self.input, len.into())?;
-            let (tag, body) = format::unseal(&payload).ok_or_else(|| damaged(position))?;
-            return Ok((tag, body.to_vec(), position));
+            // The tag says how long the frame may be, before its seal says
+            // whether that is true.
+            let mut tag = [0; 8];
+            self.input.read_exact(&mut tag).map_err(|error| truncated(error, position))?;
+            match tag {
+                format::TAG_CHUNK if len <= MAX_DESCRIPTION => {
+                    let rest = u64::from(len).checked_sub(8).ok_or_else(|| damaged(position))?;
+                    let mut payload = tag.to_vec();
+                    payload.append(&mut read_bounded(&mut self.input, rest)?);
+                    let (_, body) = format::unseal_vec(payload).ok_or_else(|| damaged(position))?;
+                    return Ok(Next::Description(body, position));
+                }
+                format::TAG_INDEX => {
+                    self.finish(len, position)?;
+                    return Ok(Next::End);
+                }
+                _ => return Err(damaged(position)),
+            }
         }
     }
 }

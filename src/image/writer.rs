@@ -8,7 +8,7 @@ use super::frame;
 use super::rescan::Rescan;
 use super::seekable::SeekTable;
 use crate::error::{Context, Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 
 /// What a finished image amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Writer<W> {
     next_chunk: u64,
     /// Zero chunks that have not been written yet: they may become more.
     zeros: u64,
-    losses: Vec<Extent>,
+    losses: ExtentSet,
     table: SeekTable,
 }
 
@@ -61,7 +61,7 @@ impl<W: Write> Writer<W> {
             writer.list(entry)?;
         }
         writer.entries = found.entries;
-        writer.losses = found.losses;
+        writer.losses.extend(found.losses);
         Ok(writer)
     }
 
@@ -74,7 +74,7 @@ impl<W: Write> Writer<W> {
             entries: Vec::new(),
             next_chunk: 0,
             zeros: 0,
-            losses: Vec::new(),
+            losses: ExtentSet::new(),
             table: SeekTable::default(),
         }
     }
@@ -96,7 +96,7 @@ impl<W: Write> Writer<W> {
 
     /// The ranges of the disk that could not be read.
     pub fn losses(&self) -> &[Extent] {
-        &self.losses
+        self.losses.as_slice()
     }
 
     /// Appends the next chunk, compressed in `frame`.
@@ -106,7 +106,7 @@ impl<W: Write> Writer<W> {
     pub fn data(&mut self, frame: &[u8], hash: [u8; 32], losses: &[Extent]) -> Result<()> {
         self.write_zeros()?;
         let entry = self.entry(1, Kind::Data, frame, hash, !losses.is_empty())?;
-        self.losses.extend_from_slice(losses);
+        losses.iter().for_each(|loss| self.losses.insert(*loss));
         self.write_entry(entry, frame, losses)
     }
 
@@ -137,7 +137,9 @@ impl<W: Write> Writer<W> {
                 self.head.chunk_count()
             )));
         }
-        report.losses.clone_from(&self.losses);
+        // Half a year of reading a dying disk must not fail here. Each chunk's
+        // description has its losses exactly; the report may be coarser.
+        report.losses = self.losses.joined(format::MAX_REPORT_LOSSES).iter().collect();
         let index_position = self.position;
         let index = format::encode_index(&self.head_body, &report, &self.entries)?;
         self.append(&index, 0)?;

@@ -66,7 +66,8 @@ impl Plan {
             chunk_size: options.chunk_size,
             about,
             used,
-        };
+        }
+        .within_limits()?;
         let known_zeros = source.known_zeros().intersect(&head.used);
         Ok(Self { head, known_zeros })
     }
