@@ -170,18 +170,28 @@ impl ExtentSet {
         &self.extents
     }
 
-    /// The set in at most about `count` ranges: the nearest ones are joined
+    /// The set in at most `count` ranges: the nearest ones are joined
     /// with what is between them.
     #[must_use]
     pub fn joined(&self, count: usize) -> Self {
         let gap = |pair: &[Extent]| pair[1].start - pair[0].end;
         let mut gaps: Vec<u64> = self.extents.windows(2).map(gap).collect();
         let Some(last) = self.count().checked_sub(count.max(1) + 1) else { return self.clone() };
-        let (_, &mut widest, _) = gaps.select_nth_unstable(last);
+        let (narrower, &mut widest, _) = gaps.select_nth_unstable(last);
+        // Of gaps that are as wide as the widest to be joined, only so many.
+        let mut ties = 1 + narrower.iter().filter(|gap| **gap == widest).count();
         let mut extents: Vec<Extent> = Vec::new();
         for next in &self.extents {
+            let gap = extents.last().map(|before| next.start - before.end);
+            let is_joined = match gap {
+                Some(gap) if gap == widest && ties > 0 => {
+                    ties -= 1;
+                    true
+                }
+                gap => gap.is_some_and(|gap| gap < widest),
+            };
             match extents.last_mut() {
-                Some(before) if next.start - before.end <= widest => before.end = next.end,
+                Some(before) if is_joined => before.end = next.end,
                 _ => extents.push(*next),
             }
         }
@@ -386,6 +396,7 @@ mod tests {
         assert_eq!(many.joined(9), many);
         assert_eq!(many.joined(5), many);
         assert_eq!(many.joined(4), set(&[(0, 1), (3, 6), (20, 21), (23, 24)]));
+        assert_eq!(many.joined(3), set(&[(0, 6), (20, 21), (23, 24)]));
         assert_eq!(many.joined(2), set(&[(0, 6), (20, 24)]));
         assert_eq!(many.joined(1), set(&[(0, 24)]));
         assert_eq!(ExtentSet::new().joined(0), ExtentSet::new());

@@ -463,8 +463,7 @@ fn losses_are_joined_and_cannot_be_hidden() {
     let losses_of = |losses: Vec<Extent>| {
         let report = Report { losses, ..Report::default() };
         let forged = forge(&image, &report, reader.entries());
-        let losses = Reader::open(Memory::new(forged)).unwrap().report().losses.clone();
-        losses
+        Reader::open(Memory::new(forged)).unwrap().report().losses.clone()
     };
     // Silence: all that is used in both chunks may be lost.
     assert_eq!(losses_of(Vec::new()), [Extent::new(size, 3 * size)]);
@@ -472,6 +471,35 @@ fn losses_are_joined_and_cannot_be_hidden() {
     let clamped = losses_of([vec![lost], off.to_vec(), off.to_vec()].concat());
     assert_eq!(clamped, [lost, Extent::new(LEN as u64 - 512, LEN as u64)]);
     assert_eq!(save::check_losses(&clamped).unwrap_err().kind(), ErrorKind::Losses);
+}
+
+/// A disk that died all over: its report would be longer than the format
+/// allows, which must not be found out at the end of the save.
+#[test]
+fn a_report_of_two_million_losses_is_coarsened() {
+    let size = u64::from(format::MAX_CHUNK_SIZE);
+    let per_chunk = u64::from(format::MAX_LOSSES);
+    let chunks = 130;
+    let mut head = plan(&disk()).head;
+    head.chunk_size = format::MAX_CHUNK_SIZE;
+    // Far out on the disk, where numbers are long.
+    let before = 1 << 20;
+    head.disk_len = (before + chunks) * size;
+    head.used = Extent::new(before * size, head.disk_len).into();
+    let mut writer = Writer::create(Vec::new(), head).unwrap();
+    writer.zeros(before);
+    let mut exact = ExtentSet::new();
+    for chunk in before..before + chunks {
+        let losses: Vec<Extent> =
+            (0..per_chunk).map(|n| Extent::at(chunk * size + n * 512, 256)).collect();
+        exact.extend(losses.iter().copied());
+        writer.data(&[0], [0; 32], &losses).unwrap();
+    }
+    let (image, _) = writer.finish(Report::default()).unwrap();
+    let reader = Reader::open(Memory::new(image)).unwrap();
+    let losses: ExtentSet = reader.report().losses.iter().copied().collect();
+    assert_eq!(losses.count(), format::MAX_REPORT_LOSSES);
+    assert!(exact.subtract(&losses).is_empty());
 }
 
 /// A file that is mostly a hole, and that counts what is read of it.
@@ -538,7 +566,8 @@ fn hostile_indexes(head: &[u8]) -> Vec<Vec<u8>> {
         index_start(u32::MAX, u64::MAX, head, u32::MAX, u32::MAX),
         index_start(0, 0, head, head_len, 2),
         index_start(7, 51, head, head_len, 2),
-        index_start(u32::MAX - 100, 1, head, u32::MAX - 400, 2),
+        index_start(u32::MAX, 1, head, u32::MAX - (72 + 64 + 2), 2),
+        index_start(u32::MAX, 1, head, head_len, u32::MAX - (72 + 64 + head_len)),
         index_start(fits(51), 51, head, head_len, 2),
         index_start(fits(24_000_000), 24_000_000, head, head_len, 2),
     ]

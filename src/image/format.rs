@@ -639,7 +639,8 @@ mod tests {
     fn what_is_planned_fits_into_the_index_and_the_seek_table() {
         let index = MAX_ENTRIES * u64::try_from(ENTRY_LEN).unwrap();
         assert!(index + MAX_HEAD_FRAME + u64::from(MAX_JSON_LEN) + 72 <= u64::from(u32::MAX));
-        assert!(2 * MAX_ENTRIES + 3 <= super::super::seekable::MAX_FRAMES);
+        let frames = MAX_ENTRIES.saturating_mul(2).saturating_add(3);
+        assert!(frames <= super::super::seekable::MAX_FRAMES);
         let loss = Extent::new(u64::MAX - 1, u64::MAX);
         let report = serde_json::to_vec(&Report { losses: vec![loss; 1000], ..Report::default() });
         let longest = report.unwrap().len().div_ceil(1000) * MAX_REPORT_LOSSES;

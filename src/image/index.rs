@@ -154,7 +154,7 @@ impl Body<'_> {
     }
 
     /// Reads the rest and the seal; true if that is right.
-    fn is_sealed(mut self) -> Result<bool> {
+    fn has_good_seal(&mut self) -> Result<bool> {
         let mut piece = vec![0; PIECE];
         while self.left > 0 {
             let len = usize::try_from(self.left).unwrap_or(PIECE).min(PIECE);
@@ -209,7 +209,7 @@ pub(super) fn read_index(
         // only believed under a good seal.
         Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
         parsed => {
-            if body.is_sealed()? {
+            if body.has_good_seal()? {
                 parsed
             } else {
                 Err(damaged("index"))
