@@ -58,6 +58,8 @@ pub(super) fn open_image(path: &Path, output: &Output) -> Result<Reader<Source>>
     let reader = Reader::open(file).context(|| format!("opening {}", path.display()))?;
     if let Some(damage) = reader.index_damage() {
         output.note(&format!("{damage}; the index was rebuilt from the image's frames"));
+    } else if let Some(damage) = reader.damage() {
+        output.note(&format!("{damage}; the image can be read all the same"));
     }
     Ok(reader)
 }
