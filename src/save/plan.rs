@@ -2,9 +2,10 @@
 //! What a save will do, before it does it.
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use jiff::Zoned;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::Options;
 use crate::device::DiskIdentity;
@@ -61,7 +62,7 @@ impl Plan {
             layout: scan.layout,
         };
         let head = Head {
-            image_id: Uuid::new_v4(),
+            image_id: new_image_id(),
             disk_len: source.len(),
             chunk_size: options.chunk_size,
             about,
@@ -158,6 +159,21 @@ fn coarsen(used: ExtentSet, len: u64) -> ExtentSet {
         unit *= 2;
     }
     used
+}
+
+/// An identity that no other image has.
+///
+/// The random numbers are those of the standard library's hash tables, which
+/// come from the kernel directly: the program has to run where there is not
+/// even a /dev.
+fn new_image_id() -> Uuid {
+    let random = || RandomState::new().build_hasher().finish().to_le_bytes();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&random()).update(&random()).update(now().as_bytes());
+    hasher.update(&std::process::id().to_le_bytes());
+    let mut bytes = [0; 16];
+    hasher.finalize_xof().fill(&mut bytes);
+    Builder::from_random_bytes(bytes).into_uuid()
 }
 
 /// The time now, with its zone.
