@@ -233,7 +233,8 @@ impl Body<'_> {
             })
         };
         let jobs = || Ok(left.next());
-        pipeline::run(pipeline::default_threads(), self.cancel, jobs, worker, |bytes| {
+        // Little but waiting for the medium: more requests under way help.
+        pipeline::run(2 * pipeline::default_threads(), self.cancel, jobs, worker, |bytes| {
             self.progress.advance(bytes);
             Ok(())
         })
