@@ -103,13 +103,12 @@ impl Job<'_> {
         let listener = output.listener();
         let result = restore::run(&plan, feed, &target, &options, cancel, &*listener);
         drop(listener);
-        let restored = result.map_err(|error| {
+        let restored = result.inspect_err(|_| {
             if target.was_created() {
                 // What was not there before must not be in the way of the
                 // same command.
                 let _ = std::fs::remove_file(self.path);
             }
-            error
         });
         let restored = restored.context(|| format!("restoring {}", shown.path))?;
         if self.partition.is_none() {
