@@ -42,7 +42,7 @@ fn saved() -> (TempDir, String, String) {
 /// A file that takes seconds to compress at level 15.
 fn slow_disk(folder: &TempDir) -> String {
     let disk = folder.join("slow.raw");
-    let nibbles: Vec<u8> = junk(48 << 20, 7).iter().map(|byte| byte & 15).collect();
+    let nibbles: Vec<u8> = junk(160 << 20, 7).iter().map(|byte| byte & 15).collect();
     fs::write(&disk, nibbles).unwrap();
     disk
 }
@@ -139,11 +139,11 @@ fn the_bar_shows_how_far_it_is_and_honours_no_color() {
         on_terminal(&["save", &disk, &image, "--level", "15"], "", environment).success()
     };
     let coloured = run("a.img.zst", &[]);
-    for part in [" % ", " MiB of 48.0 MiB", "iB/s", " left", "\u{1b}[36m"] {
+    for part in [" % ", " MiB of 160 MiB", "iB/s", " left", "\u{1b}[36m"] {
         assert!(coloured.out().contains(part), "'{part}' is missing\n{coloured}");
     }
     let plain = run("b.img.zst", &[("NO_COLOR", "1")]);
-    assert!(plain.out().contains(" MiB of 48.0 MiB"), "{plain}");
+    assert!(plain.out().contains(" MiB of 160 MiB"), "{plain}");
     // ESC [ ... m sets colours; the others move the cursor.
     for sequence in plain.out().split("\u{1b}[").skip(1) {
         let end = sequence.find(|c: char| c.is_ascii_alphabetic()).unwrap();
