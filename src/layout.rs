@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::fs::{self, FILESYSTEMS, Filesystem, Identity, Used};
+use crate::fs::{self, FILESYSTEMS, Identity, Used};
 use crate::io::{ReadAt, Window};
 use crate::table::{Partition, PartitionTable, TABLES};
 use crate::units::SectorSize;
@@ -50,6 +50,9 @@ pub struct Region {
     /// What else is worth knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// What the user can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advice: Option<String>,
 }
 
 impl Region {
@@ -154,10 +157,22 @@ pub struct Scan {
 /// Only if nothing at all can be told; whatever cannot be understood is stored
 /// whole.
 pub fn scan(disk: &dyn ReadAt) -> Result<Scan> {
+    scan_with(disk, &[])
+}
+
+/// As [`scan`], with other disks at hand over which filesystems or groups of
+/// volumes on this one may be spread.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_with(disk: &dyn ReadAt, others: &[&dyn ReadAt]) -> Result<Scan> {
     let mut scan = Scan::default();
+    let others: Vec<Window<&dyn ReadAt>> =
+        others.iter().flat_map(|other| volumes(*other, &find_table(*other))).collect();
+    let others: Vec<&dyn ReadAt> = others.iter().map(|other| other as &dyn ReadAt).collect();
     match find_table(disk) {
-        Found::Table(table) => scan.partitioned(disk, &table),
-        Found::None => scan.unpartitioned(disk),
+        Found::Table(table) => scan.partitioned(disk, &table, &others),
+        Found::None => scan.unpartitioned(disk, &others),
         Found::Whole(table, why) => {
             scan.layout.table = table;
             let extent = Extent::new(0, disk.len());
@@ -176,6 +191,7 @@ pub fn raw(disk: &dyn ReadAt) -> Scan {
     for region in &mut scan.layout.regions {
         region.used = region.extent.len();
         region.whole = Some("--raw was given".into());
+        region.advice = None;
     }
     scan.used = ExtentSet::all(disk.len());
     scan
@@ -235,9 +251,25 @@ fn probe(readers: fs::Readers) -> Option<Identity> {
     FILESYSTEMS.iter().find_map(|driver| driver.probe(readers).ok().flatten())
 }
 
-/// What fills a volume, and what of it is in use.
-fn understand(volume: &dyn ReadAt) -> (Option<Identity>, Used) {
-    let readers: fs::Readers = &[volume];
+/// The volumes of a disk: its partitions, or all of it if it has none. Of a
+/// table that is doubtful there are none.
+fn volumes<'a>(disk: &'a dyn ReadAt, found: &Found) -> Vec<Window<&'a dyn ReadAt>> {
+    let all = Extent::new(0, disk.len());
+    match found {
+        Found::None => vec![Window::new(disk, all)],
+        Found::Whole(..) => Vec::new(),
+        Found::Table(table) => table
+            .partitions
+            .iter()
+            .filter(|it| !it.container && !it.extent.is_empty() && all.contains(&it.extent))
+            .map(|it| Window::new(disk, it.extent))
+            .collect(),
+    }
+}
+
+/// What fills the first of these volumes, and what of it is in use.
+fn understand(readers: fs::Readers) -> (Option<Identity>, Used) {
+    let Some(volume) = readers.first() else { return (None, Used::whole(0, "nothing to read")) };
     let len = volume.len();
     for driver in FILESYSTEMS {
         match driver.probe(readers) {
@@ -246,17 +278,18 @@ fn understand(volume: &dyn ReadAt) -> (Option<Identity>, Used) {
                 let used = driver.used(readers).unwrap_or_else(|error| {
                     Used::whole(len, format!("free space is not proven: {error}"))
                 });
-                if used.whole.is_none()
-                    && let Some(other) = claimed_by_another(*driver, readers)
-                {
-                    // One of them is left over from before, and which is a guess.
-                    let why = format!(
-                        "the volume has the signatures of both {} and {other}",
-                        identity.name
-                    );
-                    return (Some(identity), Used::whole(len, why));
+                if used.whole.is_some() {
+                    return (Some(identity), used);
                 }
-                return (Some(identity), used);
+                let doubt = match fs::rival(*driver, *volume) {
+                    Ok(None) => return (Some(identity), used),
+                    Ok(Some(rival)) => format!(
+                        "the volume has the signatures of both {} and {rival}",
+                        identity.name
+                    ),
+                    Err(error) => format!("what else it may be cannot be ruled out: {error}"),
+                };
+                return (Some(identity), Used::whole(len, doubt));
             }
             Err(error) => {
                 let why = format!("looks like {}, but cannot be used: {error}", driver.name());
@@ -267,23 +300,14 @@ fn understand(volume: &dyn ReadAt) -> (Option<Identity>, Used) {
     (None, Used::whole(len, "no known filesystem was found"))
 }
 
-/// The name of another kind that this volume may be.
-fn claimed_by_another(owner: &dyn Filesystem, readers: fs::Readers) -> Option<String> {
-    FILESYSTEMS
-        .iter()
-        .filter(|driver| driver.name() != owner.name())
-        .find_map(|driver| driver.probe(readers).ok().flatten())
-        .map(|identity| identity.name)
-}
-
 impl Scan {
-    fn unpartitioned(&mut self, disk: &dyn ReadAt) {
-        let (identity, used) = understand(disk);
+    fn unpartitioned(&mut self, disk: &dyn ReadAt, others: &[&dyn ReadAt]) {
+        let (identity, used) = understand(&[&[disk], others].concat());
         let extent = Extent::new(0, disk.len());
         self.push(RegionKind::Volume, extent, None, identity, used);
     }
 
-    fn partitioned(&mut self, disk: &dyn ReadAt, table: &PartitionTable) {
+    fn partitioned(&mut self, disk: &dyn ReadAt, table: &PartitionTable, others: &[&dyn ReadAt]) {
         self.sector_size = Some(table.sector_size);
         self.layout.table = Some(summarize(table));
         let disk_extent = Extent::new(0, disk.len());
@@ -312,7 +336,20 @@ impl Scan {
             };
             let (identity, used) = match problem {
                 Some(why) => (None, Used::whole(extent.len(), why)),
-                None => understand(&Window::new(disk, extent)),
+                None => {
+                    let own = Window::new(disk, extent);
+                    // A filesystem may span partitions of one disk, too.
+                    let siblings: Vec<Window<&dyn ReadAt>> = partitions
+                        .iter()
+                        .enumerate()
+                        .filter(|(other, it)| *other != index && disk_extent.contains(&it.extent))
+                        .map(|(_, it)| Window::new(disk, it.extent))
+                        .collect();
+                    let siblings = siblings.iter().map(|sibling| sibling as &dyn ReadAt);
+                    let readers = std::iter::once(&own as &dyn ReadAt).chain(siblings);
+                    let readers: Vec<&dyn ReadAt> = readers.chain(others.iter().copied()).collect();
+                    understand(&readers)
+                }
             };
             // The part of it that no region has yet: regions never overlap.
             let own = extent.intersect(&disk_extent);
@@ -365,6 +402,7 @@ impl Scan {
             used: inside.bytes(),
             whole,
             notes: used.notes,
+            advice: used.advice,
         });
     }
 }

@@ -3,11 +3,12 @@
 //! commands against the command line, paths against the folders.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use dacapo::error::ErrorKind;
-use dacapo::fs::FILESYSTEMS;
+use dacapo::fs::{FILESYSTEMS, Stored};
 
 fn readme() -> String {
     fs::read_to_string("README.md").unwrap()
@@ -42,16 +43,35 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// The table as it follows from the drivers.
+fn filesystems() -> String {
+    let mut text = String::from("| what | saved | remarks |\n|---|---|---|\n");
+    for row in FILESYSTEMS.iter().flat_map(|driver| driver.support()) {
+        let saved = match row.stored {
+            Stored::UsedBlocks => "used blocks",
+            Stored::Whole => "whole",
+        };
+        let _ = writeln!(text, "| {} | {saved} | {} |", row.what, row.remark);
+    }
+    text
+}
+
+/// `DACAPO_GENERATE=1` writes the table anew; scripts/check --generate does.
 #[test]
-fn every_filesystem_is_in_the_table() {
+fn the_table_of_filesystems_is_that_of_the_drivers() {
     let text = readme();
-    let (_, table) = text.split_once("<!-- filesystems").unwrap();
-    let rows = rows(table.split_once("<!-- end").unwrap().0);
-    let listed: Vec<(&str, bool)> =
-        rows.iter().map(|row| (row[0].as_str(), row[1] != "whole")).collect();
-    let wanted: Vec<(&str, bool)> =
-        FILESYSTEMS.iter().map(|driver| (driver.name(), driver.has_used_map())).collect();
-    assert_eq!(listed, wanted);
+    let (before, rest) = text.split_once("<!-- filesystems").unwrap();
+    let (comment, rest) = rest.split_once("-->\n\n").unwrap();
+    let (listed, after) = rest.split_once("\n<!-- end").unwrap();
+    let wanted = filesystems();
+    if std::env::var_os("DACAPO_GENERATE").is_some() {
+        let text = format!("{before}<!-- filesystems{comment}-->\n\n{wanted}\n<!-- end{after}");
+        return fs::write("README.md", text).unwrap();
+    }
+    assert_eq!(listed, wanted, "scripts/check --generate writes the table anew");
+    for driver in FILESYSTEMS {
+        assert!(!driver.support().is_empty(), "{}", driver.name());
+    }
 }
 
 #[test]

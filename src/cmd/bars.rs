@@ -166,6 +166,7 @@ mod tests {
             used,
             whole: None,
             notes: Vec::new(),
+            advice: None,
         }
     }
 

@@ -4,11 +4,10 @@
 //! Recognition serves two ends: a plan that names what it stores, and doubt.
 //! If a volume has the signature of one of these, a map that another driver
 //! read from what may be leftovers of an older filesystem is not trusted
-//! ([`rival`]).
+//! ([`super::rival`]).
 
 use super::signature::{Label, Signature, Uuid, Volume};
-use super::{Filesystem, Identity, Readers, Used, member};
-use crate::io::ReadAt;
+use super::{Filesystem, Identity, Readers, Support, Used, member};
 use crate::ondisk::{Fields, FormatError};
 
 /// The driver of filesystems that are known by name only.
@@ -16,18 +15,8 @@ use crate::ondisk::{Fields, FormatError};
 pub struct Foreign;
 
 /// Signatures that decide by themselves. One of two bytes is not among them.
-const SIGNATURES: [Signature; 42] = [
-    Signature::new(3, b"NTFS    ", "NTFS").uuid(Uuid::Serial64(0x48)),
-    Signature::new(3, b"EXFAT   ", "exFAT").uuid(Uuid::Serial32(0x64)),
+const SIGNATURES: [Signature; 36] = [
     Signature::new(3, b"ReFS\0\0\0\0", "ReFS").uuid(Uuid::Serial64(0x38)),
-    Signature::new(0, b"XFSB", "XFS").label(Label::Utf8(0x6c, 12)).uuid(Uuid::Binary(0x20)),
-    Signature::new(0x1_0040, b"_BHRfS_M", "btrfs")
-        .label(Label::Utf8(0x1_012b, 256))
-        .uuid(Uuid::Binary(0x1_0020)),
-    Signature::new(0x20, b"NXSB", "APFS").uuid(Uuid::Binary(0x48)),
-    Signature::new(0x400, b"\x10\x20\xf5\xf2", "F2FS")
-        .label(Label::Utf16(0x47c, 1024))
-        .uuid(Uuid::Binary(0x46c)),
     Signature::new(0x8000, b"JFS1", "JFS")
         .label(Label::Utf8(0x8098, 16))
         .uuid(Uuid::Binary(0x8088)),
@@ -78,11 +67,11 @@ const SIGNATURES: [Signature; 42] = [
 
 impl Filesystem for Foreign {
     fn name(&self) -> &'static str {
-        "NTFS, XFS, btrfs and other filesystems"
+        "other filesystems"
     }
 
-    fn has_used_map(&self) -> bool {
-        false
+    fn support(&self) -> &'static [Support] {
+        const { &[Support::whole("other filesystems", "known by name only")] }
     }
 
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
@@ -97,18 +86,6 @@ impl Filesystem for Foreign {
         let why = format!("the used map of {} is not supported yet", identity.name);
         Ok(Used::whole(reader.len(), why))
     }
-}
-
-/// What else than the filesystem that a driver found may fill this volume.
-///
-/// # Errors
-/// If a place where a signature may be cannot be read.
-pub fn rival(volume: &dyn ReadAt) -> Result<Option<String>, FormatError> {
-    let volume = Volume::open(volume)?;
-    if let Some(name) = member::name(&volume)? {
-        return Ok(Some(name));
-    }
-    Ok(recognise(&volume)?.map(|identity| identity.name))
 }
 
 fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
@@ -142,24 +119,14 @@ fn bcachefs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     Ok(None)
 }
 
-/// HFS and HFS+ have two letters and a version, or an allocation block size.
+/// HFS has two letters and an allocation block size, which is a multiple of 512
+/// and the 20th field. Around HFS+ it is that driver's.
 fn hfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     let Some(header) = volume.bytes(0x400, 0x90)? else { return Ok(None) };
-    let name =
-        match (header.bytes_at(0, 4), header.bytes_at(0x7c, 2)) {
-            (Some([b'H', b'+', 0, 4]), _) => "HFS+",
-            (Some([b'H', b'X', 0, 5]), _) => "HFSX",
-            // The block size of HFS is a multiple of 512, its position the 20th.
-            (Some([b'B', b'D', ..]), embedded)
-                if header
-                    .u32_be(0x14)
-                    .is_some_and(|size| size != 0 && size.is_multiple_of(512)) =>
-            {
-                if embedded == Some(b"H+") { "HFS+ in HFS" } else { "HFS" }
-            }
-            _ => return Ok(None),
-        };
-    volume.identity(name, None, None).map(Some)
+    let is_hfs = header.bytes_at(0, 2) == Some(b"BD")
+        && header.bytes_at(0x7c, 2) != Some(b"H+")
+        && header.u32_be(0x14).is_some_and(|size| size != 0 && size.is_multiple_of(512));
+    is_hfs.then(|| volume.identity("HFS", None, None)).transpose()
 }
 
 /// NILFS2 has a magic of two bytes, but the length of its superblock follows.
@@ -286,7 +253,6 @@ mod tests {
             assert_eq!(used.extents, ExtentSet::all(LEN));
             let why = format!("the used map of {} is not supported yet", signature.name);
             assert_eq!(used.whole, Some(why));
-            assert_eq!(rival(&disk).unwrap().as_deref(), Some(signature.name));
             // Without its last byte it is nothing, unless it was zero.
             let last = signature.magic.len() - 1;
             if signature.magic[last] != 0 {
@@ -300,26 +266,15 @@ mod tests {
     fn nothing_is_nothing() {
         assert_eq!(name(&disk()), None);
         assert_eq!(name(&Memory::new(Vec::new())), None);
-        assert_eq!(rival(&disk()).unwrap(), None);
         assert!(Foreign.used(&[&disk()]).is_err());
     }
 
     #[test]
     fn labels_and_identifiers_are_where_they_belong() {
         let identity = |fields: &[(u64, &[u8])]| Foreign.probe(&[&with(fields)]).unwrap().unwrap();
-        let ntfs = identity(&[(3, b"NTFS    "), (0x48, &0x0123_4567_89ab_cdef_u64.to_le_bytes())]);
-        assert_eq!(ntfs.uuid.as_deref(), Some("0123456789ABCDEF"));
-        let exfat = identity(&[(3, b"EXFAT   "), (0x64, &[0x78, 0x56, 0x34, 0x12])]);
-        assert_eq!(exfat.uuid.as_deref(), Some("1234-5678"));
-        let f2fs = identity(&[
-            (0x400, b"\x10\x20\xf5\xf2"),
-            (0x46c, &[0x22; 16]),
-            (0x47c, b"a\0b\0\xe4\0\0\0c\0"),
-        ]);
-        assert_eq!(f2fs.label.as_deref(), Some("ab\u{e4}"));
-        assert_eq!(f2fs.uuid.as_deref(), Some("22222222-2222-2222-2222-222222222222"));
-        let btrfs = identity(&[(0x1_0040, b"_BHRfS_M"), (0x1_012b, b"tank")]);
-        assert_eq!((btrfs.label.as_deref(), btrfs.uuid), (Some("tank"), None));
+        let jfs = identity(&[(0x8000, b"JFS1"), (0x8098, b"ab"), (0x8088, &[0x22; 16])]);
+        assert_eq!(jfs.label.as_deref(), Some("ab"));
+        assert_eq!(jfs.uuid.as_deref(), Some("22222222-2222-2222-2222-222222222222"));
     }
 
     #[test]
@@ -329,11 +284,7 @@ mod tests {
         assert_eq!(found(&[(0x400, b"BD"), (0x414, &[0, 0, 2, 1])]), None);
         let hfs: [(u64, &[u8]); 2] = [(0x400, b"BD"), (0x414, &[0, 0, 2, 0])];
         assert_eq!(found(&hfs).as_deref(), Some("HFS"));
-        let wrapped = [hfs[0], hfs[1], (0x47c, b"H+")];
-        assert_eq!(found(&wrapped).as_deref(), Some("HFS+ in HFS"));
-        assert_eq!(found(&[(0x400, b"H+\0\x04")]).as_deref(), Some("HFS+"));
-        assert_eq!(found(&[(0x400, b"HX\0\x05")]).as_deref(), Some("HFSX"));
-        assert_eq!(found(&[(0x400, b"H+\0\x05")]), None);
+        assert_eq!(found(&[hfs[0], hfs[1], (0x47c, b"H+")]), None);
         let nilfs2: [(u64, &[u8]); 2] = [(0x400, &[2]), (0x406, b"\x34\x34\0\x01")];
         assert_eq!(found(&nilfs2).as_deref(), Some("NILFS2"));
         assert_eq!(found(&nilfs2[1..]), None);
@@ -374,14 +325,12 @@ mod tests {
         assert_eq!(name(&old).as_deref(), Some("bcachefs"));
         old.write_at(0x1008, &[8]).unwrap();
         assert_eq!(name(&old), None);
-        assert_eq!(rival(&old).unwrap().as_deref(), Some("bcache device"));
     }
 
     #[test]
     fn a_place_that_cannot_be_read_is_an_error() {
         let disk = disk().unreadable(Extent::at(2 << 20, 512));
         assert!(matches!(Foreign.probe(&[&disk]), Err(FormatError::Io(_))));
-        assert!(rival(&disk).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! on-disk headers in the Linux kernel, and the manual pages of the programs.
 
 use super::signature::{Label, Signature, Uuid, Volume};
-use super::{Filesystem, Identity, Readers, Used};
+use super::{Filesystem, Identity, Readers, Support, Used};
 use crate::ondisk::{Fields, FormatError};
 
 /// The driver of volumes that are a part of something else.
@@ -109,8 +109,13 @@ impl Filesystem for Member {
         "encrypted volumes, RAID members, LVM"
     }
 
-    fn has_used_map(&self) -> bool {
-        false
+    fn support(&self) -> &'static [Support] {
+        const {
+            &[Support::whole(
+                "encrypted volumes, RAID members, LVM",
+                "what is free in them is known elsewhere",
+            )]
+        }
     }
 
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
@@ -125,11 +130,6 @@ impl Filesystem for Member {
         let (reason, identity) = recognise(&Volume::open(*reader)?)?.ok_or_else(none)?;
         Ok(Used::whole(reader.len(), reason.sentence(&identity.name)))
     }
-}
-
-/// The name of what this volume is a part of, if it is.
-pub(super) fn name(volume: &Volume) -> Result<Option<String>, FormatError> {
-    Ok(recognise(volume)?.map(|(_, identity)| identity.name))
 }
 
 fn recognise(volume: &Volume) -> Result<Option<(Reason, Identity)>, FormatError> {

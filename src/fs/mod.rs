@@ -8,18 +8,29 @@
 //! counters that contradict each other returns an error, and the layout stores
 //! the volume whole and shows the error as the reason.
 //!
-//! Drivers get a set of readers because some filesystems span several disks;
-//! the first reader is the volume that was found.
+//! Drivers get a set of readers because some filesystems span several disks:
+//! the first is the volume that is asked about, the others are all volumes that
+//! may belong to it, in no order. A driver picks those that do, and answers for
+//! the first one only.
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+pub mod apfs;
+mod bitmap;
+pub mod btrfs;
+pub mod exfat;
 pub mod ext;
+pub mod f2fs;
 pub mod fat;
 pub mod foreign;
+pub mod hfsplus;
 pub mod member;
+pub mod ntfs;
 mod raid;
+mod runs;
 mod signature;
 pub mod swap;
+pub mod xfs;
 
 pub use raid::whole_disk_member;
 
@@ -32,11 +43,23 @@ use crate::ondisk::FormatError;
 /// All kinds, in the order in which they are asked. Members of arrays and
 /// encrypted volumes come first: a filesystem seen at the start of one must not
 /// be trusted. What is only known by name comes last.
-pub static FILESYSTEMS: &[&dyn Filesystem] =
-    &[&member::Member, &ext::Ext, &fat::Fat, &swap::Swap, &foreign::Foreign];
+pub static FILESYSTEMS: &[&dyn Filesystem] = &[
+    &member::Member,
+    &ntfs::Ntfs,
+    &exfat::Exfat,
+    &ext::Ext,
+    &xfs::Xfs,
+    &btrfs::Btrfs,
+    &f2fs::F2fs,
+    &hfsplus::HfsPlus,
+    &apfs::Apfs,
+    &fat::Fat,
+    &swap::Swap,
+    &foreign::Foreign,
+];
 
 /// Readers of all the volumes a filesystem may span; the first is the one that
-/// was found. Never empty.
+/// is asked about, the others may belong to it or not. Never empty.
 pub type Readers<'a> = &'a [&'a dyn ReadAt];
 
 /// Who a filesystem is.
@@ -53,6 +76,9 @@ pub struct Identity {
     pub size: u64,
     /// False if it was not unmounted, or has errors recorded.
     pub clean: bool,
+    /// Why it is not clean, in a few words: "hibernated", "log not replayed".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unclean: Option<String>,
 }
 
 /// What of a volume is in use.
@@ -66,32 +92,80 @@ pub struct Used {
     pub whole: Option<String>,
     /// What else a person should know ("journal not replayed: ...").
     pub notes: Vec<String>,
+    /// What the user can do about it, in one sentence: "shut Windows down with
+    /// Shift held".
+    pub advice: Option<String>,
 }
 
 impl Used {
     /// A proven map.
     #[must_use]
     pub const fn proven(extents: ExtentSet) -> Self {
-        Self { extents, whole: None, notes: Vec::new() }
+        Self { extents, whole: None, notes: Vec::new(), advice: None }
     }
 
     /// The whole volume, and why.
     #[must_use]
     pub fn whole(len: u64, why: impl Into<String>) -> Self {
-        Self { extents: ExtentSet::all(len), whole: Some(why.into()), notes: Vec::new() }
+        Self { whole: Some(why.into()), ..Self::proven(ExtentSet::all(len)) }
+    }
+
+    /// With a note.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
+    }
+
+    /// With what the user can do.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+}
+
+/// How much of a volume is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// What is in use, by the filesystem's own maps.
+    UsedBlocks,
+    /// Every byte.
+    Whole,
+}
+
+/// A row of the table of what is supported.
+#[derive(Debug, Clone, Copy)]
+pub struct Support {
+    /// The filesystem, or the variant of it: "NTFS, hibernated".
+    pub what: &'static str,
+    /// How much of it is stored.
+    pub stored: Stored,
+    /// What else a person should know.
+    pub remark: &'static str,
+}
+
+impl Support {
+    /// A row for what has a used map.
+    #[must_use]
+    pub const fn used_blocks(what: &'static str, remark: &'static str) -> Self {
+        Self { what, stored: Stored::UsedBlocks, remark }
+    }
+
+    /// A row for what is stored whole.
+    #[must_use]
+    pub const fn whole(what: &'static str, remark: &'static str) -> Self {
+        Self { what, stored: Stored::Whole, remark }
     }
 }
 
 /// A kind of filesystem, or of anything else that fills a volume.
 pub trait Filesystem: Sync {
-    /// The name in the table of supported filesystems.
+    /// The name of the kind, for messages.
     fn name(&self) -> &'static str;
 
-    /// True if [`Filesystem::used`] can prove what is free; false if volumes
-    /// of this kind are always stored whole.
-    fn has_used_map(&self) -> bool {
-        true
-    }
+    /// The rows of the table of what is supported; never empty.
+    fn support(&self) -> &'static [Support];
 
     /// Who this is; `None` if it is none of this driver's.
     ///
@@ -105,4 +179,22 @@ pub trait Filesystem: Sync {
     /// # Errors
     /// Anything that keeps the map from being proven.
     fn used(&self, readers: Readers) -> Result<Used, FormatError>;
+}
+
+/// What else than the filesystem of `owner` this volume may be. One of them is
+/// left over from before, and which one is a guess.
+///
+/// # Errors
+/// If a place where another's signature may be cannot be read.
+pub fn rival(owner: &dyn Filesystem, volume: &dyn ReadAt) -> Result<Option<String>, FormatError> {
+    for driver in FILESYSTEMS.iter().filter(|driver| driver.name() != owner.name()) {
+        match driver.probe(&[volume]) {
+            Ok(None) => {}
+            Ok(Some(identity)) => return Ok(Some(identity.name)),
+            Err(error @ FormatError::Io(_)) => return Err(error),
+            // It says that it is that driver's, though not who it is.
+            Err(_) => return Ok(Some(driver.name().to_owned())),
+        }
+    }
+    Ok(None)
 }

@@ -123,6 +123,7 @@ impl<'a> Volume<'a> {
             uuid: uuid.map_or(Ok(None), |uuid| self.uuid(uuid))?,
             size: self.len(),
             clean: true,
+            unclean: None,
         })
     }
 

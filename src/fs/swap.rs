@@ -11,7 +11,7 @@
 //!
 //! Source: `include/linux/swap.h` and `kernel/power` of the Linux kernel.
 
-use super::{Filesystem, Identity, Readers, Used, foreign};
+use super::{Filesystem, Identity, Readers, Support, Used, rival};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError, text};
@@ -58,6 +58,18 @@ impl Filesystem for Swap {
         "Linux swap"
     }
 
+    fn support(&self) -> &'static [Support] {
+        const {
+            &[
+                Support::used_blocks(
+                    "Linux swap",
+                    "its header: the pages mean nothing without power",
+                ),
+                Support::whole("Linux swap with a hibernated system", ""),
+            ]
+        }
+    }
+
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
         let Some(volume) = readers.first() else { return Ok(None) };
         Ok(read(*volume)?.map(|header| Identity {
@@ -66,6 +78,7 @@ impl Filesystem for Swap {
             uuid: header.uuid,
             size: header.size,
             clean: header.kind != Kind::Suspended,
+            unclean: (header.kind == Kind::Suspended).then(|| "hibernated".to_owned()),
         }))
     }
 
@@ -86,7 +99,7 @@ impl Filesystem for Swap {
                 ));
             }
         }
-        if let Some(rival) = foreign::rival(*volume)? {
+        if let Some(rival) = rival(self, *volume)? {
             return Ok(Used::whole(
                 len,
                 format!("the volume has the signatures of both swap and {rival}"),

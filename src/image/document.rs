@@ -94,10 +94,11 @@ fn head() -> Head {
         extent: Extent::new(0, CHUNK),
         kind: RegionKind::Partition,
         partition: Some(partition),
-        filesystem: Some(Identity::default()),
+        filesystem: Some(Identity { unclean: Some("a reason".into()), ..Identity::default() }),
         used: 4096,
         whole: Some("a reason".into()),
         notes: vec!["a note".into()],
+        advice: Some("advice".into()),
     };
     let layout = Layout { table: Some(TableSummary::default()), regions: vec![region] };
     Head {

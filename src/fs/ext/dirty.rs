@@ -28,9 +28,10 @@ use super::inode::FileMap;
 use super::journal::Journal;
 use super::replay::{self, Log};
 use super::superblock::{LEN, POSITION, Superblock};
-use super::used::{Runs, Source};
+use super::used::Source;
 use super::volume::{Copy, Volume};
 use crate::extent::ExtentSet;
+use crate::fs::runs::Runs;
 use crate::ondisk::{Fields, FormatError};
 
 /// The filesystem as it is on the disk.

@@ -32,7 +32,7 @@ use self::features::INCOMPAT_JOURNAL_DEV;
 use self::group::Trust;
 use self::superblock::Superblock;
 use self::volume::Volume;
-use super::{Filesystem, Identity, Readers, Used};
+use super::{Filesystem, Identity, Readers, Support, Used};
 use crate::error::{Context, Error};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
@@ -45,6 +45,23 @@ pub struct Ext;
 impl Filesystem for Ext {
     fn name(&self) -> &'static str {
         "ext2/3/4"
+    }
+
+    fn support(&self) -> &'static [Support] {
+        const {
+            &[
+                Support::used_blocks("ext2, ext3, ext4", "by an exact list of features"),
+                Support::used_blocks(
+                    "ext3, ext4 with a journal that was not replayed",
+                    "what a mount would recover is stored, too",
+                ),
+                Support::whole(
+                    "ext4 with fast commits to replay, errors, an external journal, or unknown \
+                 features",
+                    "",
+                ),
+            ]
+        }
     }
 
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
@@ -99,7 +116,7 @@ fn used(reader: &dyn ReadAt) -> Result<Used, FormatError> {
     }
     let volume = Volume::new(reader, &superblock.geometry);
     Ok(match answer(volume, &superblock, len)? {
-        Answer::Map(extents, notes) => Used { extents, whole: None, notes },
+        Answer::Map(extents, notes) => Used { notes, ..Used::proven(extents) },
         Answer::Whole(why) => Used::whole(len, why),
     })
 }

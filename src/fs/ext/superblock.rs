@@ -72,6 +72,13 @@ pub(super) fn identity(bytes: &[u8]) -> Option<Identity> {
         uuid,
         size: raw.blocks.checked_mul(block_size)?,
         clean: raw.state == STATE_VALID && !raw.features.has_incompat(INCOMPAT_RECOVER),
+        unclean: if raw.features.has_incompat(INCOMPAT_RECOVER) {
+            Some("journal not replayed".to_owned())
+        } else if raw.state & STATE_ERROR != 0 {
+            Some("errors are recorded".to_owned())
+        } else {
+            (raw.state != STATE_VALID).then(|| "not unmounted".to_owned())
+        },
     })
 }
 

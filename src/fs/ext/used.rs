@@ -11,6 +11,8 @@ use super::group::{Group, Trust, bitmap_checksum};
 use super::superblock::Superblock;
 use super::volume::Volume;
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::bitmap::{ones, set};
+use crate::fs::runs::Runs;
 use crate::ondisk::FormatError;
 
 /// What the map is made of.
@@ -198,150 +200,11 @@ impl Frame {
     }
 }
 
-/// Sets the bits from `start` to before `end`; true if one was not set.
-fn set(bitmap: &mut [u8], start: u64, end: u64) -> bool {
-    let mut changed = false;
-    let mut bit = start;
-    while bit < end {
-        let Some(byte) = usize::try_from(bit >> 3).ok().and_then(|byte| bitmap.get_mut(byte))
-        else {
-            return true;
-        };
-        let next = (bit | 7).saturating_add(1).min(end);
-        // The bits of this byte: from `bit & 7` to before `next - (bit & !7)`.
-        let low = 0xFF_u32 << (bit & 7);
-        let high = 0xFF_u32 >> ((bit | 7).saturating_add(1).saturating_sub(next));
-        let [mask, ..] = (low & high).to_le_bytes();
-        changed |= *byte & mask != mask;
-        *byte |= mask;
-        bit = next;
-    }
-    changed
-}
-
-/// The runs of ones among the first `count` bits, in ascending order.
-fn ones(bitmap: &[u8], count: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-    let mut position = 0;
-    std::iter::from_fn(move || {
-        let start = find(bitmap, position, count, 0x00)?;
-        let end = find(bitmap, start, count, 0xFF).unwrap_or(count);
-        position = end;
-        Some((start, end))
-    })
-}
-
-/// The first bit from `from` to before `count` that differs from those of
-/// `same`, which is 0x00 or 0xFF.
-fn find(bitmap: &[u8], from: u64, count: u64, same: u8) -> Option<u64> {
-    let mut bit = from;
-    while bit < count {
-        let index = usize::try_from(bit >> 3).ok()?;
-        let differs = (bitmap.get(index)? ^ same).checked_shr(u32::try_from(bit & 7).ok()?)?;
-        if differs != 0 {
-            bit = bit.saturating_add(u64::from(differs.trailing_zeros()));
-            return (bit < count).then_some(bit);
-        }
-        // Whole bytes of the same kind are what most of a bitmap is made of.
-        let rest = bitmap.get(index.saturating_add(1)..)?;
-        let skipped = rest.iter().position(|byte| *byte != same).unwrap_or(rest.len());
-        let skipped = u64::try_from(skipped).ok()?.saturating_mul(8);
-        bit = (bit | 7).saturating_add(1).saturating_add(skipped);
-    }
-    None
-}
-
-/// Collects used ranges in ascending order, in bounded memory.
-///
-/// When a map has become too fragmented, the smallest free ranges count as
-/// used: a map may always claim more than is in use, and nobody gains from
-/// skipping a few blocks at a time.
-#[derive(Debug, Default)]
-pub(super) struct Runs {
-    set: ExtentSet,
-    /// Free ranges shorter than this count as used.
-    shortest_hole: u64,
-}
-
-/// 16 MiB of ranges.
-const MAX_EXTENTS: usize = 1 << 20;
-
-impl Runs {
-    pub(super) fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a range that starts behind all others.
-    pub(super) fn push(&mut self, extent: Extent) {
-        self.join(extent);
-        if self.set.count() <= MAX_EXTENTS {
-            return;
-        }
-        self.shortest_hole = self.shortest_hole.saturating_mul(2).max(4096);
-        for extent in std::mem::take(&mut self.set).iter() {
-            self.join(extent);
-        }
-    }
-
-    fn join(&mut self, extent: Extent) {
-        let end = self.set.end();
-        let hole = extent.start().saturating_sub(end);
-        let start =
-            if hole < self.shortest_hole { extent.start().min(end) } else { extent.start() };
-        self.set.insert(Extent::new(start, extent.end()));
-    }
-
-    /// The collected ranges.
-    pub(super) fn into_set(self) -> ExtentSet {
-        self.set
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
 
-    use proptest::prelude::{any, prop, prop_assert_eq, proptest};
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn runs_are_those_of_single_bits(
-            mut bitmap in prop::collection::vec(
-                prop::sample::select(vec![0_u8, 0xFF, 0x0F, 0xF0, 0x55, 0x80, 0x01]), 1..40),
-            count in any::<prop::sample::Index>(),
-            ends in any::<(prop::sample::Index, prop::sample::Index)>(),
-        ) {
-            let bits = bitmap.len() * 8;
-            let count = count.index(bits + 1) as u64;
-            let (a, b) = (ends.0.index(bits + 1) as u64, ends.1.index(bits + 1) as u64);
-            let (start, end) = (a.min(b), a.max(b));
-            let is_one = |bitmap: &[u8], bit: u64| bitmap[bit as usize / 8] >> (bit % 8) & 1 == 1;
-
-            let missing = (start..end).any(|bit| !is_one(&bitmap, bit));
-            let mut expected: Vec<bool> = (0..bits as u64).map(|bit| is_one(&bitmap, bit)).collect();
-            expected[start as usize..end as usize].fill(true);
-            prop_assert_eq!(set(&mut bitmap, start, end), missing);
-            let found: Vec<bool> = (0..bits as u64).map(|bit| is_one(&bitmap, bit)).collect();
-            prop_assert_eq!(&found, &expected);
-
-            let mut by_runs = vec![false; count as usize];
-            let mut last = None;
-            for (start, end) in ones(&bitmap, count) {
-                assert!(start < end && end <= count && last.is_none_or(|last| last < start));
-                by_runs[start as usize..end as usize].fill(true);
-                last = Some(end);
-            }
-            prop_assert_eq!(&by_runs[..], &expected[..count as usize]);
-        }
-    }
-
-    #[test]
-    fn bits_outside_of_the_bitmap_are_never_set() {
-        assert!(set(&mut [0xFF], 0, 9));
-        assert_eq!(ones(&[0xFF], 20).collect::<Vec<_>>(), [(0, 20)]);
-        assert_eq!(ones(&[], 20).count(), 0);
-    }
 
     #[test]
     fn a_last_cluster_that_is_cut_short_ends_with_its_group() {
@@ -349,22 +212,5 @@ mod tests {
         assert_eq!(frame.extent(1, 3), Extent::new(140, 190));
         assert_eq!(frame.clusters(Extent::new(139, 141)), (0, 2));
         assert_eq!(frame.clusters(Extent::new(180, 190)), (2, 3));
-    }
-
-    #[test]
-    fn a_fragmented_map_gives_up_its_smallest_holes_first() {
-        let mut runs = Runs::new();
-        let mut used = ExtentSet::new();
-        for index in 0..MAX_EXTENTS as u64 + 10 {
-            // Holes of 4 KiB, and every 1024th of 1 MiB.
-            let start = index * 8192 + (index >> 10 << 20);
-            runs.push(Extent::at(start, 4096));
-            used.insert(Extent::at(start, 4096));
-        }
-        let set = runs.into_set();
-        assert_eq!(used.subtract(&set), ExtentSet::new());
-        assert!(set.count() <= 1026, "{}", set.count());
-        assert!(set.holes_within(Extent::new(0, set.end())).all(|hole| hole.len() > 1 << 20));
-        assert_eq!(set.count() - 1, set.holes_within(Extent::new(0, set.end())).count());
     }
 }

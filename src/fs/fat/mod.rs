@@ -19,7 +19,7 @@ mod used;
 
 use boot_sector::{BOOT_SECTOR_LEN, BootSector, Root, Width};
 
-use super::{Filesystem, Identity, Readers, Used, foreign};
+use super::{Filesystem, Identity, Readers, Support, Used, rival};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError, text};
 
@@ -32,15 +32,33 @@ impl Filesystem for Fat {
         "FAT12/16/32"
     }
 
+    fn support(&self) -> &'static [Support] {
+        const {
+            &[
+                Support::used_blocks("FAT12, FAT16, FAT32", "in use if either FAT says so"),
+                Support::whole(
+                    "FAT that was not unmounted",
+                    "its tables may be behind its folders",
+                ),
+            ]
+        }
+    }
+
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
         let Some((volume, boot)) = open(readers)? else { return Ok(None) };
+        let unclean = if boot.size > volume.len() {
+            Some("larger than its partition")
+        } else {
+            used::doubt(volume, &boot)?.map(|_| "not unmounted")
+        };
         Ok(Some(Identity {
             name: boot.width.name().to_owned(),
             // A label is for people only: a root directory that cannot be read
             // shows when it matters.
             label: root_label(volume, &boot).ok().flatten(),
             size: boot.size,
-            clean: boot.size <= volume.len() && used::doubt(volume, &boot)?.is_none(),
+            clean: unclean.is_none(),
+            unclean: unclean.map(str::to_owned),
             uuid: boot.serial,
         }))
     }
@@ -60,7 +78,7 @@ impl Filesystem for Fat {
             return Ok(Used::whole(volume.len(), why));
         }
         // Some filesystems leave the first sectors as they were.
-        if let Some(rival) = foreign::rival(volume)? {
+        if let Some(rival) = rival(self, volume)? {
             let why = format!("the volume has the signatures of both FAT and {rival}");
             return Ok(Used::whole(volume.len(), why));
         }

@@ -10,6 +10,7 @@
 
 use super::*;
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::runs::Runs;
 use crate::io::{Memory, Window, WriteAt};
 
 const SECTOR: usize = 512;
@@ -257,7 +258,7 @@ fn many_passes_find_the_same_as_one() {
         assert!(once.count() > 100);
         for pass in [1, 7, 64, 65, 999, 1000] {
             if pass > 1 || width == Width::Fat12 {
-                assert_eq!(used::map_within(&disk, &boot, pass, 1 << 20).unwrap(), once);
+                assert_eq!(used::map_within(&disk, &boot, pass, Runs::new()).unwrap(), once);
             }
         }
     }
@@ -274,7 +275,7 @@ fn a_map_of_too_many_ranges_gives_up_its_smallest_holes() {
     let fine = used::map(&disk, &boot).unwrap();
     assert_eq!(fine.count(), 400);
     for ranges in [1, 2, 10, 399] {
-        let coarse = used::map_within(&disk, &boot, 1 << 20, ranges).unwrap();
+        let coarse = used::map_within(&disk, &boot, 1 << 20, Runs::at_most(ranges)).unwrap();
         assert!(coarse.count() <= ranges);
         assert!(fine.subtract(&coarse).is_empty());
         // The one large hole stays as long as there may be two ranges.

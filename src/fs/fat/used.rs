@@ -3,6 +3,7 @@
 
 use super::{BootSector, Root, Width};
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::runs::Runs;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
 
@@ -13,9 +14,6 @@ const PIECE: u64 = 12 << 16;
 /// Clusters looked at in one pass over the FATs, which bounds the bitmap to
 /// 16 MiB. Nothing but a FAT32 of more than 134 million clusters takes two.
 const PASS: u64 = 1 << 27;
-
-/// Ranges in a map before small holes are given up to save memory.
-const RANGES_MAX: usize = 1 << 20;
 
 /// Why the FATs may be behind the directories, if they may.
 pub(super) fn doubt(volume: &dyn ReadAt, boot: &BootSector) -> Result<Option<String>, FormatError> {
@@ -72,30 +70,29 @@ pub(super) fn doubt(volume: &dyn ReadAt, boot: &BootSector) -> Result<Option<Str
 
 /// The bytes in use. The filesystem must fit into the volume.
 pub(super) fn map(volume: &dyn ReadAt, boot: &BootSector) -> Result<ExtentSet, FormatError> {
-    map_within(volume, boot, PASS, RANGES_MAX)
+    map_within(volume, boot, PASS, Runs::new())
 }
 
-/// The bytes in use, in passes of so many clusters and with so many ranges.
+/// The bytes in use, in passes of so many clusters, collected in `ranges`.
 pub(super) fn map_within(
     volume: &dyn ReadAt,
     boot: &BootSector,
     pass_clusters: u64,
-    ranges_max: usize,
+    mut ranges: Runs,
 ) -> Result<ExtentSet, FormatError> {
-    let mut ranges = Ranges { ranges: Vec::new(), ranges_max, hole_min: 0 };
-    ranges.add(Extent::new(0, boot.data_start));
+    ranges.push(Extent::new(0, boot.data_start));
     let mut first = 2;
     while first < boot.end_cluster() {
         let pass = Pass::over(volume, boot, first, pass_clusters)?;
         pass.check_root(boot)?;
         for cluster in first..pass.end {
             if pass.is_used(cluster) {
-                ranges.add(Extent::at(boot.cluster_start(cluster), boot.cluster_bytes));
+                ranges.push(Extent::at(boot.cluster_start(cluster), boot.cluster_bytes));
             }
         }
         first = pass.end;
     }
-    ranges.add(Extent::new(boot.cluster_start(boot.end_cluster()), volume.len()));
+    ranges.push(Extent::new(boot.cluster_start(boot.end_cluster()), volume.len()));
     Ok(ranges.into_set())
 }
 
@@ -259,50 +256,5 @@ impl Pass {
             )),
             _ => Ok(()),
         }
-    }
-}
-
-/// Ranges in ascending order that become fewer and larger when they are many,
-/// so that no volume can make the map take much memory.
-struct Ranges {
-    ranges: Vec<Extent>,
-    ranges_max: usize,
-    /// Holes below this many bytes are not worth a range.
-    hole_min: u64,
-}
-
-impl Ranges {
-    fn add(&mut self, range: Extent) {
-        if range.is_empty() {
-            return;
-        }
-        if !join(&mut self.ranges, range, self.hole_min) {
-            self.ranges.push(range);
-        }
-        while self.ranges.len() > self.ranges_max {
-            self.hole_min = self.hole_min.saturating_mul(2).max(1024);
-            let mut fewer: Vec<Extent> = Vec::new();
-            for range in self.ranges.drain(..) {
-                if !join(&mut fewer, range, self.hole_min) {
-                    fewer.push(range);
-                }
-            }
-            self.ranges = fewer;
-        }
-    }
-
-    fn into_set(self) -> ExtentSet {
-        self.ranges.into_iter().collect()
-    }
-}
-
-/// Adds a range to the last one if the hole between them is too small.
-fn join(ranges: &mut [Extent], range: Extent, hole_min: u64) -> bool {
-    match ranges.last_mut() {
-        Some(last) if range.start().saturating_sub(last.end()) <= hole_min => {
-            *last = Extent::new(last.start(), range.end().max(last.end()));
-            true
-        }
-        _ => false,
     }
 }

@@ -42,11 +42,13 @@ fn the_identity_is_told_even_of_what_is_not_understood() {
         uuid: Some("64616361-706f-2074-6573-74206469736b".into()),
         size: BLOCKS * BLOCK as u64,
         clean: true,
+        unclean: None,
     };
     assert_eq!(probe(Image::ext4()), Some(identity.clone()));
     assert_eq!(probe(Image::ext4().with(0x62, &[0x80])), Some(identity.clone()));
     let errors = Image::ext4().with(0x3A, &[3]);
-    assert_eq!(probe(errors), Some(Identity { clean: false, ..identity.clone() }));
+    let unclean = Some("errors are recorded".into());
+    assert_eq!(probe(errors), Some(Identity { clean: false, unclean, ..identity.clone() }));
     let name = |image| probe(image).unwrap().name;
     assert_eq!(name(Image::ext2()), "ext2");
     assert_eq!(name(Image::new(HAS_JOURNAL, 0x2, 0x1)), "ext3");
