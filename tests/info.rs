@@ -132,6 +132,7 @@ fn losses_are_listed_with_their_partition() {
         used: 20 * size,
         whole: Some("\u{1b}[1mno reason".into()),
         notes: Vec::new(),
+        advice: None,
     };
     let head = Head {
         image_id: uuid::Uuid::nil(),
