@@ -70,12 +70,16 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__clone)
-            opts="-q -h --sector-size --dry-run --free --fit --no-verify --yes --confirm --quiet --json --help"
+            opts="-q -h --with --sector-size --dry-run --free --fit --no-verify --yes --confirm --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --with)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --sector-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -195,7 +199,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__map)
-            opts="-p -o -q -h --partition --output --sector-size --quiet --json --help"
+            opts="-p -o -q -h --partition --output --with --sector-size --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -237,6 +241,10 @@ _dacapo() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
                     fi
+                    return 0
+                    ;;
+                --with)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --sector-size)
@@ -281,7 +289,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__save)
-            opts="-q -h --label --note --level --dry-run --raw --resume --sector-size --chunk-size --quiet --json --help"
+            opts="-q -h --label --note --level --dry-run --raw --resume --with --sector-size --chunk-size --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -296,6 +304,10 @@ _dacapo() {
                     return 0
                     ;;
                 --level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --with)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

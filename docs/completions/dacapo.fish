@@ -45,6 +45,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand disks" -s h -l help -d 'Pr
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l label -d 'Name of this backup, kept in the image' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l note -d 'Remark, kept in the image' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l level -d 'Compression from 1 (fast) to 19 (small)' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l with -d 'Another disk over which a filesystem or volume group is spread' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l chunk-size -d 'Size of a piece of the image, for measurements' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l dry-run -d 'Show what would be saved, and write nothing'
@@ -75,6 +76,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -l all -d 'List e
 complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l with -d 'Another disk over which a filesystem or volume group is spread' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l free -d 'What to do with ranges that hold no data' -r -f -a "auto\t'Discard where the disk can, else leave'
 leave\t'Leave what is there'
@@ -93,6 +95,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand info" -l json -d 'Print JS
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s p -l partition -d 'Only this partition; positions count from its start' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s o -l output -d 'File to write instead of standard output' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l with -d 'Another disk over which a filesystem or volume group is spread' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l json -d 'Print JSON, one object a line, instead of text'

@@ -12,7 +12,7 @@ use crate::save::{Options, Plan};
 use crate::units::SectorSize;
 
 use super::Outcome;
-use super::open::{check_still_unused, open_source};
+use super::open::{OthersArgs, check_still_unused, open_source, readers};
 use super::output::Output;
 use super::target::TargetArgs;
 use super::values;
@@ -39,6 +39,10 @@ pub struct CloneArgs {
     #[arg(value_name = "TARGET", value_hint = ValueHint::AnyPath)]
     pub target: PathBuf,
 
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: OthersArgs,
+
     /// Sector size, if SOURCE is the file of a disk with 4096
     #[arg(long, value_name = "BYTES", value_parser = values::sector_size)]
     pub sector_size: Option<SectorSize>,
@@ -54,7 +58,8 @@ pub struct CloneArgs {
 /// If the source cannot be read, or the target is refused or not written.
 pub fn run(args: &CloneArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let source = open_source(&args.source, args.sector_size)?;
-    let plan = Plan::new(&source, source.identity(), &Options::default())?;
+    let others = args.set.open(&args.source, |path| open_source(path, args.sector_size))?;
+    let plan = Plan::with(&source, &readers(&others), source.identity(), &Options::default())?;
     for line in plan.describe().lines() {
         output.info(line);
     }
@@ -68,7 +73,7 @@ pub fn run(args: &CloneArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
     };
     let outcome = job.run(&Disk::new(&plan, &source), Some((&source, &[])), output, cancel)?;
     if !args.how.dry_run {
-        check_still_unused(&source).map_err(|error| {
+        [&source].into_iter().chain(&others).try_for_each(check_still_unused).map_err(|error| {
             let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
             error.hint(format!("{hint}clone again: {} is no true copy", args.target.display()))
         })?;

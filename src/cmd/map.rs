@@ -19,6 +19,7 @@ use crate::pipeline::Cancel;
 use crate::units::SectorSize;
 
 use super::Outcome;
+use super::open::{OthersArgs, readers};
 use super::output::{Output, plain};
 use super::values;
 
@@ -46,6 +47,10 @@ pub struct MapArgs {
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
 
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: OthersArgs,
+
     /// Sector size, if SOURCE is the file of a disk with 4096
     #[arg(long, value_name = "BYTES", value_parser = values::sector_size)]
     pub sector_size: Option<SectorSize>,
@@ -64,15 +69,17 @@ impl MapArgs {
 /// If the source cannot be read or the map not be written.
 pub fn run(args: &MapArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     cancel.check()?;
-    let source = match args.sector_size {
-        Some(sector) => Source::open_with_sector_size(&args.source, sector)?,
-        None => Source::open(&args.source)?,
+    let open = |path: &Path| match args.sector_size {
+        Some(sector) => Source::open_with_sector_size(path, sector),
+        None => Source::open(path),
     };
+    let source = open(&args.source)?;
     let (used, layout, len) = match read_head(&source) {
         Ok((head, _, _)) => (head.used, head.about.layout, head.disk_len),
         // Not an image, so it is a disk; a damaged image has no map.
         Err(error) if error.kind() == ErrorKind::Damaged => {
-            let scan = layout::scan(&source)?;
+            let others = args.set.open(&args.source, open)?;
+            let scan = layout::scan_with(&source, &readers(&others))?;
             (scan.used, scan.layout, source.len())
         }
         Err(error) => return Err(error),

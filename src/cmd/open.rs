@@ -2,11 +2,14 @@
 //! Opening what the commands read: sources and images.
 
 use std::io::{BufReader, Stdin};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
 
 use crate::device::{Source, check_opened_source, check_source};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{Reader, Stream};
+use crate::io::ReadAt;
 use crate::restore::Streamed;
 use crate::units::SectorSize;
 
@@ -23,6 +26,47 @@ pub(super) fn open_source(path: &Path, sector: Option<SectorSize>) -> Result<Sou
     // Somebody may have come in between.
     check_opened_source(&source)?;
     Ok(source)
+}
+
+/// Disks over which what is on the source may be spread.
+#[derive(Debug, Default, Args)]
+pub struct OthersArgs {
+    /// Another disk over which a filesystem or volume group is spread
+    ///
+    /// A btrfs or LVM group of several disks can only be understood with all of
+    /// them at hand. This one is only looked at; save it, too, in a second run.
+    #[arg(long = "with", value_name = "DISK", value_hint = ValueHint::AnyPath)]
+    pub others: Vec<PathBuf>,
+}
+
+impl OthersArgs {
+    /// Opens them all with `open`, as the source was.
+    ///
+    /// # Errors
+    /// What `open` says; usage if one is the source.
+    pub(super) fn open(
+        &self,
+        source: &Path,
+        open: impl Fn(&Path) -> Result<Source>,
+    ) -> Result<Vec<Source>> {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut seen = vec![real(source)];
+        let mut others = Vec::new();
+        for path in &self.others {
+            if seen.contains(&real(path)) {
+                return Err(Error::usage(format!("{} is given twice", path.display()))
+                    .hint("--with names the other disks, each once"));
+            }
+            seen.push(real(path));
+            others.push(open(path)?);
+        }
+        Ok(others)
+    }
+}
+
+/// Opened disks as readers.
+pub(super) fn readers(others: &[Source]) -> Vec<&dyn ReadAt> {
+    others.iter().map(|other| other as &dyn ReadAt).collect()
 }
 
 /// Fails if something may have written to the source while it was read: what

@@ -19,7 +19,7 @@ use crate::store::{Partial, default_name, find_interrupted, partial_path, refuse
 use crate::units::{SectorSize, human};
 
 use super::Outcome;
-use super::open::{check_still_unused, open_source, outcome};
+use super::open::{OthersArgs, check_still_unused, open_source, outcome, readers};
 use super::output::Output;
 use super::text::{duration, hex, ratio};
 use super::values;
@@ -75,6 +75,10 @@ pub struct SaveArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: OthersArgs,
+
     /// Sector size, if SOURCE is the file of a disk with 4096
     #[arg(long, value_name = "BYTES", value_parser = values::sector_size)]
     pub sector_size: Option<SectorSize>,
@@ -106,7 +110,8 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         raw: args.raw,
         command: std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect(),
     };
-    let mut plan = Plan::new(&source, source.identity(), &options)?;
+    let others = args.set.open(&args.source, |path| open_source(path, args.sector_size))?;
+    let mut plan = Plan::with(&source, &readers(&others), source.identity(), &options)?;
     show_plan(&plan, &source, args.dry_run, output)?;
     if args.dry_run {
         return Ok(Outcome::Done);
@@ -158,7 +163,7 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
             .context(|| "writing the image".into())?;
-        check_still_unused(&source)?;
+        [&source].into_iter().chain(&others).try_for_each(check_still_unused)?;
         partial.commit()?;
         Ok(saved)
     };

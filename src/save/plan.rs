@@ -36,14 +36,29 @@ impl Plan {
     ///
     /// # Errors
     /// If the source is empty, too large, or cannot be read at all.
-    pub fn new(source: &dyn ReadAt, mut disk: DiskIdentity, options: &Options) -> Result<Self> {
+    pub fn new(source: &dyn ReadAt, disk: DiskIdentity, options: &Options) -> Result<Self> {
+        Self::with(source, &[], disk, options)
+    }
+
+    /// As [`Plan::new`], with other disks at hand over which what is on the
+    /// source may be spread.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn with(
+        source: &dyn ReadAt,
+        others: &[&dyn ReadAt],
+        mut disk: DiskIdentity,
+        options: &Options,
+    ) -> Result<Self> {
         if source.is_empty() {
             return Err(Error::failed(format!("{} has no bytes to save", disk.path)));
         }
         if source.len() > format::MAX_DISK_LEN {
             return Err(Error::unsupported(format!("{} is too large", disk.path)));
         }
-        let scan = if options.raw { layout::raw(source) } else { layout::scan(source)? };
+        let scan =
+            if options.raw { layout::raw(source) } else { layout::scan_with(source, others)? };
         // A device has its own; of a file, the table is the only sign.
         let is_file = matches!(disk.bus.as_deref(), None | Some("file"));
         if let Some(sector) = scan.sector_size.filter(|_| is_file) {
