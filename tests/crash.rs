@@ -46,7 +46,7 @@ fn committed_dirty_disks_replay() {
     let folder = crate::support::temp_dir();
     let mut replayed = 0;
     for disk in committed(folder.path()) {
-        if disk.is_ext() && disk.facts.state == "dirty" {
+        if disk.facts.kind == "ext" && disk.facts.state == "dirty" {
             replay_with_e2fsck(&disk, &scrub(&disk));
             replayed += 1;
         }
@@ -68,11 +68,11 @@ fn crash_test(name: &str) {
     judge(&disk, &scrubbed);
     // Two judges, each with a journal of its own: the kernel and e2fsck.
     let second = scrubbed.folder.join("second.raw");
-    fs::copy(&scrubbed.target, &second).expect("copying the restored disk");
+    fs::copy(scrubbed.target(), &second).expect("copying the restored disk");
     if disk.facts.kernel_mounts {
         replay_with_kernel(&disk, &scrubbed);
     }
-    replay_with_e2fsck(&disk, &Scrubbed { target: second, ..scrubbed });
+    replay_with_e2fsck(&disk, &Scrubbed { targets: vec![second], ..scrubbed });
 }
 
 #[track_caller]
@@ -82,28 +82,28 @@ fn replay_with_kernel(disk: &Variant, scrubbed: &Scrubbed) {
     }
     if disk.facts.features.iter().any(|feature| feature == "mmp") {
         // A mount would wait for the other machine that is not there.
-        run("tune2fs", &["-f", "-E", "clear_mmp", &scrubbed.target]);
+        run("tune2fs", &["-f", "-E", "clear_mmp", scrubbed.target()]);
     }
     let options = if disk.name == "ext4-dirty-async-commit" {
         "loop,journal_async_commit,data=writeback"
     } else {
         "loop"
     };
-    assert_mounted_files(&scrubbed.target, options, &disk.facts.files);
-    run("e2fsck", &["-fn", &scrubbed.target]);
+    assert_mounted_files(scrubbed.target(), options, &disk.facts.files);
+    run("e2fsck", &["-fn", scrubbed.target()]);
 }
 
 #[track_caller]
 fn replay_with_e2fsck(disk: &Variant, scrubbed: &Scrubbed) {
     if disk.facts.features.iter().any(|feature| feature == "mmp") {
-        run("tune2fs", &["-f", "-E", "clear_mmp", &scrubbed.target]);
+        run("tune2fs", &["-f", "-E", "clear_mmp", scrubbed.target()]);
     }
     // 1: errors were corrected, which is how it calls the free counts that are
     // not kept up to date on the disk.
-    let ran = try_run("e2fsck", &["-fp", &scrubbed.target]);
+    let ran = try_run("e2fsck", &["-fp", scrubbed.target()]);
     assert!(ran.code <= 1, "{}: the replay of the restored disk\n{ran}", disk.name);
-    run("e2fsck", &["-fn", &scrubbed.target]);
+    run("e2fsck", &["-fn", scrubbed.target()]);
     if !disk.facts.features.iter().any(|feature| feature == "inline_data") {
-        assert_files(&scrubbed.target, Reader::Debugfs, &disk.facts.files);
+        assert_files(scrubbed.target(), Reader::Debugfs, &disk.facts.files);
     }
 }

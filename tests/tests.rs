@@ -21,6 +21,7 @@ mod interrupt;
 mod readme;
 mod scrub;
 mod support;
+mod sweep;
 mod table;
 mod terminal;
 mod variants;

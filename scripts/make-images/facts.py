@@ -4,13 +4,19 @@
 The oracle is always somebody else's program (dumpe2fs, e2fsck, fsck.fat, sgdisk, sfdisk) or, where
 there is none for a whole map, a decoder that is checked against one (fat_map.py).
 
-    facts.py IMAGE --kind ext|fat|swap|table [--record FILE] [--log FILE] [--replayed IMAGE]
+    facts.py IMAGE --kind KIND [--record FILE] [--log FILE] [--replayed IMAGE]
+             [--companion IMAGE]...
                    [--part NUMBER,OFFSET,KIND,IMAGE,RECORD]... [--set NAME=JSON]...
+
+ext, fat, swap and table are here; any other KIND is a module facts_KIND.py with a function
+`facts(image, arguments, facts)` that adds what its oracle says. Of a set of disks, `--companion`
+names the others; the module adds "used" to each of facts["companions"].
 
 Ranges are [first byte, length in bytes], sorted, from the start of the image.
 """
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -183,11 +189,13 @@ def main():
     parser.add_argument("--log")
     parser.add_argument("--part", action="append", default=[])
     parser.add_argument("--replayed")
+    parser.add_argument("--companion", action="append", default=[])
     parser.add_argument("--set", action="append", default=[])
     arguments = parser.parse_args()
 
     facts = {
         "image": os.path.basename(arguments.image),
+        "kind": arguments.kind,
         "length": os.path.getsize(arguments.image),
         "understood": True,
     }
@@ -197,9 +205,17 @@ def main():
             facts[name] = json.loads(value)
         except ValueError:
             facts[name] = value
-    {"ext": ext, "fat": fat, "swap": plain, "table": table}[arguments.kind](
-        arguments.image, arguments, facts
-    )
+    if arguments.companion:
+        facts["companions"] = [
+            {"image": os.path.basename(path), "length": os.path.getsize(path)}
+            for path in arguments.companion
+        ]
+    known = {"ext": ext, "fat": fat, "swap": plain, "table": table}
+    if arguments.kind in known:
+        known[arguments.kind](arguments.image, arguments, facts)
+    else:
+        module = importlib.import_module("facts_" + arguments.kind)
+        module.facts(arguments.image, arguments, facts)
     files = {}
     if arguments.record:
         with open(arguments.record) as file:

@@ -2,8 +2,9 @@
 # What every maker of test images needs. Sourced, not run.
 #
 # A maker defines one function `image_NAME` for each image and ends with `make_images "$@"`. Such a
-# function builds $DISK and proves that it has the property it is for; then `finish` writes the
-# facts and moves both to OUTDIR. Anything that fails ends the run with the image's name.
+# function builds $DISK (and of a set of disks the others, $WORK/$NAME.2.img and so on, listed in
+# COMPANIONS) and proves that it has the property it is for; then `finish` writes the facts and moves
+# all to OUTDIR. Anything that fails ends the run with the image's name.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly here
@@ -111,7 +112,7 @@ make_images() {
         KIND=$kind
         DISK=$WORK/$NAME.img
         MOUNTABLE=false
-        NOTES=() PARTS=() PURPOSE='' RECORD='' LOG='' REPLAYED='' JUNK=random
+        NOTES=() PARTS=() COMPANIONS=() PURPOSE='' RECORD='' LOG='' REPLAYED='' JUNK=random
         began=$(date +%s%N)
         "image_$name"
         [[ -n $PURPOSE ]] || die "no purpose"
@@ -123,13 +124,20 @@ make_images() {
 # finish: facts from the oracle, then both files to OUTDIR, the facts last so that an image with
 # facts is a whole one.
 finish() {
-    local arguments=("$DISK" --kind "$KIND" --set "purpose=$PURPOSE")
+    local other arguments=("$DISK" --kind "$KIND" --set "purpose=$PURPOSE")
     note "kernel_mounts=$MOUNTABLE"
     [[ -z $RECORD ]] || arguments+=(--record "$RECORD")
     [[ -z $LOG ]] || arguments+=(--log "$LOG")
     [[ -z $REPLAYED ]] || arguments+=(--replayed "$REPLAYED")
+    for other in "${COMPANIONS[@]}"; do
+        arguments+=(--companion "$other")
+    done
     python3 "$here/facts.py" "${arguments[@]}" "${NOTES[@]}" "${PARTS[@]}" || die "facts"
     rm -f "$OUT/$NAME.facts.json"
+    for other in "${COMPANIONS[@]}"; do
+        cp --sparse=always "$other" "$OUT/${other##*/}"
+        rm -f "$other"
+    done
     cp --sparse=always "$DISK" "$OUT/$NAME.img.new"
     mv "$OUT/$NAME.img.new" "$OUT/$NAME.img"
     cp "$WORK/$NAME.facts.json" "$OUT/$NAME.facts.json"

@@ -24,11 +24,14 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 
+use crate::scrub::kind;
 use crate::support::{Ran, finish, requires, search_path};
 
 /// What an oracle says of a disk: `NAME.facts.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Facts {
+    /// The maker of the disk.
+    pub kind: String,
     /// Bytes of the image.
     pub length: u64,
     /// True if the free space has to be found, false if all has to be stored,
@@ -74,9 +77,28 @@ pub struct Facts {
     pub read_files: bool,
     /// Logical sector size, where the table depends on it.
     pub sector_size: Option<u64>,
-    /// Features by dumpe2fs.
+    /// Features, as the oracle names them.
     #[serde(default)]
     pub features: Vec<String>,
+    /// The other disks of a set.
+    #[serde(default)]
+    pub companions: Vec<CompanionFacts>,
+    /// What else a maker has to say to its judge.
+    #[allow(dead_code)]
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
+}
+
+/// Another disk of a set: `NAME.2.img` beside `NAME.img`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CompanionFacts {
+    /// The name of its file.
+    pub image: String,
+    /// Its bytes.
+    pub length: u64,
+    /// The used ranges by the oracle, start and length in bytes.
+    #[serde(default)]
+    pub used: Vec<(u64, u64)>,
 }
 
 /// A partition by sfdisk.
@@ -98,38 +120,15 @@ pub struct Variant {
     pub name: String,
     /// The image file; never written to.
     pub image: PathBuf,
+    /// The files of the other disks of the set.
+    pub companions: Vec<PathBuf>,
     pub facts: Facts,
-}
-
-/// What each maker needs of the machine.
-fn needs(maker: &str) -> &'static [&'static str] {
-    match maker {
-        "ext" => &[
-            "root",
-            "loop",
-            "kernel:ext4",
-            "mke2fs",
-            "e2fsck",
-            "debugfs",
-            "dumpe2fs",
-            "fsfreeze",
-            "openssl",
-            "python3",
-        ],
-        "fat" => &["mkfs.fat", "fsck.fat", "mcopy", "openssl", "python3"],
-        "swap" => &["mkswap", "blkid", "openssl", "python3"],
-        "table" => &[
-            "sgdisk", "sfdisk", "mke2fs", "e2fsck", "debugfs", "dumpe2fs", "mkfs.fat", "fsck.fat",
-            "mcopy", "mkswap", "openssl", "python3",
-        ],
-        _ => panic!("no such maker: {maker}"),
-    }
 }
 
 /// The disk `name` of `scripts/make-images/MAKER`; None if this machine cannot
 /// make it, which has been said then.
 pub fn variant(maker: &str, name: &str) -> Option<Variant> {
-    if !requires(needs(maker)) || (name == "gpt-4k-sectors" && !requires(&["root", "loop"])) {
+    if !requires(kind(maker).needs) || (name == "gpt-4k-sectors" && !requires(&["root", "loop"])) {
         return None;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
@@ -171,13 +170,30 @@ pub fn committed(folder: &Path) -> Vec<Variant> {
         let Some(name) = file.strip_suffix(".facts.json") else { continue };
         let image = folder.join(format!("{name}.img"));
         let packed = fs::read(kept.join(format!("{name}.img.zst"))).expect("reading an image");
-        let bytes = zstd::decode_all(packed.as_slice()).expect("unpacking an image");
-        fs::write(&image, bytes).expect("writing an unpacked image");
+        unpack(&packed, &image);
+        for number in 2.. {
+            let file = format!("{name}.{number}.img");
+            let Ok(packed) = fs::read(kept.join(format!("{file}.zst"))) else { break };
+            unpack(&packed, &folder.join(file));
+        }
         found.push(Variant::load(image, &facts));
     }
     assert!(found.len() >= 12, "only {} disks in images/", found.len());
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
+}
+
+/// Unpacks an image, with holes where it is zero.
+fn unpack(packed: &[u8], image: &Path) {
+    use std::os::unix::fs::FileExt as _;
+    let bytes = zstd::decode_all(packed).expect("unpacking an image");
+    let file = fs::File::create(image).expect("creating an unpacked image");
+    file.set_len(bytes.len() as u64).expect("sizing an unpacked image");
+    for (number, piece) in bytes.chunks(1 << 16).enumerate() {
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_all_at(piece, (number as u64) << 16).expect("writing an unpacked image");
+        }
+    }
 }
 
 impl Variant {
@@ -189,22 +205,14 @@ impl Variant {
         let length = fs::metadata(&image).expect("the image is there").len();
         assert_eq!(length, facts.length, "{} is not the disk of its facts", image.display());
         let name = image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, image, facts }
+        let folder = image.parent().unwrap_or(Path::new(""));
+        let companions = facts.companions.iter().map(|it| folder.join(&it.image)).collect();
+        Self { name, image, companions, facts }
     }
 
     /// The path of the image for command lines.
     pub fn path(&self) -> &str {
         self.image.to_str().expect("the target folder has a plain name")
-    }
-
-    /// True for ext2, ext3 and ext4 over the whole image.
-    pub fn is_ext(&self) -> bool {
-        self.name.starts_with("ext")
-    }
-
-    /// True for FAT over the whole image.
-    pub fn is_fat(&self) -> bool {
-        self.name.starts_with("fat")
     }
 }
 
@@ -222,10 +230,19 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
+/// The newest of the scripts that a maker is made of: those whose name begins
+/// with its own or ends in it, and those that all makers share.
 fn newest_script(maker: &str) -> Option<SystemTime> {
     let folder = project().join("scripts/make-images");
-    [maker, "shared.sh", "ext-crash.sh", "content.py", "facts.py", "fat_map.py"]
-        .iter()
-        .filter_map(|name| modified(&folder.join(name)))
+    let shared = ["shared.sh", "crash.sh", "content.py", "facts.py"];
+    fs::read_dir(folder)
+        .expect("reading scripts/make-images")
+        .map(|entry| entry.expect("reading scripts/make-images").path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            shared.contains(&&*name) || stem.starts_with(maker) || stem.ends_with(maker)
+        })
+        .filter_map(|path| modified(&path))
         .max()
 }

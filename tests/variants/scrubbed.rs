@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{Ranges, Variant, read_mapfile};
@@ -14,43 +15,100 @@ const MIB: u64 = 1 << 20;
 
 /// A disk that was saved and restored over junk.
 pub struct Scrubbed {
-    /// Holds the image and the target.
+    /// Holds the images and the targets.
     pub folder: TempDir,
-    /// The restored disk.
-    pub target: String,
-    /// What dacapo calls used.
+    /// The restored disks: the disk, then its companions.
+    pub targets: Vec<String>,
+    /// What dacapo calls used on the disk.
     pub used: Ranges,
 }
 
+impl Scrubbed {
+    /// The restored disk, or the first of a set.
+    pub fn target(&self) -> &String {
+        &self.targets[0]
+    }
+}
+
 /// Saves a disk, restores it over junk, and checks every byte of the image and
-/// of the target.
+/// of the target. Of a set, each disk is saved with the others at hand.
 #[track_caller]
 pub fn scrub(disk: &Variant) -> Scrubbed {
     let folder = temp_dir();
-    let (image, target) = (folder.join("disk.img.zst"), folder.join("target.raw"));
-    let before = hash_of(&disk.image);
+    let sources: Vec<&Path> =
+        [&disk.image].into_iter().chain(&disk.companions).map(PathBuf::as_path).collect();
+    let (mut targets, mut first) = (Vec::new(), None);
+    for (number, source) in sources.iter().enumerate() {
+        let mut with = Vec::new();
+        for other in sources.iter().filter(|other| *other != source) {
+            with.extend(["--with", other.to_str().expect("a plain name")]);
+        }
+        let length = match number.checked_sub(1) {
+            None => disk.facts.length,
+            Some(number) => disk.facts.companions[number].length,
+        };
+        let one = One { name: &disk.name, source, length };
+        let target = folder.join(&format!("target-{}.raw", number + 1));
+        let used = scrub_one(&one, disk.facts.sector_size, &with, &folder, &target);
+        if let Some(number) = number.checked_sub(1) {
+            let oracle = Ranges::new(disk.facts.companions[number].used.clone());
+            let missing = oracle.without(&used);
+            assert!(
+                missing.0.is_empty(),
+                "{}: {}: not stored, but the oracle calls used: {}",
+                disk.name,
+                disk.facts.companions[number].image,
+                missing.sample()
+            );
+        }
+        targets.push(target);
+        first.get_or_insert(used);
+    }
+    let used = first.expect("there is at least one disk");
+    Scrubbed { folder, targets, used }
+}
 
-    let sector_size = disk.facts.sector_size.unwrap_or(512).to_string();
-    let with_sectors = |args: &[&str]| {
-        let mut args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+/// One disk of a set, or the only one.
+struct One<'a> {
+    name: &'a str,
+    source: &'a Path,
+    length: u64,
+}
+
+#[track_caller]
+fn scrub_one(
+    disk: &One,
+    sector_size: Option<u64>,
+    with: &[&str],
+    folder: &TempDir,
+    target: &str,
+) -> Ranges {
+    let image = folder.join("disk.img.zst");
+    let _ = std::fs::remove_file(&image);
+    let source = disk.source.to_str().expect("the target folder has a plain name");
+    let before = hash_of(disk.source);
+
+    let sector_size = sector_size.unwrap_or(512).to_string();
+    let with_options = |args: &[&str]| {
+        let mut args: Vec<String> = args.iter().chain(with).map(|&arg| arg.to_owned()).collect();
         if sector_size != "512" {
             args.extend(["--sector-size".to_owned(), sector_size.clone()]);
         }
         dacapo(&args).success()
     };
-    with_sectors(&["save", "--quiet", disk.path(), &image]);
-    let (used, end) = read_mapfile(with_sectors(&["map", disk.path()]).out());
-    assert_eq!(end, disk.facts.length, "the map covers the whole disk");
-    assert_eq!(before, hash_of(&disk.image), "saving or mapping changed the source");
+    with_options(&["save", "--quiet", source, &image]);
+    let (used, end) = read_mapfile(with_options(&["map", source]).out());
+    assert_eq!(end, disk.length, "the map covers the whole disk");
+    assert_eq!(before, hash_of(disk.source), "saving or mapping changed the source");
     let (of_image, _) = read_mapfile(dacapo(&["map", &image]).success().out());
     assert_eq!(used, of_image, "the image's map is not that of its source");
 
     assert_zstd_gives_disk(disk, &image, &used);
 
-    junk_target(&target, disk.facts.length);
-    dacapo(&["restore", "--quiet", "--yes", "--free", "leave", &image, &target]).success();
-    assert_exact(disk, &target, &used);
-    Scrubbed { folder, target, used }
+    junk_target(target, disk.length);
+    dacapo(&["restore", "--quiet", "--yes", "--free", "leave", &image, target]).success();
+    assert_exact(disk, target, &used);
+    used
 }
 
 /// What the byte at `offset` of a target was before the restore. Never zero,
@@ -113,11 +171,11 @@ fn each_stretch(
 /// Stock zstd unpacks the image to exactly the disk, with zeros where nothing
 /// is stored, and finds all checksums right.
 #[track_caller]
-fn assert_zstd_gives_disk(disk: &Variant, image: &str, used: &Ranges) {
+fn assert_zstd_gives_disk(disk: &One, image: &str, used: &Ranges) {
     if !requires(&["zstd"]) {
         return;
     }
-    let source = File::open(&disk.image).expect("opening the source");
+    let source = File::open(disk.source).expect("opening the source");
     let mut zstd = Command::new("zstd")
         .args(["-dc", image])
         .stdout(Stdio::piped())
@@ -125,7 +183,7 @@ fn assert_zstd_gives_disk(disk: &Variant, image: &str, used: &Ranges) {
         .expect("starting zstd");
     let mut unpacked = zstd.stdout.take().expect("zstd writes to a pipe");
     let mut expected = vec![0; 1 << 20];
-    each_piece(disk.facts.length, |offset, piece| {
+    each_piece(disk.length, |offset, piece| {
         if let Err(error) = unpacked.read_exact(piece) {
             panic!("{}: zstd -dc ends in the MiB at {offset:#x}: {error}", disk.name);
         }
@@ -151,9 +209,9 @@ fn assert_zstd_gives_disk(disk: &Variant, image: &str, used: &Ranges) {
 /// the junk that was there. Only the two ends, which a restore wipes before it
 /// starts, may hold zeros in free space instead.
 #[track_caller]
-fn assert_exact(disk: &Variant, target: &str, used: &Ranges) {
-    let length = disk.facts.length;
-    let source = File::open(&disk.image).expect("opening the source");
+fn assert_exact(disk: &One, target: &str, used: &Ranges) {
+    let length = disk.length;
+    let source = File::open(disk.source).expect("opening the source");
     let restored = File::open(target).expect("opening the target");
     let found_length = restored.metadata().expect("size of the target").len();
     assert_eq!(found_length, length, "{}: the target has another length", disk.name);

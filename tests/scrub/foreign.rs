@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The disks of `scripts/make-images/foreign`.
+
+use super::Kind;
+
+pub(crate) static KIND: Kind = Kind {
+    maker: "foreign",
+    needs: &["blkid", "openssl", "python3"],
+    disks: &[NAMES],
+    judge: |_, _| {},
+};
+
+scrub_tests!();
