@@ -39,8 +39,6 @@ pub(super) enum Uuid {
     Binary(u64),
     /// Text of at most 40 bytes.
     Text(u64),
-    /// A 32-bit serial number, as exFAT has it.
-    Serial32(u64),
     /// A 64-bit serial number, as NTFS has it.
     Serial64(u64),
     /// The 32 letters of an LVM2 identifier, written with hyphens.
@@ -149,12 +147,6 @@ impl<'a> Volume<'a> {
                 .filter(|uuid| !uuid.is_nil())
                 .map(|uuid| uuid.to_string()),
             Uuid::Text(offset) => self.bytes(offset, 40)?.map(|bytes| text(&bytes)),
-            Uuid::Serial32(offset) => {
-                self.bytes(offset, 4)?.and_then(|bytes| bytes.u32_le(0)).map(|serial| {
-                    let [a, b, c, d] = serial.to_be_bytes();
-                    format!("{a:02X}{b:02X}-{c:02X}{d:02X}")
-                })
-            }
             Uuid::Serial64(offset) => self
                 .bytes(offset, 8)?
                 .and_then(|bytes| bytes.u64_le(0))
