@@ -120,7 +120,12 @@ impl BootSector {
             .filter(|bytes| bytes.is_power_of_two() && (512..=65536).contains(bytes))
             .and_then(|bytes| usize::try_from(bytes).ok())
             .ok_or_else(|| {
-                corrupt("clusters per file record", 0x40, "a record of 512 to 65536 bytes", per_record)
+                corrupt(
+                    "clusters per file record",
+                    0x40,
+                    "a record of 512 to 65536 bytes",
+                    per_record,
+                )
             })?;
         for (what, position, cluster) in
             [("start of $MFT", 0x30, mft_cluster), ("start of $MFTMirr", 0x38, mirror_cluster)]

@@ -117,9 +117,9 @@ fn file_name(value: &[u8]) -> Option<(Reference, bool)> {
     let units = value.bytes_at(0x42, len.checked_mul(2)?)?.chunks_exact(2);
     let is_it = len == NAME.len()
         && units.zip(NAME.bytes()).all(|(unit, wanted)| {
-            unit.u16_le(0).and_then(|unit| u8::try_from(unit).ok()).is_some_and(|unit| {
-                unit.eq_ignore_ascii_case(&wanted)
-            })
+            unit.u16_le(0)
+                .and_then(|unit| u8::try_from(unit).ok())
+                .is_some_and(|unit| unit.eq_ignore_ascii_case(&wanted))
         });
     Some((parent, is_it))
 }

@@ -56,9 +56,9 @@ impl<'a> Mft<'a> {
         let mut own = OwnRecord { number: file::MFT, position, bytes };
         let record = own.parse()?;
         check_in_use(&record)?;
-        let first = record.attribute(kind::DATA, "")?.ok_or_else(|| {
-            FormatError::corrupt("$MFT", position, "an unnamed $DATA", "none")
-        })?;
+        let first = record
+            .attribute(kind::DATA, "")?
+            .ok_or_else(|| FormatError::corrupt("$MFT", position, "an unnamed $DATA", "none"))?;
         let mut mft = Self { volume, boot, data: Stream::new("$MFT", boot, &first)? };
         if mft.data.place(boot, 0) != position {
             return Err(mft.data.corrupt("its own start in its run list", "another"));

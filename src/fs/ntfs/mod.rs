@@ -65,10 +65,7 @@ impl Filesystem for Ntfs {
                     "NTFS, hibernated or after Fast Startup",
                     "exact; shut Windows down with Shift held to make it smaller",
                 ),
-                Support::whole(
-                    "NTFS, not shut down cleanly",
-                    "its log may change what is free",
-                ),
+                Support::whole("NTFS, not shut down cleanly", "its log may change what is free"),
                 Support::whole(
                     "NTFS with shadow copies stored on another volume",
                     "what they need cannot be told",

@@ -41,9 +41,8 @@ pub(super) fn restore_sectors(
     position: u64,
     bytes: &mut [u8],
 ) -> Result<(), FormatError> {
-    let corrupt = |expected: &str, found: String| {
-        Err(FormatError::corrupt(what, position, expected, found))
-    };
+    let corrupt =
+        |expected: &str, found: String| Err(FormatError::corrupt(what, position, expected, found));
     let (Some(offset), Some(count)) = (bytes.u16_le(0x04), bytes.u16_le(0x06)) else {
         return corrupt("a header", "less".into());
     };
@@ -134,7 +133,10 @@ impl<'a> Record<'a> {
             sequence: bytes.u16_le(0x10).unwrap_or(0),
             in_use: is_in_use(bytes, IN_USE),
             base: (base != 0).then(|| Reference::parse(base)),
-            used: usize::try_from(in_use_bytes).ok().and_then(|end| bytes.get(..end)).unwrap_or_default(),
+            used: usize::try_from(in_use_bytes)
+                .ok()
+                .and_then(|end| bytes.get(..end))
+                .unwrap_or_default(),
             attributes: usize::try_from(attributes).unwrap_or(usize::MAX),
         })
     }
@@ -191,10 +193,8 @@ impl<'a> Iterator for Attributes<'a> {
             return None;
         }
         let rest = self.record.used.get(self.next..).unwrap_or_default();
-        let position = self
-            .record
-            .position
-            .saturating_add(u64::try_from(self.next).unwrap_or(u64::MAX));
+        let position =
+            self.record.position.saturating_add(u64::try_from(self.next).unwrap_or(u64::MAX));
         if rest.u32_le(0) == Some(kind::END) {
             self.ended = true;
             return None;
@@ -260,7 +260,13 @@ impl<'a> Attribute<'a> {
                 usize::from(bytes.u8_at(0x09)?).checked_mul(2)?,
             );
             let name = if bytes.u8_at(0x09)? == 0 { Some(&bytes[..0]) } else { name };
-            Some((bytes.u32_le(0)?, bytes.u8_at(0x08)?, bytes.u16_le(0x0c)?, bytes.u16_le(0x0e)?, name?))
+            Some((
+                bytes.u32_le(0)?,
+                bytes.u8_at(0x08)?,
+                bytes.u16_le(0x0c)?,
+                bytes.u16_le(0x0e)?,
+                name?,
+            ))
         };
         let (kind, form, flags, instance, name) =
             fields().ok_or_else(|| corrupt("a name inside the attribute", "none".into()))?;
@@ -274,7 +280,8 @@ impl<'a> Attribute<'a> {
                     bytes.bytes_at(usize::from(bytes.u16_le(0x14)?), len)
                 };
                 Form::Resident(
-                    value().ok_or_else(|| corrupt("a value inside the attribute", "none".into()))?,
+                    value()
+                        .ok_or_else(|| corrupt("a value inside the attribute", "none".into()))?,
                 )
             }
             1 => Form::Clusters(Mapping::parse(bytes).ok_or_else(|| {

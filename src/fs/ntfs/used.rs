@@ -168,11 +168,7 @@ fn volume_bitmap(mft: &Mft) -> Result<Stream, FormatError> {
 }
 
 /// Reads all records and marks the clusters of those in use.
-fn walk(
-    mft: &Mft,
-    clusters: &mut Clusters,
-    map: &mut Map,
-) -> Result<Option<Sleep>, FormatError> {
+fn walk(mft: &Mft, clusters: &mut Clusters, map: &mut Map) -> Result<Option<Sleep>, FormatError> {
     let records = mft.records();
     let in_use = mft
         .stream("bitmap of $MFT", file::MFT, kind::BITMAP, "")?
@@ -180,7 +176,12 @@ fn walk(
     in_use.check_plain(mft.boot)?;
     let in_use = in_use.read_all(mft.volume, mft.boot, MAX_MFT_BITMAP)?;
     if u64::try_from(in_use.len()).unwrap_or(u64::MAX) < records.div_ceil(8) {
-        return Err(FormatError::corrupt("bitmap of $MFT", 0, format!("{records} bits"), in_use.len()));
+        return Err(FormatError::corrupt(
+            "bitmap of $MFT",
+            0,
+            format!("{records} bits"),
+            in_use.len(),
+        ));
     }
     let mut piece = vec![0; PIECE];
     let mut number: u64 = 0;
