@@ -31,7 +31,7 @@ DEFAULTS = {
     "pieces": 1,  # extents of the allocation file
     "catalog_pieces": 1,
     "fragments": 0,  # extents of every large file
-    "attributes": False,  # an attributes file with a fork that has more than eight extents
+    "attributes": "empty",  # or none, or forks: one with more than eight extents
     "bad": 0,  # runs of bad blocks
     "startup": 0,  # blocks of the startup file
     "flags": 0x80000100,
@@ -297,10 +297,9 @@ class Volume:
 
     def make(self, folder):
         size = self.block_size
-        # Boot blocks, header and reserved sector; the same at the end.
+        # Boot blocks and header; its copy and a reserved sector at the end.
         head = self.blocks_for(1536)
         self.mark(0, head)
-        tail = self.total - max(0, self.total * size - (self.length - 1024)) // size
         end = min(self.total * size, self.length)
         tail = (end - 1024) // size
         if self.length - self.total * size < size and tail * size < self.total * size:
@@ -332,7 +331,7 @@ class Volume:
         self.write_bad_blocks()
 
         attributes = fork(0, 0, [])
-        if self.attribute_records:
+        if self.attributes != "none":
             tree = self.tree(self.attribute_records, max(self.node_size, 4096), 266, 6, at_least=self.nodes)
             attributes = self.store_tree(8, tree)
         compare = 0xBC if self.binary else 0xCF
@@ -359,7 +358,7 @@ class Volume:
         header += allocation + overflow + catalog + attributes + startup
         assert len(header) == 512
         self.write(0, bytes(1024))
-        self.write(1024, header + bytes(512))
+        self.write(1024, header)
         self.write_copy(header)
 
     def write_copy(self, header):
@@ -429,7 +428,7 @@ class Volume:
         self.add_file(2, "resource.bin", b"", self.random.randbytes(extra["resource.bin"]))
         self.add_file(2, "link", b"large/kept.bin", mode=0o120755, kind=b"slnkrhap")
         count = 2
-        if self.attributes:
+        if self.attributes == "forks":
             number = self.add_file(2, "attributed.bin", b"attributed")
             inline = struct.pack(">IIII", 0x10, 0, 0, 5) + b"value\0"
             self.attribute_records.append(self.attribute(number, "inline", 0, inline))

@@ -40,7 +40,7 @@ use crate::ondisk::{Fields, FormatError};
 #[derive(Debug, Clone, Copy)]
 pub struct HfsPlus;
 
-/// The boot blocks and the volume header, and the reserved sector after it.
+/// The boot blocks and the volume header.
 const HEAD: u64 = 0x600;
 
 /// The alternate volume header and the reserved sector after it.
