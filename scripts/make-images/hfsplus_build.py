@@ -36,6 +36,7 @@ DEFAULTS = {
     "startup": 0,  # blocks of the startup file
     "flags": 0x80000100,
     "nodes": 16,  # nodes of each tree, at least
+    "overflow_nodes": 0,  # the same of the overflow file, if it is to be larger
     "shuffle": False,  # leaves in no order
     "full": False,
     "unmarked": 0,  # blocks of the largest file that the bitmap calls free
@@ -73,6 +74,7 @@ class Volume:
         self.catalog, self.overflow, self.attribute_records = [], [], []
         self.next_id, self.files, self.folders = 16, 0, 0
         self.random = random.Random("dacapo")
+        self.bad_blocks, self.largest = [], (0, 0)
 
     # -- blocks ----------------------------------------------------------------------------------
 
@@ -146,6 +148,7 @@ class Volume:
     def store(self, number, kind, data, pieces=1):
         """The fork of a file with this data."""
         extents = self.allocate(self.blocks_for(len(data)), pieces)
+        self.largest = max([self.largest, *extents], key=lambda extent: extent[1])
         self.fill(extents, data)
         self.overflow_of(number, kind, extents)
         return fork(len(data), sum(count for _, count in extents), extents)
@@ -280,6 +283,10 @@ class Volume:
             sys.exit("hfsplus_build.py: a node overflows")
         return node + bytes(node_size - len(node) - len(table)) + table
 
+    def overflow_tree(self):
+        at_least = max(self.nodes, self.overflow_nodes)
+        return self.tree(self.overflow, self.node_size, 10, 2, at_least=at_least)
+
     def store_tree(self, number, tree, pieces=1):
         """A special file with a tree: only its nodes are written, unused ones are zeros."""
         size, nodes = tree
@@ -317,7 +324,7 @@ class Volume:
             startup = self.store(7, 0, self.random.randbytes(self.startup * size), 1)
         for _ in range(self.bad):
             self.next += 3
-            self.overflow_bad.append((self.run(2), 2))
+            self.bad_blocks.append((self.run(2), 2))
         valence = 0
         if folder:
             valence = self.add_tree(2, folder)
@@ -337,7 +344,7 @@ class Volume:
         compare = 0xBC if self.binary else 0xCF
         tree = self.tree(self.catalog, max(self.node_size, 4096), 516, 6, compare if self.hfsx else 0, self.nodes)
         catalog = self.store_tree(4, tree, self.catalog_pieces)
-        overflow = self.store_tree(3, self.tree(self.overflow, self.node_size, 10, 2, at_least=self.nodes))
+        overflow = self.store_tree(3, self.overflow_tree())
 
         if self.unmarked:
             start, count = self.largest
@@ -411,12 +418,10 @@ class Volume:
                 self.files += 1
         return info[0][0]
 
-    overflow_bad = None
-
     def write_bad_blocks(self):
         at = 0
-        for first in range(0, len(self.overflow_bad), 8):
-            part = self.overflow_bad[first : first + 8]
+        for first in range(0, len(self.bad_blocks), 8):
+            part = self.bad_blocks[first : first + 8]
             key = struct.pack(">BBII", 0, 0, 5, at)
             self.overflow.append(((5, 0, at), key, record(part)))
             at += sum(count for _, count in part)
@@ -507,7 +512,6 @@ def main():
         if wrapped:
             wrap(disk, options)
         volume = Volume(disk, options)
-        volume.overflow_bad = []
         volume.make(sys.argv[2])
 
 
