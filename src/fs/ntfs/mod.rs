@@ -117,9 +117,15 @@ impl Filesystem for Ntfs {
             return Ok(whole(doubt));
         }
         mft.check_mirror()?;
-        let map = match used::map(&mft)? {
-            Found::Asleep(sleep) => return Ok(whole(Doubt::Asleep(sleep))),
-            Found::Map(map) => map,
+        let map = match used::map(&mft) {
+            Ok(Found::Map(map)) => map,
+            Ok(Found::Asleep(sleep)) => return Ok(whole(Doubt::Asleep(sleep))),
+            // Healthy, but not understood well enough.
+            Err(FormatError::Unsupported(why)) => {
+                let why = format!("{why}; the image is exact and complete");
+                return Ok(Used::whole(volume.len(), why));
+            }
+            Err(error) => return Err(error),
         };
         let mut used = Used::proven(map.extents);
         if map.shadow_copies > 0 {

@@ -10,8 +10,9 @@
 //! Read in this order: the header at 0x1e00, the catalog, and for each store in
 //! it the bitmaps (all blocks not released by both are kept), and the list of
 //! copied blocks (where they were, where they are, and where moved ones went).
-//! Anything that is not as described, or a store on another volume, means that
-//! nothing is known to be free.
+//! A shadow copy is read through the stores of all later ones, so what any of
+//! them does not release is kept. Anything that is not as described, or a store
+//! on another volume, means that nothing is known to be free.
 //!
 //! Specification: Joachim Metz, "Volume Shadow Snapshot (VSS) format", which is
 //! the work of observation: Microsoft has published none.
@@ -67,15 +68,12 @@ pub(super) fn keep(
     clusters: &mut Clusters,
 ) -> Result<u64, FormatError> {
     let Some(catalog) = header(volume)? else { return Ok(0) };
-    let stores = stores(volume, boot, clusters, catalog)?;
+    let reader = Reader { volume, boot };
     let mut count: u64 = 0;
-    for store in stores.values() {
-        let (true, Some(parts)) = (store.is_copy, store.parts) else {
-            return Err(unclear("a shadow copy has no store on this volume"));
-        };
-        let mut reader = Store::reader(volume, boot);
-        reader.keep(parts, clusters)?;
-        count = count.saturating_add(1);
+    for store in reader.stores(catalog, clusters)?.values() {
+        let parts = store.parts.ok_or_else(|| unclear("one of them is stored elsewhere"))?;
+        reader.keep(parts, store.is_copy, clusters)?;
+        count = count.saturating_add(u64::from(store.is_copy));
     }
     Ok(count)
 }
@@ -107,104 +105,100 @@ fn header(volume: &dyn ReadAt) -> Result<Option<u64>, FormatError> {
     Ok(bytes.u64_le(0x30).filter(|catalog| *catalog != 0))
 }
 
-/// Reads the catalog.
-fn stores(
-    volume: &dyn ReadAt,
-    boot: &BootSector,
-    clusters: &mut Clusters,
-    catalog: u64,
-) -> Result<BTreeMap<[u8; 16], Store>, FormatError> {
-    let mut found: BTreeMap<[u8; 16], Store> = BTreeMap::new();
-    let mut chain = Chain { volume, boot, next: catalog, left: MAX_CATALOG, kind: kind::CATALOG };
-    while let Some((place, block)) = chain.next()? {
-        clusters.set_bytes(Extent::at(place, BLOCK));
-        for entry in block.get(BLOCK_HEADER..).unwrap_or_default().chunks_exact(0x80) {
-            let identifier = entry.array::<16>(0x10).unwrap_or_default();
-            match entry.u64_le(0) {
-                // Not in use.
-                Some(0 | 1) => {}
-                Some(2) => {
-                    let store = found.entry(identifier).or_default();
-                    if store.is_copy {
-                        return Err(unclear("two have the same name"));
-                    }
-                    store.is_copy = true;
-                }
-                Some(3) => {
-                    let store = found.entry(identifier).or_default();
-                    if store.parts.is_some() {
-                        return Err(unclear("two have the same store"));
-                    }
-                    let place = |offset| entry.u64_le(offset).unwrap_or(0);
-                    store.parts =
-                        Some([place(0x08), place(0x20), place(0x28), place(0x30), place(0x48)]);
-                }
-                _ => return Err(unclear("the catalog has an entry that is not known")),
-            }
-        }
-    }
-    Ok(found)
-}
-
-impl Store {
-    const fn reader<'a>(volume: &'a dyn ReadAt, boot: &'a BootSector) -> StoreReader<'a> {
-        StoreReader { volume, boot }
-    }
-}
-
-struct StoreReader<'a> {
+struct Reader<'a> {
     volume: &'a dyn ReadAt,
     boot: &'a BootSector,
 }
 
-impl StoreReader<'_> {
+impl Reader<'_> {
+    /// Reads the catalog.
+    fn stores(
+        &self,
+        catalog: u64,
+        clusters: &mut Clusters,
+    ) -> Result<BTreeMap<[u8; 16], Store>, FormatError> {
+        let mut found: BTreeMap<[u8; 16], Store> = BTreeMap::new();
+        let mut chain = Chain { left: MAX_CATALOG, ..self.chain(catalog, kind::CATALOG) };
+        while let Some((place, block)) = chain.next()? {
+            clusters.set_bytes(Extent::at(place, BLOCK));
+            for entry in block.get(BLOCK_HEADER..).unwrap_or_default().chunks_exact(0x80) {
+                let identifier = entry.array::<16>(0x10).unwrap_or_default();
+                match entry.u64_le(0) {
+                    // Not in use.
+                    Some(0 | 1) => {}
+                    Some(2) => {
+                        let store = found.entry(identifier).or_default();
+                        if store.is_copy {
+                            return Err(unclear("two have the same name"));
+                        }
+                        store.is_copy = true;
+                    }
+                    Some(3) => {
+                        let store = found.entry(identifier).or_default();
+                        if store.parts.is_some() {
+                            return Err(unclear("two have the same store"));
+                        }
+                        let place = |offset| entry.u64_le(offset).unwrap_or(0);
+                        store.parts =
+                            Some([place(0x08), place(0x20), place(0x28), place(0x30), place(0x48)]);
+                    }
+                    _ => return Err(unclear("the catalog has an entry that is not known")),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last block may be only partly on the volume.
+    const fn end(&self) -> u64 {
+        self.boot.size.div_ceil(BLOCK).saturating_mul(BLOCK)
+    }
+
     fn chain(&self, start: u64, kind: u32) -> Chain<'_> {
         // No list has more blocks than the volume.
-        let left = self.boot.size / BLOCK;
+        let left = self.end() / BLOCK;
         Chain { volume: self.volume, boot: self.boot, next: start, left, kind }
     }
 
-    fn keep(&mut self, parts: [u64; 5], clusters: &mut Clusters) -> Result<(), FormatError> {
+    /// Marks what is read through a store. One that is not of a copy of this
+    /// volume is of another's: it is a file like others, and its bitmaps are
+    /// about that volume.
+    fn keep(
+        &self,
+        parts: [u64; 5],
+        is_own: bool,
+        clusters: &mut Clusters,
+    ) -> Result<(), FormatError> {
         let [list, header, ranges, current, previous] = parts;
         if list == 0 || header == 0 || ranges == 0 || current == 0 {
             return Err(unclear("a store is not complete"));
         }
-        let mut chain = self.chain(header, kind::STORE_HEADER);
-        while let Some((place, _)) = chain.next()? {
-            clusters.set_bytes(Extent::at(place, BLOCK));
-        }
-        self.keep_ranges(ranges, clusters)?;
-        self.keep_list(list, clusters)?;
-        self.keep_bitmap(current, clusters)?;
-        if previous != 0 {
-            self.keep_bitmap(previous, clusters)?;
-        }
-        Ok(())
-    }
-
-    /// The store itself.
-    fn keep_ranges(&self, start: u64, clusters: &mut Clusters) -> Result<(), FormatError> {
-        let mut chain = self.chain(start, kind::RANGE_LIST);
-        while let Some((place, block)) = chain.next()? {
-            clusters.set_bytes(Extent::at(place, BLOCK));
-            for entry in block.get(BLOCK_HEADER..).unwrap_or_default().chunks_exact(24) {
-                let (Some(start), Some(len)) = (entry.u64_le(0), entry.u64_le(0x10)) else {
-                    continue;
-                };
-                if len != 0 {
-                    clusters.set_bytes(self.inside(start, len)?);
-                }
+        // The ranges are where the store had room when it was begun. The file
+        // is cut to what it needs later, so they prove nothing.
+        for (start, kind) in [(header, kind::STORE_HEADER), (ranges, kind::RANGE_LIST)] {
+            let mut chain = self.chain(start, kind);
+            while let Some((place, _)) = chain.next()? {
+                clusters.set_bytes(Extent::at(place, BLOCK));
             }
+        }
+        self.keep_list(list, is_own, clusters)?;
+        for bitmap in [current, previous].into_iter().filter(|start| *start != 0) {
+            self.keep_bitmap(bitmap, is_own, clusters)?;
         }
         Ok(())
     }
 
     /// The blocks that were copied: where they were, where they are now, and
     /// where the filesystem has moved them to.
-    fn keep_list(&self, start: u64, clusters: &mut Clusters) -> Result<(), FormatError> {
+    fn keep_list(
+        &self,
+        start: u64,
+        is_own: bool,
+        clusters: &mut Clusters,
+    ) -> Result<(), FormatError> {
         const FORWARDER: u32 = 0x01;
-        const OVERLAY: u32 = 0x02;
         const NOT_USED: u32 = 0x04;
+        const UNKNOWN: u32 = 0xffff_ff00;
         let mut chain = self.chain(start, kind::BLOCK_LIST);
         while let Some((place, block)) = chain.next()? {
             clusters.set_bytes(Extent::at(place, BLOCK));
@@ -213,15 +207,20 @@ impl StoreReader<'_> {
                 if entry.iter().all(|byte| *byte == 0) || flags & NOT_USED != 0 {
                     continue;
                 }
-                let place = |offset| entry.u64_le(offset).unwrap_or(u64::MAX);
-                clusters.set_bytes(self.inside(place(0), BLOCK)?);
-                if flags & FORWARDER != 0 {
-                    clusters.set_bytes(self.inside(place(0x08), BLOCK)?);
-                } else {
-                    clusters.set_bytes(self.inside(place(0x10), BLOCK)?);
-                }
-                if flags & !(FORWARDER | OVERLAY) & 0xffff_ff00 != 0 {
+                // Of the lower bits, which other ones mean what is not known;
+                // none of them changes where a block is.
+                if flags & UNKNOWN != 0 {
                     return Err(unclear("a copied block has flags that are not known"));
+                }
+                let place = |offset| entry.u64_le(offset).unwrap_or(u64::MAX);
+                if flags & FORWARDER == 0 {
+                    clusters.set_bytes(self.inside(place(0x10))?);
+                }
+                if is_own {
+                    clusters.set_bytes(self.inside(place(0))?);
+                    if flags & FORWARDER != 0 {
+                        clusters.set_bytes(self.inside(place(0x08))?);
+                    }
                 }
             }
         }
@@ -230,11 +229,19 @@ impl StoreReader<'_> {
 
     /// The blocks that a bitmap does not release, all those behind its end
     /// among them.
-    fn keep_bitmap(&self, start: u64, clusters: &mut Clusters) -> Result<(), FormatError> {
+    fn keep_bitmap(
+        &self,
+        start: u64,
+        is_own: bool,
+        clusters: &mut Clusters,
+    ) -> Result<(), FormatError> {
         let mut chain = self.chain(start, kind::BITMAP);
         let mut base: u64 = 0;
         while let Some((place, block)) = chain.next()? {
             clusters.set_bytes(Extent::at(place, BLOCK));
+            if !is_own {
+                continue;
+            }
             let kept: Vec<u8> =
                 block.get(BLOCK_HEADER..).unwrap_or_default().iter().map(|byte| !byte).collect();
             let count = u64::try_from(kept.len()).unwrap_or(0).saturating_mul(8);
@@ -245,15 +252,16 @@ impl StoreReader<'_> {
             }
             base = base.saturating_add(count);
         }
-        clusters.set_bytes(Extent::new(base.saturating_mul(BLOCK), self.boot.size));
+        if is_own {
+            clusters.set_bytes(Extent::new(base.saturating_mul(BLOCK), self.boot.size));
+        }
         Ok(())
     }
 
-    /// A range of the volume.
-    fn inside(&self, start: u64, len: u64) -> Result<Extent, FormatError> {
-        let end = start.checked_add(len);
-        if end.is_some_and(|end| end <= self.boot.size.next_multiple_of(BLOCK)) {
-            return Ok(Extent::at(start, len));
+    /// A block of the volume.
+    fn inside(&self, start: u64) -> Result<Extent, FormatError> {
+        if start.checked_add(BLOCK).is_some_and(|end| end <= self.end()) {
+            return Ok(Extent::at(start, BLOCK));
         }
         Err(unclear("a store names a place behind the end of the volume"))
     }
