@@ -171,17 +171,10 @@ pub(super) fn choose(reader: &dyn ReadAt, superblock: &Superblock) -> Result<Pac
     let first = superblock.cp_blkaddr;
     let one = pack(reader, first)?;
     let other = pack(reader, first.saturating_add(BLOCKS_PER_SEGMENT))?;
-    // Versions wrap around; the first wins if they are the same.
+    // Versions wrap around. Programs that are no kernel keep the version and
+    // write the first pack only, so it wins if they are the same.
     let ahead = other.version.wrapping_sub(one.version);
     let newer = ahead != 0 && ahead < 1 << 63;
-    if ahead == 0 && one.block != other.block {
-        return Err(FormatError::corrupt(
-            "checkpoint_ver of the second checkpoint",
-            other.position,
-            "another one, as it says something else",
-            other.version,
-        ));
-    }
     Ok(if newer { other } else { one })
 }
 
