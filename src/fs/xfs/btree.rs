@@ -15,6 +15,8 @@ use crate::ondisk::FormatError;
 const NULL_BLOCK: u32 = u32::MAX;
 /// Bounds the memory: 32 MiB of ranges in one group.
 const MAX_RANGES: usize = 4 << 20;
+/// Bounds the blocks that are read of a tree that is not trusted.
+const MAX_SALVAGED: usize = 1 << 18;
 
 /// A range of free blocks of a group: first block and length.
 pub(super) type Range = (u32, u32);
@@ -83,6 +85,39 @@ pub(super) fn read(
     Ok(walk.tree)
 }
 
+/// The ranges of whatever can be read of a tree that need not be consistent:
+/// of a crash, when some of its blocks were written and others were not.
+pub(super) fn salvage(volume: &Volume, group: &Group, root: Root) -> Vec<Range> {
+    let mut ranges = Vec::new();
+    let mut blocks = vec![(root.block, root.levels.saturating_sub(1))];
+    // Levels fall, so that it ends; the bound is for blocks with many parents.
+    for _ in 0..MAX_SALVAGED {
+        let Some((number, level)) = blocks.pop() else { break };
+        let mut walk = Walk {
+            volume,
+            group,
+            order: Order::Place,
+            newest: None,
+            tree: Tree::default(),
+            last: Vec::new(),
+            previous: None,
+        };
+        let Ok(block) = walk.checked(number, level) else { continue };
+        let count = usize::from(block.u16(6)).min(walk.most(&block, level));
+        for index in 0..count {
+            if level > 0 {
+                blocks.push((walk.child(&block, index), level.saturating_sub(1)));
+            } else if ranges.len() < MAX_RANGES
+                && let (offset, range) = walk.pair(&block, index)
+                && walk.range(&block, offset, range).is_ok()
+            {
+                ranges.push(range);
+            }
+        }
+    }
+    ranges
+}
+
 struct Walk<'a> {
     volume: &'a Volume<'a>,
     group: &'a Group,
@@ -100,21 +135,14 @@ impl Walk<'_> {
     fn visit(&mut self, number: u32, level: u32, key: Option<Range>) -> Result<(), FormatError> {
         let block = self.block(number, level)?;
         self.tree.blocks.push(number);
-        let header = self.header_len();
         let count = usize::from(block.u16(6));
-        let size = block.bytes.len();
-        let room = size.saturating_sub(header);
-        let most = room.checked_div(if level == 0 { 8 } else { 12 }).unwrap_or(0);
+        let most = self.most(&block, level);
         let is_root_leaf = key.is_none() && level == 0;
         if count > most || (count == 0 && !is_root_leaf) {
             return Err(block.corrupt("bb_numrecs", 6, format!("1 to {most}"), count));
         }
-        let pair = |index: usize| {
-            let offset = header.saturating_add(index.saturating_mul(8));
-            (offset, (block.u32(offset), block.u32(offset.saturating_add(4))))
-        };
         if let Some(key) = key {
-            let (offset, first) = pair(0);
+            let (offset, first) = self.pair(&block, 0);
             let is_same = match self.order {
                 Order::Place => key.0 == first.0,
                 Order::Length => key == first,
@@ -124,29 +152,43 @@ impl Walk<'_> {
                 return Err(block.corrupt("bb_key", offset, expected, format!("{first:?}")));
             }
         }
-        if level == 0 {
-            for index in 0..count {
-                let (offset, range) = pair(index);
-                self.range(&block, offset, range)?;
-            }
-            return Ok(());
-        }
         for index in 0..count {
-            let (_, key) = pair(index);
-            // The pointers follow behind room for all keys.
-            let keys = most.saturating_mul(8);
-            let offset = header.saturating_add(keys).saturating_add(index.saturating_mul(4));
-            self.visit(block.u32(offset), level.saturating_sub(1), Some(key))?;
+            let (offset, range) = self.pair(&block, index);
+            if level == 0 {
+                self.range(&block, offset, range)?;
+            } else {
+                let child = self.child(&block, index);
+                self.visit(child, level.saturating_sub(1), Some(range))?;
+            }
         }
         Ok(())
+    }
+
+    /// How many records, or keys and pointers, a block has room for.
+    fn most(&self, block: &Block, level: u32) -> usize {
+        let room = block.bytes.len().saturating_sub(self.header_len());
+        room.checked_div(if level == 0 { 8 } else { 12 }).unwrap_or(0)
+    }
+
+    /// A record or key, and where it is.
+    fn pair(&self, block: &Block, index: usize) -> (usize, Range) {
+        let offset = self.header_len().saturating_add(index.saturating_mul(8));
+        (offset, (block.u32(offset), block.u32(offset.saturating_add(4))))
+    }
+
+    /// A pointer; they follow behind room for all keys.
+    fn child(&self, block: &Block, index: usize) -> u32 {
+        let keys = self.most(block, 1).saturating_mul(8);
+        let offset = self.header_len().saturating_add(keys);
+        block.u32(offset.saturating_add(index.saturating_mul(4)))
     }
 
     const fn header_len(&self) -> usize {
         if self.volume.geometry.features.has_crc { 56 } else { 16 }
     }
 
-    /// Reads a block and checks its header.
-    fn block(&mut self, number: u32, level: u32) -> Result<Block, FormatError> {
+    /// Reads a block and checks what it says of itself.
+    fn checked(&self, number: u32, level: u32) -> Result<Block, FormatError> {
         let geometry = self.volume.geometry;
         let extent = geometry.extent(self.group.number, number.into(), 1);
         if u64::from(number) < geometry.header_blocks() || number >= self.group.len {
@@ -174,6 +216,12 @@ impl Walk<'_> {
         if u32::from(block.u16(4)) != level {
             return Err(block.corrupt("bb_level", 4, level, block.u16(4)));
         }
+        Ok(block)
+    }
+
+    /// Reads a block and checks what it and its neighbours say.
+    fn block(&mut self, number: u32, level: u32) -> Result<Block, FormatError> {
+        let block = self.checked(number, level)?;
         let place = usize::try_from(level).ok().and_then(|level| self.last.get_mut(level));
         let Some(place) = place else {
             return Err(block.corrupt("bb_level", 4, "a level of the tree", level));

@@ -2,7 +2,7 @@
 //! XFS.
 //!
 //! What is read, in order: the superblock at byte 0; the end of the log, to see
-//! whether it has to be replayed; of every allocation group the copy of the
+//! whether it has to be replayed, and if so, the log; of every allocation group the copy of the
 //! superblock, AGF, AGI and AGFL; both trees of free space, whole. Nothing
 //! else: no folder, no file. The structures are described in "XFS Algorithms &
 //! Data Structures" and in the kernel's `xfs_format.h` and `xfs_log_format.h`.
@@ -13,9 +13,11 @@
 
 mod btree;
 mod checksum;
+mod dirty;
 mod features;
 mod group;
 mod log;
+mod replay;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -46,9 +48,16 @@ impl Filesystem for Xfs {
         const {
             &[
                 Support::used_blocks("XFS", "version 4 and 5, by an exact list of features"),
+                Support::used_blocks(
+                    "XFS version 5 with a log that was not replayed",
+                    "what a mount would recover is stored, too",
+                ),
                 Support::whole(
-                    "XFS with a log that was not replayed, a log on another device, unknown \
-                     features, or marked for repair",
+                    "XFS version 4 with a log that was not replayed",
+                    "it does not say what in the log is newer than the disk",
+                ),
+                Support::whole(
+                    "XFS with a log on another device, unknown features, or marked for repair",
                     "",
                 ),
             ]
@@ -139,12 +148,7 @@ fn used(reader: &dyn ReadAt) -> Result<Used, FormatError> {
     let mut used = if head.is_clean {
         clean(&volume, &superblock, head.lsn, len)?
     } else {
-        Used::whole(
-            len,
-            "its log was not replayed after a crash or a pulled plug: the image is exact and \
-             complete",
-        )
-        .advise("to make it smaller, mount and unmount it once, then save again")
+        dirty::map(&volume, &superblock, &head, len).unwrap_or_else(|why| dirty::whole(len, &why))
     };
     if geometry.realtime_blocks > 0 {
         used = used.note("it has a realtime section on another device: save that, too");

@@ -8,10 +8,11 @@
 //!
 //! A log is clean if the last record in front of its end is that of an unmount.
 
+pub(super) mod item;
 mod record;
+pub(super) mod transaction;
 
-pub(super) use self::record::Record;
-use self::record::{Header, MAGIC};
+use self::record::{Header, MAGIC, Record};
 use super::superblock::Geometry;
 use super::volume::Volume;
 use crate::error::Context;
