@@ -2,13 +2,12 @@
 //! The parts of a disk, with a bar for each: what of it is used, and why
 //! anything is stored whole.
 
-use anstyle::Style;
-
 use crate::layout::{Layout, Region, RegionKind};
 use crate::units::human;
 
 use super::output::plain;
-use super::terminal::{FAINT, Terminal, USED, WHOLE, wrap};
+use super::terminal::{FAINT, Terminal, USED, WHOLE};
+use super::verdict::{self, styled};
 
 /// Labels and names longer than this are cut.
 const LONGEST: usize = 20;
@@ -81,34 +80,10 @@ pub(super) fn lines(layout: &Layout, terminal: &Terminal) -> Vec<String> {
         }
         text.push_str(&format!("{:>sizes$}", row.sizes));
         lines.push(text);
-        lines.extend(remarks(region, terminal.width, margin));
+        lines.extend(verdict::lines(region, terminal.width, margin));
     }
     lines.extend(rest(layout, terminal.width));
     lines
-}
-
-/// Why a region is stored whole, and what else is known of it.
-fn remarks(region: &Region, width: usize, margin: usize) -> Vec<String> {
-    let whole = region.whole.as_ref().map(|why| (WHOLE, format!("stored whole: {why}")));
-    // Of what is stored whole, the reason says all there is to say.
-    let is_unclean = whole.is_none() && region.filesystem.as_ref().is_some_and(|it| !it.clean);
-    let unclean =
-        is_unclean.then(|| (FAINT, "was not unmounted, or has errors recorded".to_owned()));
-    let notes = region.notes.iter().map(|note| (FAINT, note.clone()));
-    whole
-        .into_iter()
-        .chain(unclean)
-        .chain(notes)
-        .flat_map(|(style, text)| styled(&text, style, width, margin))
-        .collect()
-}
-
-/// Text in lines that all stand behind a margin.
-fn styled(text: &str, style: Style, width: usize, margin: usize) -> Vec<String> {
-    wrap(&plain(text), width, margin)
-        .iter()
-        .map(|line| format!("{}{style}{}{style:#}", " ".repeat(margin), line.trim_start()))
-        .collect()
 }
 
 /// The bytes of no partition, in one line.
@@ -184,13 +159,14 @@ mod tests {
             partition(1, "EFI system", 512 * MIB, 5 * MIB),
             partition(2, "system", 465 * GIB, 400 * GIB),
         ]);
-        assert_eq!(lines.len(), 2);
-        for line in &lines {
+        assert_eq!(lines.len(), 4);
+        for line in lines.iter().step_by(2) {
             assert_eq!(line.chars().count(), 80, "{line}");
         }
         assert!(lines[0].starts_with("  1  ext4  EFI system  #---"), "{}", lines[0]);
-        assert!(lines[1].ends_with("400 GiB of 465 GiB"), "{}", lines[1]);
-        assert!(lines[1].contains("###-"), "{}", lines[1]);
+        assert!(lines[2].ends_with("400 GiB of 465 GiB"), "{}", lines[2]);
+        assert!(lines[2].contains("###-"), "{}", lines[2]);
+        assert_eq!(lines[3], "     clean; only what is in use is stored");
     }
 
     #[test]
@@ -204,15 +180,16 @@ mod tests {
     }
 
     #[test]
-    fn a_filesystem_that_was_not_unmounted_is_told_unless_there_is_a_reason() {
+    fn a_filesystem_that_is_not_clean_is_told_whatever_was_decided() {
         let mut region = partition(1, "", 512 * MIB, 5 * MIB);
         region.filesystem.as_mut().unwrap().clean = false;
         let lines = shown(vec![region.clone()]);
-        assert!(lines[1].contains("was not unmounted"), "{lines:?}");
+        assert!(lines[1].contains("not clean; only what is in use"), "{lines:?}");
+        region.filesystem.as_mut().unwrap().unclean = Some("hibernated".into());
         region.whole = Some("it holds a hibernated system".into());
         let lines = shown(vec![region]);
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(lines[1].contains("hibernated"), "{lines:?}");
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].contains("not clean (hibernated)"), "{lines:?}");
     }
 
     #[test]
@@ -226,7 +203,7 @@ mod tests {
         });
         region.notes = vec!["\u{1b}]0;gone\u{7}".into()];
         let lines = shown(vec![region]);
-        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines.len(), 3, "{lines:?}");
         for line in lines {
             assert!(!line.contains(['\u{1b}', '\n', '\u{7}', '\u{202e}']), "{line:?}");
             assert!(line.chars().count() <= 80, "{line}");

@@ -12,9 +12,11 @@ use crate::save::{Options, Plan};
 use crate::units::SectorSize;
 
 use super::Outcome;
+use super::bars;
 use super::open::{OthersArgs, check_still_unused, open_source, readers};
 use super::output::Output;
 use super::target::TargetArgs;
+use super::terminal::Terminal;
 use super::values;
 use super::write::Job;
 
@@ -60,8 +62,8 @@ pub fn run(args: &CloneArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
     let source = open_source(&args.source, args.sector_size)?;
     let others = args.set.open(&args.source, |path| open_source(path, args.sector_size))?;
     let plan = Plan::with(&source, &readers(&others), source.identity(), &Options::default())?;
-    for line in plan.describe().lines() {
-        output.info(line);
+    for line in bars::lines(plan.layout(), &Terminal::of_stdout()) {
+        output.info(&line);
     }
     let job = Job {
         path: &args.target,

@@ -27,6 +27,7 @@ mod target;
 mod terminal;
 mod text;
 mod values;
+mod verdict;
 pub mod verify;
 mod write;
 

@@ -19,8 +19,10 @@ use crate::store::{Partial, default_name, find_interrupted, partial_path, refuse
 use crate::units::{SectorSize, human};
 
 use super::Outcome;
+use super::bars;
 use super::open::{OthersArgs, check_still_unused, open_source, outcome, readers};
 use super::output::Output;
+use super::terminal::Terminal;
 use super::text::{duration, hex, ratio};
 use super::values;
 
@@ -243,8 +245,8 @@ fn image_path(path: &Path, plan: &Plan, resume: bool) -> PathBuf {
 fn show_plan(plan: &Plan, source: &Source, dry_run: bool, output: &Output) -> Result<()> {
     let used = plan.head.used.bytes();
     output.info(&format!("{}: {} of {} to save", source.path(), human(used), human(source.len())));
-    for line in plan.describe().lines() {
-        output.info(line);
+    for line in bars::lines(plan.layout(), &Terminal::of_stdout()) {
+        output.info(&line);
     }
     for note in plan.layout().table.iter().flat_map(|table| &table.notes) {
         output.note(note);

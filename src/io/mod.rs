@@ -7,10 +7,12 @@
 
 #[doc(hidden)]
 pub mod conformance;
+mod deadline;
 mod limit;
 mod memory;
 mod window;
 
+pub use deadline::Deadline;
 pub use limit::Limit;
 pub use memory::Memory;
 pub use window::Window;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a save will do, before it does it.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use jiff::Zoned;
@@ -16,7 +15,6 @@ use crate::image::frame::Compressor;
 use crate::io::ReadAt;
 use crate::layout::{self, Layout};
 use crate::save::read::ChunkReader;
-use crate::units::human;
 
 /// How many pieces of the disk are compressed to estimate the image's size.
 const SAMPLES: u64 = 24;
@@ -127,29 +125,6 @@ impl Plan {
             return Ok(overhead);
         }
         Ok((total as f64 / before as f64 * after as f64) as u64 + overhead)
-    }
-
-    /// The plan for people: a line for every region.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        let mut text = String::new();
-        for region in &self.layout().regions {
-            let why = region.whole.as_deref().map_or_else(
-                || format!("{} used of", human(region.used)),
-                |why| format!("stored whole: {why};"),
-            );
-            let _ = writeln!(
-                text,
-                "  {:<16} {:<8} {why} {}",
-                region.title(),
-                region.content(),
-                human(region.extent.len())
-            );
-            for note in &region.notes {
-                let _ = writeln!(text, "  {:<16} {:<8} {note}", "", "");
-            }
-        }
-        text
     }
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is on a disk: its table and the filesystems of its partitions.
+//! What is on a disk: its table, the filesystems of its partitions, and what a
+//! save would store of each.
 //!
-//! Only who a filesystem is, not what of it is in use: that takes a while on
-//! a large disk, and a list of disks should not.
+//! What is mounted for writing changes while it is read, so of that only who it
+//! is is told. And a list of disks should not take long: a disk that cannot be
+//! looked at in time is shown without what is in use.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -12,8 +15,8 @@ use crate::device::{DeviceNumber, Disk, Source, User};
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::fs::{FILESYSTEMS, Identity, whole_disk_member};
-use crate::io::{ReadAt, Window};
-use crate::layout::TableSummary;
+use crate::io::{Deadline, ReadAt, Window};
+use crate::layout::{self, Layout, Region, RegionKind, TableSummary};
 use crate::table::{self, PartitionTable};
 
 /// A disk with what is on it.
@@ -36,6 +39,8 @@ pub(super) struct Content {
     pub(super) table: Option<TableSummary>,
     /// What fills the disk, if it has no partitions.
     pub(super) filesystem: Option<Identity>,
+    /// What a save would store of that.
+    pub(super) region: Option<Region>,
     /// The partitions, those of the kernel and those of the table.
     pub(super) partitions: Vec<Part>,
 }
@@ -55,18 +60,30 @@ pub(super) struct Part {
     /// The name in the table.
     pub(super) label: Option<String>,
     pub(super) filesystem: Option<Identity>,
+    /// What a save would store of it; `None` while it is in use.
+    pub(super) region: Option<Region>,
     pub(super) users: Vec<User>,
 }
 
+/// How long a disk may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 impl Shown {
-    /// Looks at a disk. What cannot be read is told, and is no reason not to
-    /// show the rest.
-    pub(super) fn new(disk: Disk, booted: &BTreeSet<DeviceNumber>) -> Self {
-        let (content, unreadable) = match Source::open(&disk.identity.path)
-            .and_then(|source| Content::read(&source, &disk))
-        {
+    /// Looks at a disk, with all others at hand. What cannot be read is told,
+    /// and is no reason not to show the rest.
+    pub(super) fn new(
+        disk: Disk,
+        source: &Result<Source>,
+        others: &[&dyn ReadAt],
+        booted: &BTreeSet<DeviceNumber>,
+    ) -> Self {
+        let read = match source {
+            Ok(source) => Content::read(source, &disk, others).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let (content, unreadable) = match read {
             Ok(content) => (content, None),
-            Err(error) => (Content::of_kernel(&disk), Some(error.to_string())),
+            Err(error) => (Content::of_kernel(&disk), Some(error)),
         };
         Self { booted: booted.contains(&disk.number), disk, content, unreadable }
     }
@@ -84,12 +101,13 @@ impl Content {
             type_name: None,
             label: None,
             filesystem: None,
+            region: None,
             users: part.users.clone(),
         };
         Self { partitions: disk.partitions.iter().map(part).collect(), ..Self::default() }
     }
 
-    fn read(source: &dyn ReadAt, disk: &Disk) -> Result<Self> {
+    fn read(source: &dyn ReadAt, disk: &Disk, others: &[&dyn ReadAt]) -> Result<Self> {
         // One sector tells whether it can be read at all.
         crate::io::read_vec(source, 0, source.sector_size().get() as usize)?;
         let mut content = Self::of_kernel(disk);
@@ -106,7 +124,36 @@ impl Content {
                 part.filesystem = probe(&Window::new(source, extent));
             }
         }
+        if !disk.users.iter().any(|user| user.writes) {
+            let limited = Deadline::new(source, PATIENCE);
+            if let Ok(scan) = layout::scan_with(&limited, others)
+                && !limited.is_over()
+            {
+                content.add_regions(scan.layout);
+            }
+        }
         Ok(content)
+    }
+
+    /// Adds what a save would store, of all that does not change meanwhile.
+    fn add_regions(&mut self, layout: Layout) {
+        for region in layout.regions {
+            match &region.partition {
+                None if region.kind == RegionKind::Volume && self.partitions.is_empty() => {
+                    self.region = Some(region);
+                }
+                None => {}
+                Some(entry) => {
+                    let number = entry.number;
+                    let part = self.partitions.iter_mut().find(|part| part.number == number);
+                    if let Some(part) = part
+                        && !part.users.iter().any(|user| user.writes)
+                    {
+                        part.region = Some(region);
+                    }
+                }
+            }
+        }
     }
 
     fn add_table(&mut self, table: &PartitionTable, disk: &Disk) {
@@ -129,6 +176,7 @@ impl Content {
                     type_name,
                     label,
                     filesystem: None,
+                    region: None,
                     users: Vec::new(),
                 }),
             }

@@ -9,8 +9,9 @@ mod show;
 
 use clap::Args;
 
-use crate::device;
+use crate::device::{self, Source};
 use crate::error::Result;
+use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 
 use super::Outcome;
@@ -26,8 +27,9 @@ Example:
 /// List the disks of this machine
 ///
 /// Shows name, model, serial number, size, sector sizes, how each disk is
-/// attached and what uses it, and its partitions with filesystem and label.
-/// Filesystems and labels are read from the disks, which needs root.
+/// attached and what uses it, and its partitions with filesystem, label, what
+/// of it is in use, and what a save would store of it and why. The latter is
+/// read from the disks, which needs root.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct DisksArgs {}
@@ -42,10 +44,18 @@ pub fn run(_: &DisksArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     // dozens of them.
     disks.sort_by_key(|disk| disk.identity.bus.as_deref() == Some("loop"));
     let booted = device::booted_disks()?;
+    let sources: Vec<Result<Source>> =
+        disks.iter().map(|disk| Source::open(&disk.identity.path)).collect();
     let mut shown: Vec<Shown> = Vec::new();
-    for disk in disks {
+    for (n, disk) in disks.into_iter().enumerate() {
         cancel.check()?;
-        shown.push(Shown::new(disk, &booted));
+        let is_other = |(other, _): &(usize, &Result<Source>)| *other != n;
+        let others = sources.iter().enumerate().filter(is_other);
+        let others: Vec<&dyn ReadAt> = others
+            .filter_map(|(_, source)| source.as_ref().ok())
+            .map(|source| source as &dyn ReadAt)
+            .collect();
+        shown.push(Shown::new(disk, &sources[n], &others, &booted));
     }
     for line in show::lines(&shown, &Terminal::of_stdout()) {
         output.result(&line);

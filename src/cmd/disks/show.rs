@@ -2,10 +2,12 @@
 //! Disks in words: a paragraph for each, a line for each of its partitions.
 
 use crate::device::{Use, User};
+use crate::layout::Region;
 use crate::units::human;
 
 use super::super::output::plain;
 use super::super::terminal::{TITLE, Terminal, WHOLE, wrap};
+use super::super::verdict;
 use super::content::{Part, Shown};
 
 /// Where the lines beneath a disk's name begin.
@@ -92,15 +94,16 @@ fn add_styled(lines: &mut Vec<String>, terminal: &Terminal, text: &str) {
     }
 }
 
-/// The cells of one line.
-struct Row {
+/// The cells of one line, and what stands beneath it.
+struct Row<'a> {
     cells: [String; 4],
     users: Vec<String>,
+    region: Option<&'a Region>,
 }
 
 fn add_partitions(lines: &mut Vec<String>, shown: &Shown, terminal: &Terminal) {
     let is_read = shown.unreadable.is_none();
-    let mut rows: Vec<Row> =
+    let mut rows: Vec<Row<'_>> =
         shown.content.partitions.iter().map(|part| row(part, is_read)).collect();
     if let Some(filesystem) = &shown.content.filesystem {
         let label = filesystem.label.as_deref().map(one_line).unwrap_or_default();
@@ -108,9 +111,9 @@ fn add_partitions(lines: &mut Vec<String>, shown: &Shown, terminal: &Terminal) {
             "whole disk".into(),
             one_line(&filesystem.name),
             label,
-            human(shown.disk.identity.size),
+            size(shown.disk.identity.size, shown.content.region.as_ref()),
         ];
-        rows.push(Row { cells, users: Vec::new() });
+        rows.push(Row { cells, users: Vec::new(), region: shown.content.region.as_ref() });
     } else if rows.is_empty() && is_read {
         return add(lines, terminal, "no partition and no known filesystem");
     }
@@ -131,16 +134,31 @@ fn add_partitions(lines: &mut Vec<String>, shown: &Shown, terminal: &Terminal) {
             let margin = INDENT + 4;
             let wrapped = wrap(&users, terminal.width, margin).join("\n");
             lines.extend((!users.is_empty()).then(|| format!("      {WHOLE}{wrapped}{WHOLE:#}")));
+            lines.extend(beneath(row, terminal));
             continue;
         }
         users = wrap(&users, terminal.width, margin).join("\n");
         let users = Some(users).filter(|users| !users.is_empty());
         let users = users.map(|users| format!("  {WHOLE}{users}{WHOLE:#}")).unwrap_or_default();
         lines.push(format!("{text}{users}").trim_end().to_owned());
+        lines.extend(beneath(row, terminal));
     }
 }
 
-fn row(part: &Part, is_read: bool) -> Row {
+/// What a save would store, and why.
+fn beneath(row: &Row<'_>, terminal: &Terminal) -> Vec<String> {
+    row.region.map(|region| verdict::lines(region, terminal.width, INDENT + 4)).unwrap_or_default()
+}
+
+/// "12 GiB of 100 GiB", or the size alone if nobody knows what is in use.
+fn size(size: u64, region: Option<&Region>) -> String {
+    match region {
+        Some(region) => format!("{} of {}", human(region.used), human(size)),
+        None => human(size),
+    }
+}
+
+fn row(part: &Part, is_read: bool) -> Row<'_> {
     let filesystem = match &part.filesystem {
         Some(filesystem) => one_line(&filesystem.name),
         None if is_read => "unknown".into(),
@@ -160,7 +178,8 @@ fn row(part: &Part, is_read: bool) -> Row {
     if part.name.is_none() {
         users.push("not seen by the system".into());
     }
-    Row { cells: [name, filesystem, label, human(part.size)], users }
+    let region = part.region.as_ref();
+    Row { cells: [name, filesystem, label, size(part.size, region)], users, region }
 }
 
 /// "mounted at /home"; with the device's name if it is another one.
@@ -225,6 +244,7 @@ mod tests {
                 label: Some(label.into()),
                 ..Identity::default()
             }),
+            region: None,
             users: Vec::new(),
         }
     }
@@ -257,6 +277,7 @@ mod tests {
             content: Content {
                 table: Some(TableSummary { kind: "GPT".into(), ..TableSummary::default() }),
                 filesystem: None,
+                region: None,
                 partitions,
             },
             unreadable: None,
