@@ -52,9 +52,11 @@ fn a_disk_is_listed_with_its_partitions_and_users() {
     for wanted in [
         "64.0 MiB",
         "loop, sectors of 512, 67108864 bytes, GPT, read-only",
-        "partition 1  FAT16     ESP     8.00 MiB  not seen by the system",
-        "SquashFS  sounds  4.00 MiB",
-        "ext4      system  40.0 MiB  mounted read-only at",
+        "partition 1  FAT16     ESP     83.0 KiB of 8.00 MiB  not seen by the system",
+        "UUID DACA-90E5, clean; only what is in use is stored",
+        "SquashFS  sounds  4.00 MiB of 4.00 MiB",
+        "stored whole: ",
+        "ext4      system  4.37 MiB of 40.0 MiB  mounted read-only at",
     ] {
         assert!(shown.contains(wanted), "'{wanted}' is missing\n{shown}");
     }
@@ -69,6 +71,8 @@ fn a_disk_is_listed_with_its_partitions_and_users() {
     assert_eq!(part["name"], format!("{name}p2"));
     assert_eq!(part["start"], 9 << 20);
     assert_eq!(part["filesystem"]["label"], "system");
+    assert!(part["region"]["used"].as_u64().unwrap() < 40 << 20, "{part}");
+    assert!(part["region"]["whole"].is_null(), "{part}");
     assert_eq!(part["users"][0]["kind"], "mount");
     assert_eq!(part["users"][0]["place"], mount.path().to_str().unwrap());
 
