@@ -181,6 +181,10 @@ fn maps_of_disks_of_other_systems_contain_what_other_programs_call_used() {
         "disktype/fat12-floppy.image: FAT12",
         "disktype/linux-swap-v2-sparc-8k.image: swap",
         "dosfstools/check-bad_boot_sector.img: FAT32",
+        "dfvfs/apfs.raw: APFS",
+        "dfvfs/apfs-2020-07.raw: APFS",
+        "go-apfs-v2/basic.img: APFS",
+        "go-apfs-v2/encrypted.img: APFS",
         "dosfstools/mkfs-fat32_1_bad_block.img: FAT32",
     ] {
         assert!(proven.iter().any(|it| it == known), "{known} has no proven map");

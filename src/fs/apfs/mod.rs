@@ -112,3 +112,6 @@ fn open<'a>(readers: Readers<'a>) -> Result<Option<(&'a dyn ReadAt, Superblock)>
     let block = read_vec(*volume, 0, len)?;
     Superblock::parse(&block, 0).map(|superblock| Some((*volume, superblock)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,8 +53,8 @@ pub(super) fn map(reader: &dyn ReadAt, copy: &Superblock) -> Result<Used, Format
         return whole(why);
     }
     let mut required = Required::new(blocks, &used);
-    for extent in &fixed.0 {
-        required.check(extent.0, extent.1.first, extent.1.count)?;
+    for (what, range) in &fixed.ranges {
+        required.check(what, range.first, range.count)?;
     }
     if let Some(missing) = queued.subtract(&used).iter().next() {
         return Err(FormatError::corrupt(
@@ -65,18 +65,26 @@ pub(super) fn map(reader: &dyn ReadAt, copy: &Superblock) -> Result<Used, Format
         ));
     }
     volumes::check(blocks, superblock, &volumes, &mut required)?;
-    let mut tail = fixed.1;
-    tail.insert(superblock.tail(reader.len()));
-    Ok(Used::proven(used.union(&queued).union(&tail)))
+    let mut all = used.union(&queued).union(&fixed.bytes);
+    all.insert(superblock.tail(reader.len()));
+    Ok(Used::proven(all))
 }
 
-/// What has a fixed place, none of which may be another's, and the same in
-/// bytes.
+/// What has a fixed place.
+struct Fixed {
+    ranges: Vec<Named>,
+    bytes: ExtentSet,
+}
+
+/// Blocks, and what they are.
+type Named = (&'static str, Range);
+
+/// What has a fixed place, none of which may be another's.
 fn fixed(
     blocks: Blocks,
     superblock: &Superblock,
     spaceman: &Spaceman,
-) -> Result<(Vec<(&'static str, Range)>, ExtentSet), FormatError> {
+) -> Result<Fixed, FormatError> {
     let mut ranges = superblock.fixed().to_vec();
     ranges.extend([
         ("internal pool", spaceman.pool),
@@ -99,14 +107,11 @@ fn fixed(
         }
         all.insert(extent);
     }
-    Ok((ranges, all))
+    Ok(Fixed { ranges, bytes: all })
 }
 
 /// The driver that a Mac starts from, `nx_efi_jumpstart_t`.
-fn jumpstart(
-    blocks: Blocks,
-    superblock: &Superblock,
-) -> Result<Vec<(&'static str, Range)>, FormatError> {
+fn jumpstart(blocks: Blocks, superblock: &Superblock) -> Result<Vec<Named>, FormatError> {
     const WHAT: &str = "EFI driver";
     let block = superblock.efi_jumpstart;
     if block == 0 {
