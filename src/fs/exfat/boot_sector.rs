@@ -175,6 +175,12 @@ impl BootSector {
         self.heap_start.saturating_add(offset)
     }
 
+    /// The cluster at a byte of them.
+    pub(super) fn cluster_at(&self, position: u64) -> u64 {
+        let offset = position.saturating_sub(self.heap_start);
+        offset.checked_div(self.cluster_bytes).unwrap_or(0).saturating_add(2)
+    }
+
     /// The start of a copy of the FAT.
     pub(super) const fn fat_copy_start(&self, copy: u64) -> u64 {
         self.fat_start.saturating_add(copy.saturating_mul(self.fat_bytes))

@@ -74,6 +74,7 @@ pub(super) fn walk(
         allocated: Clusters::none(boot)?,
         bitmaps: [None; 2],
         has_upcase: false,
+        own: Vec::new(),
         waiting: Vec::new(),
         to_the_last_byte,
     };
@@ -108,6 +109,8 @@ struct Walk<'a> {
     allocated: Clusters,
     bitmaps: [Option<Allocation>; 2],
     has_upcase: bool,
+    /// Where the filesystem's own clusters are.
+    own: Vec<Extent>,
     waiting: Vec<Allocation>,
     to_the_last_byte: bool,
 }
@@ -115,6 +118,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn root(&mut self) -> Result<(), FormatError> {
         let root = self.chain(self.boot.root, 96, Keep::Runs)?;
+        self.own.extend(&root.runs);
         self.folder(&root.runs, true)?;
         for (number, bitmap) in (0..self.boot.fat_count).zip(self.bitmaps) {
             if bitmap.is_none() {
@@ -130,18 +134,26 @@ impl Walk<'_> {
             let position = self.boot.cluster_start(self.boot.root);
             return Err(FormatError::corrupt("root folder", position, "an up-case table", "none"));
         }
-        // What the walk has found so far is the root, the up-case table and the
-        // bitmaps: the filesystem's own clusters.
-        let free = self.had.missing_in(&self.allocated);
-        if free > 0 {
-            return Err(FormatError::corrupt(
+        self.check_own()
+    }
+
+    /// The root folder, the up-case table and the bitmaps are in use, or a
+    /// bitmap is not this volume's.
+    fn check_own(&self) -> Result<(), FormatError> {
+        let clusters = |run: &Extent| {
+            let first = self.boot.cluster_at(run.start());
+            first..first.saturating_add(run.len().checked_div(self.boot.cluster_bytes).unwrap_or(0))
+        };
+        match self.own.iter().flat_map(clusters).find(|cluster| !self.allocated.contains(*cluster))
+        {
+            Some(cluster) => Err(FormatError::corrupt(
                 "allocation bitmap",
                 self.bitmaps.first().copied().flatten().map_or(0, |bitmap| bitmap.position),
                 "the root folder, the up-case table and the bitmap itself to be in use",
-                format!("{free} clusters of them free"),
-            ));
+                format!("cluster {cluster} of them free"),
+            )),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Reads a folder: files are claimed, folders wait for their turn.
@@ -213,6 +225,7 @@ impl Walk<'_> {
             ));
         }
         let runs = self.claim(bitmap, Keep::Runs)?;
+        self.own.extend(&runs);
         let start = self.one_run(bitmap, &runs)?;
         self.volume.read_at(start, own.bytes_mut())?;
         self.allocated.unite(&own);
@@ -236,6 +249,7 @@ impl Walk<'_> {
             ));
         }
         let runs = self.claim(upcase, Keep::Runs)?;
+        self.own.extend(&runs);
         let start = self.one_run(upcase, &runs)?;
         let bytes = read_vec(self.volume, start, usize::try_from(upcase.len).unwrap_or(0))?;
         let sum = bytes
