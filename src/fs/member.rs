@@ -10,6 +10,7 @@
 //! Sources: the specifications of LUKS1 and LUKS2 and of DDF, `md(4)`, the
 //! on-disk headers in the Linux kernel, and the manual pages of the programs.
 
+use super::bitlocker::bitlocker;
 use super::signature::{Label, Signature, Uuid, Volume};
 use super::{Filesystem, Identity, Readers, Support, Used};
 use crate::ondisk::{Fields, FormatError};
@@ -21,55 +22,69 @@ pub struct Member;
 /// Why a member has no used map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    Encrypted,
+    Luks,
+    BitLocker,
+    FileVault,
     Array,
     Manager,
 }
 
 impl Reason {
+    /// Fits behind "stored whole: ".
     fn sentence(self, name: &str) -> String {
         match self {
-            Self::Encrypted => {
-                format!("{name} is encrypted, so what is free cannot be told while it is locked")
+            Self::Luks | Self::BitLocker => format!(
+                "it is encrypted ({name}), so what is free in it cannot be told: the image is \
+                 exact and complete"
+            ),
+            Self::FileVault => format!(
+                "{name}: what is free in it only macOS can tell: the image is exact and complete"
+            ),
+            Self::Array => format!(
+                "it is a part of an array ({name}), and only the array knows what is free on it: \
+                 the image is exact and complete"
+            ),
+            Self::Manager => format!(
+                "{name}: what is free on it is known elsewhere: the image is exact and complete"
+            ),
+        }
+    }
+
+    /// What the user can do.
+    const fn advice(self) -> &'static str {
+        match self {
+            Self::Luks => {
+                "keep the image as safe as the disk, as the header with its keys is in it; to make \
+                 it smaller, unlock it and save the unlocked device (/dev/mapper/...) instead, \
+                 which is then not encrypted in the image"
             }
+            Self::BitLocker => {
+                "have the recovery key at hand: on another computer, Windows will ask for it"
+            }
+            Self::FileVault => "have the password or the recovery key of FileVault at hand",
             Self::Array => {
-                format!("this {name} is stored whole: only the array knows what is free on it")
+                "save the device of the array (such as /dev/md0) instead, or save all its members \
+                 and keep their images together"
             }
-            Self::Manager => format!("this {name} is stored whole: its map is not supported yet"),
+            Self::Manager => {
+                "save all devices that belong together, and keep their images together"
+            }
         }
     }
 }
 
 /// Signatures that decide by themselves.
-const SIGNATURES: [(Reason, Signature); 22] = [
-    (Reason::Encrypted, Signature::new(0, b"LUKS\xba\xbe\0\x01", "LUKS1").uuid(Uuid::Text(168))),
+const SIGNATURES: [(Reason, Signature); 19] = [
+    (Reason::Luks, Signature::new(0, b"LUKS\xba\xbe\0\x01", "LUKS1").uuid(Uuid::Text(168, 40))),
     (
-        Reason::Encrypted,
+        Reason::Luks,
         Signature::new(0, b"LUKS\xba\xbe", "LUKS2")
             .label(Label::Utf8(24, 48))
-            .uuid(Uuid::Text(168)),
-    ),
-    (Reason::Encrypted, Signature::new(3, b"-FVE-FS-", "BitLocker")),
-    // BitLocker To Go: a FAT32 boot sector with the GUID of BitLocker in its code.
-    (
-        Reason::Encrypted,
-        Signature::new(
-            0x1a8,
-            b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01",
-            "BitLocker To Go",
-        ),
-    ),
-    (
-        Reason::Encrypted,
-        Signature::new(
-            0x1a8,
-            b"\x3b\x4d\xa8\x92\x80\xdd\x0e\x4d\x9e\x4e\xb1\xe3\x28\x4e\xae\xd8",
-            "BitLocker To Go",
-        ),
+            .uuid(Uuid::Text(168, 40)),
     ),
     // Apple's FileVault 2 and Fusion drives.
     (
-        Reason::Manager,
+        Reason::FileVault,
         Signature::new(88, b"CS\x01\0\0\0", "Core Storage volume").uuid(Uuid::Binary(304)),
     ),
     (
@@ -93,7 +108,11 @@ const SIGNATURES: [(Reason, Signature); 22] = [
     (Reason::Manager, Signature::new(0x204, b"!Stra0tis\x86\xff\x02^\x41rh", "Stratis device")),
     (Reason::Manager, Signature::new(0x1204, b"!Stra0tis\x86\xff\x02^\x41rh", "Stratis device")),
     (Reason::Manager, Signature::new(0, b"bluestore block device", "Ceph BlueStore device")),
-    (Reason::Manager, Signature::new(0x10_0000, b"\x0d\xd0\x01\xc0", "VMFS volume member")),
+    (
+        Reason::Manager,
+        Signature::new(0x10_0000, b"\x0d\xd0\x01\xc0", "VMFS volume member")
+            .uuid(Uuid::Text(0x10_0214, 35)),
+    ),
     (Reason::Manager, Signature::new(0x20, b"ORCLDISK", "Oracle ASM disk")),
     (Reason::Manager, Signature::new(0, b"DRBDdlh*", "DRBD proxy log")),
     (Reason::Manager, Signature::new(0, b"$DRBDmgr=q", "DRBD control volume")),
@@ -111,10 +130,23 @@ impl Filesystem for Member {
 
     fn support(&self) -> &'static [Support] {
         const {
-            &[Support::whole(
-                "encrypted volumes, RAID members, LVM",
-                "what is free in them is known elsewhere",
-            )]
+            const UNLOCKED: &str = "unlocked, it can be saved like any disk";
+            const ARRAY: &str = "the array can be saved like any disk";
+            &[
+                Support::whole("LUKS1", UNLOCKED),
+                Support::whole("LUKS2", UNLOCKED),
+                Support::whole("BitLocker", "restored elsewhere, it asks for the recovery key"),
+                Support::whole("BitLocker To Go", "told apart from the FAT it looks like"),
+                Support::whole("Core Storage (FileVault 2, Fusion Drive)", ""),
+                Support::whole("Linux RAID members, 0.90 and 1.0", ARRAY),
+                Support::whole("Linux RAID members, 1.1 and 1.2", ARRAY),
+                Support::whole("members of other arrays", "GEOM, Apple RAID, DRBD, firmware RAID"),
+                Support::whole("Windows dynamic disks", "the whole disk"),
+                Support::whole(
+                    "LVM1, VDO, Stratis, bcache, Ceph",
+                    "what is free is known elsewhere",
+                ),
+            ]
         }
     }
 
@@ -128,7 +160,7 @@ impl Filesystem for Member {
         let none = || FormatError::unsupported("not a member of anything");
         let reader = readers.first().ok_or_else(none)?;
         let (reason, identity) = recognise(&Volume::open(*reader)?)?.ok_or_else(none)?;
-        Ok(Used::whole(reader.len(), reason.sentence(&identity.name)))
+        Ok(Used::whole(reader.len(), reason.sentence(&identity.name)).advise(reason.advice()))
     }
 }
 
@@ -138,13 +170,16 @@ fn recognise(volume: &Volume) -> Result<Option<(Reason, Identity)>, FormatError>
             return Ok(Some((*reason, identity)));
         }
     }
+    if let Some(identity) = bitlocker(volume)? {
+        return Ok(Some((Reason::BitLocker, identity)));
+    }
     for manager in [lvm2, bcache] {
         if let Some(identity) = manager(volume)? {
             return Ok(Some((Reason::Manager, identity)));
         }
     }
     if let Some(identity) = luks2_backup(volume)? {
-        return Ok(Some((Reason::Encrypted, identity)));
+        return Ok(Some((Reason::Luks, identity)));
     }
     for array in [md_at_end, geom, apple_raid, drbd] {
         if let Some(identity) = array(volume)? {
@@ -183,7 +218,7 @@ fn luks2_backup(volume: &Volume) -> Result<Option<Identity>, FormatError> {
         let offset = 1_u64.checked_shl(shift).unwrap_or(0);
         if volume.has(offset, b"SKUL\xba\xbe")? {
             let label = Label::Utf8(offset.saturating_add(24), 48);
-            let uuid = Uuid::Text(offset.saturating_add(168));
+            let uuid = Uuid::Text(offset.saturating_add(168), 40);
             return volume.identity("LUKS2", Some(label), Some(uuid)).map(Some);
         }
     }
@@ -207,10 +242,26 @@ pub(super) fn md_at_end(volume: &Volume) -> Result<Option<Identity>, FormatError
         let mut reversed = MAGIC;
         reversed.reverse();
         if volume.has(offset, &MAGIC)? || volume.has(offset, &reversed)? {
-            return volume.identity("Linux RAID member 0.90", None, None).map(Some);
+            let mut identity = volume.identity("Linux RAID member 0.90", None, None)?;
+            let superblock = volume.bytes(offset, 64)?;
+            identity.uuid = superblock.and_then(|superblock| old_md_uuid(&superblock));
+            return Ok(Some(identity));
         }
     }
     Ok(None)
+}
+
+/// The identifier of an array of version 0.90: one number of 32 bits, and three
+/// more at another place.
+fn old_md_uuid(superblock: &[u8]) -> Option<String> {
+    let is_little = superblock.u32_le(0) == Some(0xa92b_4efc);
+    let mut uuid = Vec::new();
+    for offset in [20, 52, 56, 60] {
+        let number =
+            if is_little { superblock.u32_le(offset)? } else { superblock.u32_be(offset)? };
+        uuid.extend(number.to_be_bytes());
+    }
+    Some(uuid::Uuid::from_slice(&uuid).ok()?.to_string())
 }
 
 /// FreeBSD's GEOM classes write their name into the last sector.
@@ -291,6 +342,7 @@ mod tests {
             let used = Member.used(&[&disk]).unwrap();
             assert_eq!(used.extents, ExtentSet::all(LEN));
             assert_eq!(used.whole, Some(reason.sentence(signature.name)));
+            assert_eq!(used.advice.as_deref(), Some(reason.advice()));
         }
     }
 
@@ -312,8 +364,12 @@ mod tests {
         assert_eq!(found.label.as_deref(), Some("host:0"));
         assert_eq!(found.uuid.as_deref(), Some("33333333-3333-3333-3333-333333333333"));
         for magic in [b"\xfc\x4e\x2b\xa9", b"\xa9\x2b\x4e\xfc"] {
-            let found = name(&[(0x1f_0000, magic)]);
-            assert_eq!(found.as_deref(), Some("Linux RAID member 0.90"));
+            let uuid: [(u64, &[u8]); 2] = [(0x1f_0014, &[1, 2, 3, 4]), (0x1f_0034, &[5, 6, 7, 8])];
+            let found = identity(&[(0x1f_0000, magic), uuid[0], uuid[1]]).unwrap();
+            assert_eq!(found.name, "Linux RAID member 0.90");
+            let is_little = magic[0] == 0xfc;
+            let written = if is_little { "04030201-0807-0605" } else { "01020304-0506-0708" };
+            assert_eq!(found.uuid, Some(format!("{written}-0000-000000000000")));
         }
         assert_eq!(name(&[(0x1e_0000, b"\xfc\x4e\x2b\xa9")]), None);
     }

@@ -16,6 +16,7 @@
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 pub mod apfs;
+mod bitlocker;
 mod bitmap;
 pub mod btrfs;
 pub mod exfat;

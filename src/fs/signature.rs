@@ -37,12 +37,14 @@ pub(super) enum Label {
 pub(super) enum Uuid {
     /// 16 bytes in the order in which they are written.
     Binary(u64),
-    /// Text of at most 40 bytes.
-    Text(u64),
+    /// Position and length of text.
+    Text(u64, usize),
     /// A 64-bit serial number, as NTFS has it.
     Serial64(u64),
     /// The 32 letters of an LVM2 identifier, written with hyphens.
     Lvm(u64),
+    /// 16 bytes as VMware writes them.
+    Vmfs(u64),
 }
 
 impl Signature {
@@ -146,11 +148,16 @@ impl<'a> Volume<'a> {
                 .and_then(|bytes| uuid::Uuid::from_slice(&bytes).ok())
                 .filter(|uuid| !uuid.is_nil())
                 .map(|uuid| uuid.to_string()),
-            Uuid::Text(offset) => self.bytes(offset, 40)?.map(|bytes| text(&bytes)),
+            Uuid::Text(offset, len) => self.bytes(offset, len)?.map(|bytes| text(&bytes)),
             Uuid::Serial64(offset) => self
                 .bytes(offset, 8)?
                 .and_then(|bytes| bytes.u64_le(0))
                 .map(|serial| format!("{serial:016X}")),
+            Uuid::Vmfs(offset) => self.bytes(offset, 16)?.and_then(|bytes| {
+                let (a, b) = (bytes.u32_le(0)?, bytes.u32_le(4)?);
+                let (c, rest) = (bytes.u16_le(8)?, bytes.u64_be(8)? & 0xffff_ffff_ffff);
+                Some(format!("{a:08x}-{b:08x}-{c:04x}-{rest:012x}"))
+            }),
             Uuid::Lvm(offset) => self.bytes(offset, 32)?.map(|bytes| lvm_uuid(&text(&bytes))),
         };
         Ok(found.filter(|uuid| !uuid.is_empty()))

@@ -1,26 +1,47 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The drivers that know others by name, and those of arrays, on raw input and
-//! on patched disks.
+//! The drivers that know others by name, and those of arrays, on raw input, on
+//! patched disks, and on lists of names of ZFS.
 #![no_main]
 
 use dacapo::fs::foreign::Foreign;
 use dacapo::fs::member::Member;
 use dacapo::fs::whole_disk_member;
-use dacapo::io::Memory;
+use dacapo::io::{Memory, ReadAt};
 use dacapo_fuzz::{Bases, Patched, ask};
 use libfuzzer_sys::fuzz_target;
 
 static BASES: Bases = Bases::new();
-const DISKS: &[&[u8]] = &[include_bytes!("../../../images/swap-tiny.img.zst")];
+const DISKS: &[&[u8]] = &[
+    include_bytes!("../../../images/swap-tiny.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-bitlocker.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-iso9660.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-md.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-md-0-90.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-udf.img.zst"),
+];
+
+fn ask_all(disk: &dyn ReadAt) {
+    ask(&Member, disk);
+    ask(&Foreign, disk);
+    let _ = whole_disk_member(disk);
+}
+
+/// A device of a pool with this list behind the first bytes, which have to be
+/// as they are.
+fn pool(list: &[u8]) -> Memory {
+    const LIST: usize = 16 << 10;
+    let mut bytes = vec![0; 256 << 10];
+    bytes[LIST..LIST + 16].copy_from_slice(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 36]);
+    for (to, from) in bytes[LIST + 16..].iter_mut().zip(list) {
+        *to = *from;
+    }
+    Memory::new(bytes)
+}
 
 fuzz_target!(|input: &[u8]| {
-    let raw = Memory::new(input.to_vec());
-    ask(&Member, &raw);
-    ask(&Foreign, &raw);
-    let _ = whole_disk_member(&raw);
+    ask_all(&Memory::new(input.to_vec()));
+    ask_all(&pool(input));
     if let Some(disk) = Patched::new(BASES.get(DISKS), input) {
-        ask(&Member, &disk);
-        ask(&Foreign, &disk);
-        let _ = whole_disk_member(&disk);
+        ask_all(&disk);
     }
 });

@@ -5,10 +5,20 @@
 //! If a volume has the signature of one of these, a map that another driver
 //! read from what may be leftovers of an older filesystem is not trusted
 //! ([`super::rival`]).
+//!
+//! Labels and identifiers are written as `blkid` writes them. What a comparison
+//! of bytes tells is a line in the table here; the rest is a function in
+//! `discs` (ISO 9660, UDF), `superblocks`, or `zfs`.
+
+mod discs;
+mod superblocks;
+mod zfs;
+
+pub(super) use zfs::zfs;
 
 use super::signature::{Label, Signature, Uuid, Volume};
-use super::{Filesystem, Identity, Readers, Support, Used, member};
-use crate::ondisk::{Fields, FormatError};
+use super::{Filesystem, Identity, Readers, Support, Used};
+use crate::ondisk::FormatError;
 
 /// The driver of filesystems that are known by name only.
 #[derive(Debug)]
@@ -39,22 +49,25 @@ const SIGNATURES: [Signature; 36] = [
     Signature::new(0x400, b"\xe2\xe1\xf5\xe0", "EROFS")
         .label(Label::Utf8(0x440, 16))
         .uuid(Uuid::Binary(0x430)),
-    Signature::new(0, b"\x45\x3d\xcd\x28", "cramfs"),
-    Signature::new(0, b"\x28\xcd\x3d\x45", "cramfs"),
-    Signature::new(0x200, b"\x45\x3d\xcd\x28", "cramfs"),
+    Signature::new(0, b"\x45\x3d\xcd\x28", "cramfs").label(Label::Utf8(0x30, 16)),
+    Signature::new(0, b"\x28\xcd\x3d\x45", "cramfs").label(Label::Utf8(0x30, 16)),
+    Signature::new(0x200, b"\x45\x3d\xcd\x28", "cramfs").label(Label::Utf8(0x230, 16)),
     Signature::new(0, b"-rom1fs-", "romfs").label(Label::Utf8(0x10, 16)),
     Signature::new(0x20, b"1SFB", "BeFS").label(Label::Utf8(0, 32)),
     Signature::new(0x20, b"BFS1", "BeFS").label(Label::Utf8(0, 32)),
     Signature::new(0x220, b"1SFB", "BeFS").label(Label::Utf8(0x200, 32)),
     Signature::new(0x220, b"BFS1", "BeFS").label(Label::Utf8(0x200, 32)),
-    Signature::new(0x2000, b"\x49\xe8\x95\xf9", "HPFS"),
-    Signature::new(0x400, b"OCFSV2", "OCFS2"),
-    Signature::new(0x800, b"OCFSV2", "OCFS2"),
-    Signature::new(0x1000, b"OCFSV2", "OCFS2"),
-    Signature::new(0x2000, b"OCFSV2", "OCFS2"),
+    ocfs2(0x400),
+    ocfs2(0x800),
+    ocfs2(0x1000),
+    ocfs2(0x2000),
     Signature::new(0x2000, b"OracleCFS", "OCFS"),
-    Signature::new(0x1_0000, b"\x01\x16\x19\x70", "GFS2"),
-    Signature::new(0x20_0000, b"\x5e\xf1\xab\x2f", "VMFS"),
+    Signature::new(0x1_0000, b"\x01\x16\x19\x70", "GFS2")
+        .label(Label::Utf8(0x1_00a0, 64))
+        .uuid(Uuid::Binary(0x1_0100)),
+    Signature::new(0x20_0000, b"\x5e\xf1\xab\x2f", "VMFS")
+        .label(Label::Utf8(0x20_001d, 128))
+        .uuid(Uuid::Vmfs(0x20_0009)),
     Signature::new(0x400, b"\xf5\xfc\x01\xa5", "VxFS"),
     Signature::new(0x2000, b"\xa5\x01\xfc\xf5", "VxFS"),
     Signature::new(0, b"EXFS", "EXFS"),
@@ -62,8 +75,48 @@ const SIGNATURES: [Signature; 36] = [
     Signature::new(0, b"\x31\x18\x10\x06", "UBIFS"),
     Signature::new(0x1_0004, b"\x8b\x42\x3c\x10", "ScoutFS"),
     // High Sierra, the forerunner of ISO 9660.
-    Signature::new(0x8009, b"CDROM", "High Sierra"),
+    Signature::new(0x8009, b"CDROM", "High Sierra").label(Label::Utf8(0x8030, 32)),
+    Signature::new(0x1000, b"SPB5", "Novell NSS"),
 ];
+
+const fn ocfs2(block: u64) -> Signature {
+    Signature::new(block, b"OCFSV2", "OCFS2")
+        .label(Label::Utf8(block + 0x110, 64))
+        .uuid(Uuid::Binary(block + 0x150))
+}
+
+/// What is written once, and has no free space to leave out.
+const FULL: [&str; 6] = ["ISO 9660", "High Sierra", "SquashFS", "EROFS", "cramfs", "romfs"];
+/// What may be spread over several disks.
+const SPREAD: [&str; 2] = ["ZFS", "bcachefs"];
+/// What can be filled with a file of zeros, which takes no room in an image.
+const FILLABLE: [&str; 7] = ["JFS", "ReiserFS", "Reiser4", "UFS", "Minix", "HFS", "HPFS"];
+
+/// Why a filesystem is stored whole.
+fn why(name: &str) -> String {
+    match name {
+        _ if FULL.contains(&name) => {
+            format!("a {name} filesystem is written once and full: the image is exact and complete")
+        }
+        _ => format!("the used map of {name} is not supported: the image is exact and complete"),
+    }
+}
+
+/// What the user can do about it.
+fn advice(name: &str) -> Option<&'static str> {
+    if SPREAD.contains(&name) {
+        Some("if it is spread over several disks, save all of them and keep their images together")
+    } else if FILLABLE.contains(&name) {
+        Some(
+            "to make the image smaller, fill the free space with a file of zeros before, and \
+             delete it: zeros take no room in an image",
+        )
+    } else if name == "ReFS" {
+        Some("the image takes little room where the free space was never written to")
+    } else {
+        None
+    }
+}
 
 impl Filesystem for Foreign {
     fn name(&self) -> &'static str {
@@ -71,7 +124,26 @@ impl Filesystem for Foreign {
     }
 
     fn support(&self) -> &'static [Support] {
-        const { &[Support::whole("other filesystems", "known by name only")] }
+        const {
+            const NAME: &str = "name, label and UUID are known";
+            const LABEL: &str = "name and label are known";
+            &[
+                Support::whole("ZFS", "the name of the pool is the label"),
+                Support::whole("ReFS", "name and serial number are known"),
+                Support::whole("bcachefs", NAME),
+                Support::whole("NILFS2", NAME),
+                Support::whole("JFS", NAME),
+                Support::whole("ReiserFS, Reiser4", NAME),
+                Support::whole("UFS", NAME),
+                Support::whole("HFS", NAME),
+                Support::whole("UDF", NAME),
+                Support::whole("ISO 9660", "written once, and full"),
+                Support::whole("SquashFS, EROFS, cramfs, romfs", "written once, and full"),
+                Support::whole("VMFS, OCFS2, GFS2", NAME),
+                Support::whole("BeFS, HPFS", LABEL),
+                Support::whole("Minix and others that blkid knows", "the name is known"),
+            ]
+        }
     }
 
     fn probe(&self, readers: Readers) -> Result<Option<Identity>, FormatError> {
@@ -83,8 +155,11 @@ impl Filesystem for Foreign {
         let none = || FormatError::unsupported("not a filesystem with a known signature");
         let reader = readers.first().ok_or_else(none)?;
         let identity = recognise(&Volume::open(*reader)?)?.ok_or_else(none)?;
-        let why = format!("the used map of {} is not supported yet", identity.name);
-        Ok(Used::whole(reader.len(), why))
+        let used = Used::whole(reader.len(), why(&identity.name));
+        Ok(match advice(&identity.name) {
+            Some(advice) => used.advise(advice),
+            None => used,
+        })
     }
 }
 
@@ -92,125 +167,10 @@ fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     if let Some(identity) = volume.find(&SIGNATURES)? {
         return Ok(Some(identity));
     }
-    for computed in [bcachefs, hfs, nilfs2, udf, iso9660, ufs, zfs] {
+    use superblocks::{bcachefs, hfs, hpfs, minix, nilfs2, ufs};
+    for computed in [bcachefs, hfs, nilfs2, discs::udf, discs::iso9660, ufs, hpfs, zfs, minix] {
         if let Some(identity) = computed(volume)? {
             return Ok(Some(identity));
-        }
-    }
-    Ok(None)
-}
-
-/// bcachefs has its superblock at 4 KiB, and copies of it at 2 MiB and at 1 MiB
-/// before the end.
-fn bcachefs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    if member::bcache(volume)?.is_some() {
-        return Ok(None);
-    }
-    const MAGIC: [u8; 16] = *b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef";
-    let at_end = volume.len().checked_sub(1 << 20);
-    for copy in [Some(0x1000), Some(2 << 20), at_end].into_iter().flatten() {
-        let magic = volume.bytes(copy.saturating_add(0x18), 16)?;
-        if magic.is_some_and(|magic| magic == MAGIC || magic == member::BCACHE_MAGIC) {
-            let label = Label::Utf8(copy.saturating_add(0x48), 32);
-            let uuid = Uuid::Binary(copy.saturating_add(0x38));
-            return volume.identity("bcachefs", Some(label), Some(uuid)).map(Some);
-        }
-    }
-    Ok(None)
-}
-
-/// HFS has two letters and an allocation block size, which is a multiple of 512
-/// and the 20th field. Around HFS+ it is that driver's.
-fn hfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    let Some(header) = volume.bytes(0x400, 0x90)? else { return Ok(None) };
-    let is_hfs = header.bytes_at(0, 2) == Some(b"BD")
-        && header.bytes_at(0x7c, 2) != Some(b"H+")
-        && header.u32_be(0x14).is_some_and(|size| size != 0 && size.is_multiple_of(512));
-    is_hfs.then(|| volume.identity("HFS", None, None)).transpose()
-}
-
-/// NILFS2 has a magic of two bytes, but the length of its superblock follows.
-fn nilfs2(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    let backup = member::last_sectors(volume, 512, 8);
-    for start in [Some(0x400), backup].into_iter().flatten() {
-        let Some(header) = volume.bytes(start, 16)? else { continue };
-        if header.u32_le(0) == Some(2)
-            && header.u16_le(6) == Some(0x3434)
-            && header.u16_le(8).is_some_and(|len| (64..=1024).contains(&len))
-        {
-            let label = Label::Utf8(start.saturating_add(168), 80);
-            let uuid = Uuid::Binary(start.saturating_add(152));
-            return volume.identity("NILFS2", Some(label), Some(uuid)).map(Some);
-        }
-    }
-    Ok(None)
-}
-
-/// UDF has an NSR descriptor among the volume structure descriptors, which
-/// are 2 KiB apart, or a sector if that is larger.
-fn udf(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    for step in [2048_u64, 4096] {
-        for number in 0..16_u64 {
-            let offset = number.saturating_mul(step).saturating_add(0x8001);
-            let Some(name) = volume.bytes(offset, 5)? else { break };
-            match name.as_slice() {
-                b"NSR02" | b"NSR03" => return volume.identity("UDF", None, None).map(Some),
-                b"BEA01" | b"BOOT2" | b"CD001" | b"CDW02" | b"TEA01" => {}
-                _ => break,
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn iso9660(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    if !volume.has(0x8001, b"CD001")? {
-        return Ok(None);
-    }
-    volume.identity("ISO 9660", Some(Label::Utf8(0x8028, 32)), None).map(Some)
-}
-
-/// UFS has its superblock at one of four places, in either byte order.
-fn ufs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    const MAGICS: [u32; 6] =
-        [0x0001_1954, 0x1954_0119, 0x0019_5612, 0x0009_5014, 0x0061_2195, 0x0523_1994];
-    for start in [0_u64, 0x2000, 0x1_0000, 0x4_0000] {
-        let Some(superblock) = volume.bytes(start, 0x560)? else { continue };
-        let fields = [
-            (superblock.u32_le(0x55c), superblock.u32_le(0x30)),
-            (superblock.u32_be(0x55c), superblock.u32_be(0x30)),
-        ];
-        for (magic, block_size) in fields {
-            if magic.is_some_and(|magic| MAGICS.contains(&magic))
-                && block_size.is_some_and(|size| size.is_power_of_two() && size >= 512)
-            {
-                return volume.identity("UFS", None, None).map(Some);
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// ZFS has four labels, two at each end, each with a packed list of names.
-pub(super) fn zfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    const LABEL: u64 = 256 << 10;
-    const LIST: u64 = 16 << 10;
-    let ends = [
-        Some(0),
-        Some(LABEL),
-        member::last_sectors(volume, LABEL, 2),
-        member::last_sectors(volume, LABEL, 1),
-    ];
-    for label in ends.into_iter().flatten() {
-        let Some(list) = volume.bytes(label.saturating_add(LIST), 16)? else { continue };
-        // XDR encoding in either byte order, list version 0, unique names, and
-        // a first pair of a sensible length.
-        if list.u8_at(0) == Some(1)
-            && list.u8_at(1).is_some_and(|order| order <= 1)
-            && list.bytes_at(2, 10) == Some(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-            && list.u32_be(12).is_some_and(|len| (16..0x1_0000).contains(&len))
-        {
-            return volume.identity("ZFS", None, None).map(Some);
         }
     }
     Ok(None)
@@ -222,6 +182,7 @@ mod tests {
 
     use super::*;
     use crate::extent::{Extent, ExtentSet};
+    use crate::fs::member;
     use crate::io::{Memory, WriteAt};
 
     const LEN: u64 = 4 << 20;
@@ -251,8 +212,7 @@ mod tests {
             assert_eq!(identity.size, LEN);
             let used = Foreign.used(&[&disk]).unwrap();
             assert_eq!(used.extents, ExtentSet::all(LEN));
-            let why = format!("the used map of {} is not supported yet", signature.name);
-            assert_eq!(used.whole, Some(why));
+            assert!(used.whole.unwrap().ends_with(": the image is exact and complete"));
             // Without its last byte it is nothing, unless it was zero.
             let last = signature.magic.len() - 1;
             if signature.magic[last] != 0 {
@@ -298,8 +258,71 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_a_function_finds_are_shown() {
+        let identity = |fields: &[(u64, &[u8])]| Foreign.probe(&[&with(fields)]).unwrap().unwrap();
+        let hfs = identity(&[(0x400, b"BD"), (0x416, &[2]), (0x424, b"\x03abcd")]);
+        assert_eq!(hfs.label.as_deref(), Some("abc"));
+        let ufs = identity(&[
+            (0x1_055c, &0x1954_0119_u32.to_le_bytes()),
+            (0x1_0030, &[0, 0x40, 0, 0]),
+            (0x1_0090, &[1, 0, 0, 0, 0xab, 0, 0, 0]),
+            (0x1_02a8, b"tapes"),
+        ]);
+        assert_eq!(ufs.label.as_deref(), Some("tapes"));
+        assert_eq!(ufs.uuid.as_deref(), Some("00000001000000ab"));
+        let boot: [(u64, &[u8]); 4] = [
+            (0x26, &[0x28, 0x78, 0x56, 0x34, 0x12]),
+            (0x2b, b"OS2  "),
+            (0x36, b"HPFS"),
+            (510, b"\x55\xaa"),
+        ];
+        let hpfs: (u64, &[u8]) = (0x2000, b"\x49\xe8\x95\xf9");
+        let found = identity(&[&boot[..], &[hpfs]].concat());
+        assert_eq!(
+            (found.label.as_deref(), found.uuid.as_deref()),
+            (Some("OS2"), Some("1234-5678"))
+        );
+        assert_eq!(identity(&[&boot[1..], &[hpfs]].concat()).label, None);
+        let vmfs = identity(&[
+            (0x20_0000, b"\x5e\xf1\xab\x2f"),
+            (0x20_0009, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
+            (0x20_001d, b"store"),
+        ]);
+        assert_eq!(vmfs.label.as_deref(), Some("store"));
+        assert_eq!(vmfs.uuid.as_deref(), Some("04030201-08070605-0a09-0b0c0d0e0f10"));
+    }
+
+    #[test]
+    fn minix_needs_counts_that_make_sense() {
+        // Version 1, one block of each map, 10 of 100 zones before the data.
+        let version_1: [(u64, &[u8]); 3] =
+            [(0x400, &[32, 0, 100, 0, 1, 0, 1, 0, 10, 0]), (0x410, &[0x7f, 0x13]), (0x600, &[0])];
+        assert_eq!(name(&with(&version_1)).as_deref(), Some("Minix"));
+        for (at, bytes) in [
+            (0x400_u64, &[0, 0][..]),
+            (0x404, &[0, 0]),
+            (0x406, &[0, 0]),
+            (0x408, &[101, 0]),
+            (0x40a, &[1, 0]),
+            (0x410, &[0x7e, 0x13]),
+            (0x438, b"\x53\xef"),
+            (0x400, b"\xe2\xe1\xf5\xe0"),
+        ] {
+            let disk = with(&version_1);
+            disk.write_at(at, bytes).unwrap();
+            assert_ne!(name(&disk).as_deref(), Some("Minix"), "{at:#x}");
+        }
+        // Version 3, big-endian.
+        let version_3: [(u64, &[u8]); 2] = [
+            (0x400, &[0, 0, 0, 32, 0, 0, 0, 1, 0, 1, 0, 10]),
+            (0x414, &[0, 0, 0, 100, 0x4d, 0x5a]),
+        ];
+        assert_eq!(name(&with(&version_3)).as_deref(), Some("Minix"));
+    }
+
+    #[test]
     fn discs_are_told_apart() {
-        let iso: (u64, &[u8]) = (0x8001, b"CD001");
+        let iso: (u64, &[u8]) = (0x8000, b"\x01CD001");
         let label: (u64, &[u8]) = (0x8028, b"A DISC   ");
         let found = Foreign.probe(&[&with(&[iso, label])]).unwrap().unwrap();
         assert_eq!((found.name.as_str(), found.label.as_deref()), ("ISO 9660", Some("A DISC")));
