@@ -19,7 +19,8 @@ use dacapo::fs::{FILESYSTEMS, Identity, Used, whole_disk_member};
 use dacapo::io::{ReadAt, Window};
 use dacapo::layout;
 
-use crate::support::temp_dir;
+use crate::scrub::foreign;
+use crate::support::{requires, temp_dir};
 
 /// What other programs say of a volume.
 struct Oracle {
@@ -173,6 +174,9 @@ fn maps_of_disks_of_other_systems_contain_what_other_programs_call_used() {
     assert!(judged >= 90, "only {judged} of them have a map of other programs");
     // Without these the test would also pass if nothing was ever proven.
     for known in [
+        "dfir_ntfs/exfat_encrypted.raw: exFAT",
+        "dfir_ntfs/exfat_orphan.raw: exFAT",
+        "dfir_ntfs/exfat_win.raw: exFAT",
         "dfir_ntfs/fat12.raw: FAT12",
         "dfir_ntfs/fat32_loop.raw: FAT32",
         "dfir_ntfs/fat32_small.raw: FAT32",
@@ -227,4 +231,25 @@ fn volumes_that_look_like_something_else_have_no_map() {
             assert_eq!(layout::scan(&source).unwrap().used, ExtentSet::all(source.len()), "{name}");
         }
     }
+}
+
+#[test]
+fn what_is_known_by_name_only_has_the_name_of_blkid() {
+    if !requires(&["blkid"]) {
+        return;
+    }
+    let mut compared = 0;
+    for archive in archives().iter().filter(|path| !path.ends_with("maps-and-facts.tar.zst")) {
+        let folder = temp_dir();
+        for (name, path) in unpack(archive, folder.path()) {
+            let by_blkid = foreign::by_blkid(&path);
+            if foreign::name(&by_blkid).is_some()
+                && let Some(identity) = foreign::identity(&path)
+            {
+                foreign::assert_identity(&name, &identity, &by_blkid);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 30 || archives().is_empty(), "only {compared} were compared");
 }

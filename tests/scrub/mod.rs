@@ -43,7 +43,7 @@ mod exfat;
 mod ext;
 mod f2fs;
 mod fat;
-mod foreign;
+pub(crate) mod foreign;
 mod hfsplus;
 mod lvm2;
 mod ntfs;

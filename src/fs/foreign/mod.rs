@@ -25,7 +25,7 @@ use crate::ondisk::FormatError;
 pub struct Foreign;
 
 /// Signatures that decide by themselves. One of two bytes is not among them.
-const SIGNATURES: [Signature; 36] = [
+const SIGNATURES: [Signature; 32] = [
     Signature::new(3, b"ReFS\0\0\0\0", "ReFS").uuid(Uuid::Serial64(0x38)),
     Signature::new(0x8000, b"JFS1", "JFS")
         .label(Label::Utf8(0x8098, 16))
@@ -53,10 +53,6 @@ const SIGNATURES: [Signature; 36] = [
     Signature::new(0, b"\x28\xcd\x3d\x45", "cramfs").label(Label::Utf8(0x30, 16)),
     Signature::new(0x200, b"\x45\x3d\xcd\x28", "cramfs").label(Label::Utf8(0x230, 16)),
     Signature::new(0, b"-rom1fs-", "romfs").label(Label::Utf8(0x10, 16)),
-    Signature::new(0x20, b"1SFB", "BeFS").label(Label::Utf8(0, 32)),
-    Signature::new(0x20, b"BFS1", "BeFS").label(Label::Utf8(0, 32)),
-    Signature::new(0x220, b"1SFB", "BeFS").label(Label::Utf8(0x200, 32)),
-    Signature::new(0x220, b"BFS1", "BeFS").label(Label::Utf8(0x200, 32)),
     ocfs2(0x400),
     ocfs2(0x800),
     ocfs2(0x1000),
@@ -167,8 +163,9 @@ fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     if let Some(identity) = volume.find(&SIGNATURES)? {
         return Ok(Some(identity));
     }
-    use superblocks::{bcachefs, hfs, hpfs, minix, nilfs2, ufs};
-    for computed in [bcachefs, hfs, nilfs2, discs::udf, discs::iso9660, ufs, hpfs, zfs, minix] {
+    use superblocks::{bcachefs, befs, hfs, hpfs, minix, nilfs2, ufs};
+    for computed in [bcachefs, befs, hfs, nilfs2, discs::udf, discs::iso9660, ufs, hpfs, zfs, minix]
+    {
         if let Some(identity) = computed(volume)? {
             return Ok(Some(identity));
         }

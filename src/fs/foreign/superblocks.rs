@@ -29,6 +29,82 @@ pub(super) fn bcachefs(volume: &Volume) -> Result<Option<Identity>, FormatError>
     Ok(None)
 }
 
+/// BeFS has its superblock in the first or second sector, in either byte order.
+/// Its identifier is an attribute of the root folder, small enough to be in the
+/// inode itself.
+pub(super) fn befs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
+    for start in [0_u64, 0x200] {
+        let Some(superblock) = volume.bytes(start, 0x80)? else { continue };
+        let is_big = match superblock.bytes_at(0x20, 4) {
+            Some(b"1SFB") => false,
+            Some(b"BFS1") => true,
+            _ => continue,
+        };
+        let order = Order { bytes: &superblock, is_big };
+        let mut identity = volume.identity("BeFS", Some(Label::Utf8(start, 32)), None)?;
+        let (block_shift, group_shift) = (order.long(0x2c), order.long(0x4c));
+        let block = u64::from(order.long(0x74)).checked_shl(group_shift);
+        let block = block.and_then(|block| block.checked_add(u64::from(order.short(0x78))));
+        // Blocks are of 1 to 8 KiB.
+        let inode = block
+            .filter(|_| (10..=13).contains(&block_shift))
+            .and_then(|block| block.checked_mul(1_u64.checked_shl(block_shift)?));
+        if let Some(inode) = inode
+            && let Some(inode) = volume.bytes(inode, 1024)?
+        {
+            identity.uuid = befs_identifier(&Order { bytes: &inode, is_big });
+        }
+        return Ok(Some(identity));
+    }
+    Ok(None)
+}
+
+/// The attribute with the identifier, among those that are in an inode.
+fn befs_identifier(inode: &Order<'_>) -> Option<String> {
+    const MAGIC: u32 = 0x3bbe_0ad9;
+    const NAME: &[u8] = b"be:volume_id\0";
+    if inode.long(0) != MAGIC {
+        return None;
+    }
+    let mut position = 0xe8_usize;
+    loop {
+        let field = |offset: usize| position.checked_add(offset);
+        let (name, data) = (inode.short(field(4)?), inode.short(field(6)?));
+        let (name, data) = (usize::from(name), usize::from(data));
+        if name == 0 && data == 0 {
+            return None;
+        }
+        let value = field(11)?.checked_add(name)?;
+        if data == 8 && inode.bytes.bytes_at(field(8)?, NAME.len()) == Some(NAME) {
+            let value = inode.bytes.array::<8>(value)?;
+            let id =
+                if inode.is_big { u64::from_be_bytes(value) } else { u64::from_le_bytes(value) };
+            return (id != 0).then(|| format!("{id:016x}"));
+        }
+        position = value.checked_add(data)?.checked_add(1)?;
+    }
+}
+
+/// Fields in the byte order that a disk has.
+struct Order<'a> {
+    bytes: &'a [u8],
+    is_big: bool,
+}
+
+impl Order<'_> {
+    fn short(&self, offset: usize) -> u16 {
+        let bytes = self.bytes;
+        let field = if self.is_big { bytes.u16_be(offset) } else { bytes.u16_le(offset) };
+        field.unwrap_or(0)
+    }
+
+    fn long(&self, offset: usize) -> u32 {
+        let bytes = self.bytes;
+        let field = if self.is_big { bytes.u32_be(offset) } else { bytes.u32_le(offset) };
+        field.unwrap_or(0)
+    }
+}
+
 /// HFS has two letters and an allocation block size, which is a multiple of 512
 /// and the 20th field. Around HFS+ it is that driver's.
 pub(super) fn hfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
@@ -43,6 +119,10 @@ pub(super) fn hfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     let label = header.bytes_at(0x25, len).map(text).filter(|label| !label.is_empty());
     let mut identity = volume.identity("HFS", None, None)?;
     identity.label = label;
+    // As macOS and blkid make it of 64 bits of the Finder's.
+    const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0xb3e2_0f39_f292_11d6_97a4_0030_6543_ecac);
+    let id = header.array::<8>(0x74).filter(|id| *id != [0; 8]);
+    identity.uuid = id.map(|id| uuid::Uuid::new_v3(&NAMESPACE, &id).to_string());
     Ok(Some(identity))
 }
 
@@ -70,12 +150,9 @@ pub(super) fn ufs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
         [0x0001_1954, UFS2, 0x0019_5612, 0x0009_5014, 0x0061_2195, 0x0523_1994];
     for start in [0_u64, 0x2000, 0x1_0000, 0x4_0000] {
         let Some(superblock) = volume.bytes(start, 0x560)? else { continue };
-        let order = |offset: usize, is_big: bool| {
-            let field = if is_big { superblock.u32_be(offset) } else { superblock.u32_le(offset) };
-            field.unwrap_or(0)
-        };
         for is_big in [false, true] {
-            let (magic, block_size) = (order(0x55c, is_big), order(0x30, is_big));
+            let order = Order { bytes: &superblock, is_big };
+            let (magic, block_size) = (order.long(0x55c), order.long(0x30));
             if !MAGICS.contains(&magic) || !block_size.is_power_of_two() || block_size < 512 {
                 continue;
             }
@@ -84,7 +161,7 @@ pub(super) fn ufs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
                 let label = superblock.bytes_at(0x2a8, 32).map(text);
                 identity.label = label.filter(|label| !label.is_empty());
             }
-            let (first, second) = (order(0x90, is_big), order(0x94, is_big));
+            let (first, second) = (order.long(0x90), order.long(0x94));
             if first != 0 || second != 0 {
                 identity.uuid = Some(format!("{first:08x}{second:08x}"));
             }
@@ -125,14 +202,9 @@ pub(super) fn minix(volume: &Volume) -> Result<Option<Identity>, FormatError> {
         return Ok(None);
     }
     for is_big in [false, true] {
-        let short = |offset: usize| {
-            let field = if is_big { superblock.u16_be(offset) } else { superblock.u16_le(offset) };
-            u64::from(field.unwrap_or(0))
-        };
-        let long = |offset: usize| {
-            let field = if is_big { superblock.u32_be(offset) } else { superblock.u32_le(offset) };
-            u64::from(field.unwrap_or(0))
-        };
+        let order = Order { bytes: &superblock, is_big };
+        let short = |offset: usize| u64::from(order.short(offset));
+        let long = |offset: usize| u64::from(order.long(offset));
         // Versions 1 and 2, each with names of 14 or 30 letters, and version 3.
         let version = match (short(0x10), short(0x18)) {
             (0x137f | 0x138f, _) => 1,
