@@ -1,13 +1,64 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The disks of `scripts/make-images/f2fs`.
 
-use super::Kind;
+use std::path::Path;
+
+use super::{Kind, assert_partclone_agrees};
+use crate::support::{requires, run, temp_dir, try_run};
+use crate::variants::{Scrubbed, Variant, assert_hashes};
 
 pub(crate) static KIND: Kind = Kind {
     maker: "f2fs",
-    needs: &["mkfs.f2fs", "fsck.f2fs", "sload.f2fs", "openssl", "python3"],
+    needs: &[
+        "mkfs.f2fs",
+        "sload.f2fs",
+        "fsck.f2fs",
+        "dump.f2fs",
+        "resize.f2fs",
+        "defrag.f2fs",
+        "partclone.f2fs",
+        "openssl",
+        "python3",
+    ],
     disks: &[NAMES],
-    judge: |_, _| {},
+    judge,
 };
 
-scrub_tests!();
+scrub_tests!(
+    f2fs f2fs_1g f2fs_casefold f2fs_compression f2fs_cut_short f2fs_defragmented f2fs_empty
+    f2fs_features f2fs_grown f2fs_large_nat f2fs_not_unmounted f2fs_old_node f2fs_read_only
+    f2fs_sections f2fs_tail f2fs_tiny f2fs_tiny_features f2fs_two_devices f2fs_unknown_feature
+);
+
+#[track_caller]
+fn judge(disk: &Variant, scrubbed: &Scrubbed) {
+    if !requires(&["fsck.f2fs", "dump.f2fs", "python3"]) {
+        return;
+    }
+    let facts = &disk.facts;
+    let target = scrubbed.target();
+    // It knows none below 100 MiB, and none with bitmaps behind the checksum.
+    let unknown = facts.length < 100 << 20 || disk.name == "f2fs-large-nat";
+    if facts.understood == Some(true) && !unknown {
+        assert_partclone_agrees(disk, &scrubbed.used, "partclone.f2fs");
+    }
+    assert_eq!(checked(disk.path()), checked(target), "{}: fsck.f2fs", disk.name);
+    if facts.fsck == "clean" {
+        let answer = run("fsck.f2fs", &["--dry-run", target]);
+        assert!(!answer.out().contains("[Fail]"), "{}: {answer}", disk.name);
+    }
+    if facts.read_files && !facts.files.is_empty() {
+        let folder = temp_dir();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/make-images/f2fs_read.py");
+        let script = script.to_str().expect("the project has a plain name");
+        run("python3", &[script, target, &folder.join("")]);
+        assert_hashes(folder.path(), &facts.files);
+    }
+}
+
+/// What fsck.f2fs says, without how long it took.
+fn checked(image: &str) -> String {
+    let ran = try_run("fsck.f2fs", &["--dry-run", image]);
+    let text = format!("{}\n{}\n{}", ran.code, ran.out(), ran.err()).replace(image, "DISK");
+    text.lines().filter(|line| !line.starts_with("Done: ")).collect::<Vec<_>>().join("\n")
+}

@@ -5,9 +5,9 @@
 //! for a journal.
 //!
 //! A mount takes the newer pack whose two ends are whole. The older one is
-//! there for the case that the newer is damaged. Here both have to be whole,
-//! so that it is certain that a mount of the restored filesystem takes the
-//! same one; what only the older one needs is free.
+//! there for the case that the newer is damaged. Here both have to be whole, or
+//! one of them wiped, so that it is certain that a mount of the restored
+//! filesystem takes the same one; what only the older one needs is free.
 //!
 //! Fields keep the names of `include/linux/f2fs_fs.h` of the Linux kernel.
 
@@ -169,13 +169,21 @@ impl Pack {
 /// Reads both packs and chooses as a mount does.
 pub(super) fn choose(reader: &dyn ReadAt, superblock: &Superblock) -> Result<Pack, FormatError> {
     let first = superblock.cp_blkaddr;
-    let one = pack(reader, first)?;
-    let other = pack(reader, first.saturating_add(BLOCKS_PER_SEGMENT))?;
-    // Versions wrap around. Programs that are no kernel keep the version and
-    // write the first pack only, so it wins if they are the same.
-    let ahead = other.version.wrapping_sub(one.version);
-    let newer = ahead != 0 && ahead < 1 << 63;
-    Ok(if newer { other } else { one })
+    let second = first.saturating_add(BLOCKS_PER_SEGMENT);
+    match (pack(reader, first)?, pack(reader, second)?) {
+        (Some(one), Some(other)) => {
+            // Versions wrap around. Programs that are no kernel keep the
+            // version and write the first pack only, so it wins a tie.
+            let ahead = other.version.wrapping_sub(one.version);
+            let newer = ahead != 0 && ahead < 1 << 63;
+            Ok(if newer { other } else { one })
+        }
+        (Some(only), None) | (None, Some(only)) => Ok(only),
+        (None, None) => {
+            let position = first.saturating_mul(BLOCK);
+            Err(FormatError::corrupt("checkpoints", position, "one of two", "two that were wiped"))
+        }
+    }
 }
 
 fn read_block(reader: &dyn ReadAt, what: &str, block: u64) -> Result<Vec<u8>, FormatError> {
@@ -185,8 +193,13 @@ fn read_block(reader: &dyn ReadAt, what: &str, block: u64) -> Result<Vec<u8>, Fo
 }
 
 /// One pack, which starts at `first`: both of its ends are whole and the same.
-fn pack(reader: &dyn ReadAt, first: u64) -> Result<Pack, FormatError> {
+/// `None` if it was wiped on purpose, as `resize.f2fs` does with the one that
+/// is of the old size.
+fn pack(reader: &dyn ReadAt, first: u64) -> Result<Option<Pack>, FormatError> {
     let position = first.saturating_mul(BLOCK);
+    if read_block(reader, "a checkpoint", first)?.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
     let block = checked(reader, first)?;
     let bytes = block.as_slice();
     let short = || FormatError::corrupt("checkpoint", position, "4096 bytes", "fewer");
@@ -210,7 +223,7 @@ fn pack(reader: &dyn ReadAt, first: u64) -> Result<Pack, FormatError> {
             "something else",
         ));
     }
-    Ok(Pack { position, version, flags, block })
+    Ok(Some(Pack { position, version, flags, block }))
 }
 
 /// A block with a checkpoint, whose checksum is right.

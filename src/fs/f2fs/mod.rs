@@ -81,9 +81,6 @@ impl Filesystem for F2fs {
         let reader = *readers.first().ok_or_else(none)?;
         let len = reader.len();
         let superblock = superblock::parse(&superblock::read(reader)?.ok_or_else(none)?, len)?;
-        if let Some(why) = superblock.distrust {
-            return Ok(Used::whole(len, why));
-        }
         if superblock.has_errors {
             return Ok(Used::whole(len, "errors are recorded in it").advise(FSCK));
         }
@@ -112,9 +109,6 @@ fn unclean(
         Err(FormatError::Unsupported(_)) => return Ok(None),
         superblock => superblock?,
     };
-    if superblock.distrust.is_some() {
-        return Ok(None);
-    }
     if superblock.has_errors {
         return Ok(Some("has to be checked"));
     }

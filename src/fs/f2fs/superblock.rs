@@ -92,8 +92,6 @@ pub(super) struct Superblock {
     pub(super) feature: u32,
     /// The kernel has found damage, or could not write.
     pub(super) has_errors: bool,
-    /// Why there is no map, although nothing is damaged.
-    pub(super) distrust: Option<&'static str>,
 }
 
 impl Superblock {
@@ -191,6 +189,9 @@ pub(super) fn parse(copies: &[Vec<u8>; 2], len: u64) -> Result<Superblock, Forma
     if major != 1 {
         return Err(FormatError::unsupported(format!("version {major} of F2FS is not known")));
     }
+    if let Some(why) = distrust(bytes, feature) {
+        return Err(FormatError::unsupported(why));
+    }
     geometry(bytes, feature, len)
 }
 
@@ -233,7 +234,8 @@ fn geometry(bytes: &[u8], feature: u32, len: u64) -> Result<Superblock, FormatEr
             return Err(corrupt(what, offset, "an even number", count));
         }
     }
-    if ssa < main.div_ceil(BLOCKS_PER_SEGMENT) {
+    // Where nothing is ever cleaned, there are no summaries.
+    if feature & FEATURE_READ_ONLY == 0 && ssa < main.div_ceil(BLOCKS_PER_SEGMENT) {
         let least = format!("a block for each of the {main} segments");
         return Err(corrupt("segment_count_ssa", 64, least, ssa));
     }
@@ -281,7 +283,6 @@ fn geometry(bytes: &[u8], feature: u32, len: u64) -> Result<Superblock, FormatEr
         cp_payload,
         feature,
         has_errors: has_errors(bytes),
-        distrust: distrust(bytes, feature),
     })
 }
 

@@ -106,6 +106,20 @@ fn a_mount_takes_the_newer_pack_and_versions_wrap_around() {
 }
 
 #[test]
+fn a_pack_that_was_wiped_is_none() {
+    let mut disk = Disk::new();
+    *disk.block(CP) = vec![0; 4096];
+    assert_eq!(disk.map(), blocks(USED));
+    *disk.block(CP + 512) = vec![0; 4096];
+    assert_eq!(disk.corrupt(), ("checkpoints", CP * 4096));
+    // The state of the only one counts.
+    let mut disk = Disk::new();
+    *disk.block(CP + 512) = vec![0; 4096];
+    disk.checkpoint(0, 132, &0x44_u32.to_le_bytes());
+    assert!(disk.whole().contains("not unmounted"));
+}
+
+#[test]
 fn a_log_that_fills_holes_writes_into_the_middle_of_its_segment() {
     let mut disk = Disk::new();
     // The log of cold data is in segment 5, which has blocks at its end.
@@ -217,13 +231,15 @@ fn nodes_written_after_the_checkpoint_are_found_although_it_says_unmounted() {
 fn several_devices_zones_and_recorded_errors_are_stored_whole() {
     let mut disk = Disk::new();
     disk.superblock(2201, b"/dev/sdb");
-    assert!(disk.whole().contains("several devices"));
+    // Its size is that of all of them.
+    disk.superblock(36, &(2 * VOLUME).to_le_bytes());
+    assert!(disk.unsupported().contains("several devices"));
     let mut disk = Disk::new();
     disk.superblock(2201 + 7 * 68, b"/dev/sdh");
-    assert!(disk.whole().contains("several devices"));
+    assert!(disk.unsupported().contains("several devices"));
     let mut disk = Disk::new();
     disk.superblock(2180, &0x802_u32.to_le_bytes());
-    assert!(disk.whole().contains("zoned"));
+    assert!(disk.unsupported().contains("zoned"));
     for offset in [2764, 2762 + 31, 2794, 2794 + 15] {
         let mut disk = Disk::new();
         disk.superblock(offset, &[1]);

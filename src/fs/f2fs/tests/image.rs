@@ -252,6 +252,15 @@ impl Disk {
         used.whole.unwrap()
     }
 
+    /// What about it is not supported.
+    #[track_caller]
+    pub(super) fn unsupported(&self) -> String {
+        match self.used() {
+            Err(FormatError::Unsupported(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// What is corrupt, and at which byte.
     #[track_caller]
     pub(super) fn corrupt(&self) -> (&'static str, u64) {
