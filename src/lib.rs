@@ -46,6 +46,7 @@
 //! Understanding a disk:
 //!
 //! - [`table`]: partition tables
+//! - [`volume`]: volumes that hold others: what is inside, and where
 //! - [`fs`]: filesystems: who one is, and which of its bytes are in use
 //! - [`layout`]: what is where on a disk, and why it is stored
 //!
@@ -85,8 +86,9 @@
 //! # To add something
 //!
 //! A filesystem is a file in `fs` and a line in [`fs::FILESYSTEMS`]; a
-//! partition table one in `table` and a line in [`table::TABLES`]; a command
-//! one in `cmd` and an arm in its `match`. Tests walk these lists.
+//! partition table one in `table` and a line in [`table::TABLES`]; a kind of
+//! volume that holds others one in `volume` and a line in [`volume::VOLUMES`]; a
+//! command one in `cmd` and an arm in its `match`. Tests walk these lists.
 
 pub mod cmd;
 pub mod compare;
@@ -106,3 +108,4 @@ pub mod store;
 pub mod table;
 pub mod units;
 pub mod verify;
+pub mod volume;

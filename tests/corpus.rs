@@ -202,7 +202,7 @@ fn volumes_that_look_like_something_else_have_no_map() {
         let wanted = match name {
             "dfvfs__bdetogo.raw.zst" => "BitLocker To Go",
             "bitlocker-set.tar.zst" => "BitLocker",
-            "cryptsetup__blkid-luks2-pv.img.zst" => "LVM2 physical volume",
+            "cryptsetup__blkid-luks2-pv.img.zst" => "LUKS2",
             "cryptsetup__fvault2-small.img.zst" => "Core Storage volume",
             "ldm-set.tar.zst" => "Windows dynamic disk",
             _ => continue,

@@ -133,6 +133,7 @@ fn losses_are_listed_with_their_partition() {
         whole: Some("\u{1b}[1mno reason".into()),
         notes: Vec::new(),
         advice: None,
+        volumes: Vec::new(),
     };
     let head = Head {
         image_id: uuid::Uuid::nil(),

@@ -142,6 +142,7 @@ mod tests {
             whole: None,
             notes: Vec::new(),
             advice: None,
+            volumes: Vec::new(),
         }
     }
 

@@ -69,6 +69,7 @@ mod tests {
             whole: None,
             notes: Vec::new(),
             advice: None,
+            volumes: Vec::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Volumes that are a part of something else: encrypted, members of an array,
-//! physical volumes, caches.
+//! caches.
 //!
 //! Asked before every filesystem. A RAID1 member whose superblock is at its end
 //! shows the array's filesystem at its start; but where that filesystem lies on
@@ -125,7 +125,7 @@ pub(super) const BCACHE_MAGIC: [u8; 16] =
 
 impl Filesystem for Member {
     fn name(&self) -> &'static str {
-        "encrypted volumes, RAID members, LVM"
+        "encrypted volumes, RAID members"
     }
 
     fn support(&self) -> &'static [Support] {
@@ -173,10 +173,8 @@ fn recognise(volume: &Volume) -> Result<Option<(Reason, Identity)>, FormatError>
     if let Some(identity) = bitlocker(volume)? {
         return Ok(Some((Reason::BitLocker, identity)));
     }
-    for manager in [lvm2, bcache] {
-        if let Some(identity) = manager(volume)? {
-            return Ok(Some((Reason::Manager, identity)));
-        }
+    if let Some(identity) = bcache(volume)? {
+        return Ok(Some((Reason::Manager, identity)));
     }
     if let Some(identity) = luks2_backup(volume)? {
         return Ok(Some((Reason::Luks, identity)));
@@ -184,19 +182,6 @@ fn recognise(volume: &Volume) -> Result<Option<(Reason, Identity)>, FormatError>
     for array in [md_at_end, geom, apple_raid, drbd] {
         if let Some(identity) = array(volume)? {
             return Ok(Some((Reason::Array, identity)));
-        }
-    }
-    Ok(None)
-}
-
-/// An LVM2 label is in one of the first four 512-byte sectors.
-fn lvm2(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    for sector in [0_u64, 0x200, 0x400, 0x600] {
-        if volume.has(sector, b"LABELONE")? {
-            let header = volume.bytes(sector.saturating_add(0x14), 4)?;
-            let offset = header.and_then(|header| header.u32_le(0)).unwrap_or(0);
-            let uuid = sector.saturating_add(u64::from(offset));
-            return volume.identity("LVM2 physical volume", None, Some(Uuid::Lvm(uuid))).map(Some);
         }
     }
     Ok(None)
@@ -387,22 +372,6 @@ mod tests {
             }
         }
         assert_eq!(name(&[(0x20_003c, &[0x83, 0x74, 2, 0x6e])]), None);
-    }
-
-    #[test]
-    fn an_lvm_label_is_found_in_each_of_four_sectors() {
-        for sector in [0, 0x200, 0x400, 0x600] {
-            let label: (u64, &[u8]) = (sector, b"LABELONE");
-            let offset: (u64, &[u8]) = (sector + 0x14, &[0x20, 0, 0, 0]);
-            let uuid: (u64, &[u8]) = (sector + 0x20, b"abcdefGHIJklmnOPQRstuvWXYZ012345");
-            let found = identity(&[label, offset, uuid]).unwrap();
-            assert_eq!(found.name, "LVM2 physical volume");
-            let written = "abcdef-GHIJ-klmn-OPQR-stuv-WXYZ-012345";
-            assert_eq!(found.uuid.as_deref(), Some(written));
-            let absurd: (u64, &[u8]) = (sector + 0x14, &[0xff; 4]);
-            assert_eq!(identity(&[label, absurd]).unwrap().uuid, None);
-        }
-        assert_eq!(name(&[(0x800, b"LABELONE")]), None);
     }
 
     #[test]

@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::extent::ExtentSet;
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
+use crate::volume::VOLUMES;
 
 /// All kinds, in the order in which they are asked. Members of arrays and
 /// encrypted volumes come first: a filesystem seen at the start of one must not
@@ -188,13 +189,24 @@ pub trait Filesystem: Sync {
 /// # Errors
 /// If a place where another's signature may be cannot be read.
 pub fn rival(owner: &dyn Filesystem, volume: &dyn ReadAt) -> Result<Option<String>, FormatError> {
-    for driver in FILESYSTEMS.iter().filter(|driver| driver.name() != owner.name()) {
-        match driver.probe(&[volume]) {
+    rival_of(owner.name(), volume)
+}
+
+/// As [`rival`], for the filesystem or volume whose driver has this name.
+///
+/// # Errors
+/// As [`rival`].
+pub fn rival_of(owner: &str, volume: &dyn ReadAt) -> Result<Option<String>, FormatError> {
+    let readers = &[volume];
+    let filesystems = FILESYSTEMS.iter().map(|driver| (driver.name(), driver.probe(readers)));
+    let volumes = VOLUMES.iter().map(|driver| (driver.name(), driver.probe(readers)));
+    for (name, probed) in filesystems.chain(volumes).filter(|(name, _)| *name != owner) {
+        match probed {
             Ok(None) => {}
             Ok(Some(identity)) => return Ok(Some(identity.name)),
             Err(error @ FormatError::Io(_)) => return Err(error),
             // It says that it is that driver's, though not who it is.
-            Err(_) => return Ok(Some(driver.name().to_owned())),
+            Err(_) => return Ok(Some(name.to_owned())),
         }
     }
     Ok(None)

@@ -41,8 +41,6 @@ pub(super) enum Uuid {
     Text(u64, usize),
     /// A 64-bit serial number, as NTFS has it.
     Serial64(u64),
-    /// The 32 letters of an LVM2 identifier, written with hyphens.
-    Lvm(u64),
     /// 16 bytes as VMware writes them.
     Vmfs(u64),
 }
@@ -158,20 +156,7 @@ impl<'a> Volume<'a> {
                 let (c, rest) = (bytes.u16_le(8)?, bytes.u64_be(8)? & 0xffff_ffff_ffff);
                 Some(format!("{a:08x}-{b:08x}-{c:04x}-{rest:012x}"))
             }),
-            Uuid::Lvm(offset) => self.bytes(offset, 32)?.map(|bytes| lvm_uuid(&text(&bytes))),
         };
         Ok(found.filter(|uuid| !uuid.is_empty()))
     }
-}
-
-/// LVM2 writes its identifiers in groups of 6, 4, 4, 4, 4, 4 and 6.
-fn lvm_uuid(letters: &str) -> String {
-    let mut written = String::new();
-    for (position, letter) in letters.chars().enumerate() {
-        if [6, 10, 14, 18, 22, 26].contains(&position) {
-            written.push('-');
-        }
-        written.push(letter);
-    }
-    written
 }

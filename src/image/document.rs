@@ -19,7 +19,7 @@ use super::frame::{self, Compressor, Decompressor};
 use crate::device::DiskIdentity;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::Identity;
-use crate::layout::{Layout, Region, RegionKind, TableSummary};
+use crate::layout::{Inner, Layout, Region, RegionKind, TableSummary};
 use crate::table::Partition;
 
 static PAGE: &str = include_str!("../../docs/format.md");
@@ -90,6 +90,14 @@ fn head() -> Head {
         name: None,
         container: false,
     };
+    let inner = Inner {
+        filesystem: Some(Identity::default()),
+        whole: Some("a reason".into()),
+        notes: vec!["a note".into()],
+        advice: Some("advice".into()),
+        volumes: vec![Inner::default()],
+        ..Inner::default()
+    };
     let region = Region {
         extent: Extent::new(0, CHUNK),
         kind: RegionKind::Partition,
@@ -99,6 +107,7 @@ fn head() -> Head {
         whole: Some("a reason".into()),
         notes: vec!["a note".into()],
         advice: Some("advice".into()),
+        volumes: vec![inner],
     };
     let layout = Layout { table: Some(TableSummary::default()), regions: vec![region] };
     Head {
@@ -450,6 +459,7 @@ fn the_json_has_the_keys_of_the_page() {
     check_keys("table", &description["layout"]["table"]);
     let region = &description["layout"]["regions"][0];
     check_keys("region", region);
+    check_keys("volume", &region["volumes"][0]);
     check_keys("partition", &region["partition"]);
     check_keys("filesystem", &region["filesystem"]);
     check_keys("report", &serde_json::to_value(report()).unwrap());

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::device::{DeviceNumber, Disk, Source, User};
 use crate::error::Result;
 use crate::extent::Extent;
-use crate::fs::{FILESYSTEMS, Identity, whole_disk_member};
+use crate::fs::{Identity, whole_disk_member};
 use crate::io::{Deadline, ReadAt, Window};
 use crate::layout::{self, Layout, Region, RegionKind, TableSummary};
 use crate::table::{self, PartitionTable};
@@ -191,5 +191,5 @@ impl Content {
 }
 
 fn probe(volume: &dyn ReadAt) -> Option<Identity> {
-    FILESYSTEMS.iter().find_map(|driver| driver.probe(&[volume]).ok().flatten())
+    layout::probe(&[volume])
 }

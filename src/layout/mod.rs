@@ -2,18 +2,26 @@
 //! What is where on a disk: every byte belongs to one region, and every region
 //! is either proven free in part, or stored whole with the reason.
 //!
-//! Tables come first, then the filesystems of their partitions. Whatever
-//! cannot be understood - a damaged table, partitions that overlap, a member
-//! of an array - widens to "stored whole"; nothing is ever guessed free.
+//! Tables come first, then the filesystems of their partitions; a volume that
+//! holds others is looked into. Whatever cannot be understood - a damaged
+//! table, partitions that overlap, a member of an array - widens to "stored
+//! whole"; nothing is ever guessed free.
+
+mod descent;
+mod inner;
+
+pub use inner::Inner;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::fs::{self, FILESYSTEMS, Identity, Used};
+use crate::fs::{self, Identity, Readers};
 use crate::io::{ReadAt, Window};
 use crate::table::{Partition, PartitionTable, TABLES};
 use crate::units::SectorSize;
+pub use descent::probe;
+use descent::{Understood, understand};
 
 /// What a region of the disk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +61,9 @@ pub struct Region {
     /// What the user can do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
+    /// The volumes inside it, as far as they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Inner>,
 }
 
 impl Region {
@@ -166,23 +177,13 @@ pub fn scan(disk: &dyn ReadAt) -> Result<Scan> {
 /// # Errors
 /// As [`scan`].
 pub fn scan_with(disk: &dyn ReadAt, others: &[&dyn ReadAt]) -> Result<Scan> {
-    let mut scan = Scan::default();
     let others: Vec<Window<&dyn ReadAt>> =
         others.iter().flat_map(|other| volumes(*other, &find_table(*other))).collect();
     let others: Vec<&dyn ReadAt> = others.iter().map(|other| other as &dyn ReadAt).collect();
-    match find_table(disk) {
-        Found::Table(table) => scan.partitioned(disk, &table, &others),
-        Found::None => scan.unpartitioned(disk, &others),
-        Found::Whole(table, why) => {
-            scan.layout.table = table;
-            let extent = Extent::new(0, disk.len());
-            scan.push(RegionKind::Volume, extent, None, None, Used::whole(disk.len(), why));
-        }
-    }
-    let sector = scan.sector_size.unwrap_or(disk.sector_size()).max(disk.sector_size());
-    scan.used = scan.used.align_outwards(sector.bytes(), disk.len());
-    Ok(scan)
+    Ok(Scan::new(disk, &others, 0))
 }
+
+const RAW: &str = "--raw was given";
 
 /// A layout that stores every byte, because the user asked for it.
 #[must_use]
@@ -190,8 +191,9 @@ pub fn raw(disk: &dyn ReadAt) -> Scan {
     let mut scan = scan(disk).unwrap_or_default();
     for region in &mut scan.layout.regions {
         region.used = region.extent.len();
-        region.whole = Some("--raw was given".into());
+        region.whole = Some(RAW.into());
         region.advice = None;
+        region.volumes.iter_mut().for_each(|inner| inner.store_whole(RAW));
     }
     scan.used = ExtentSet::all(disk.len());
     scan
@@ -247,10 +249,6 @@ fn summarize(table: &PartitionTable) -> TableSummary {
     TableSummary { kind: table.kind.into(), id: table.id.clone(), notes: table.notes.clone() }
 }
 
-fn probe(readers: fs::Readers) -> Option<Identity> {
-    FILESYSTEMS.iter().find_map(|driver| driver.probe(readers).ok().flatten())
-}
-
 /// The volumes of a disk: its partitions, or all of it if it has none. Of a
 /// table that is doubtful there are none.
 fn volumes<'a>(disk: &'a dyn ReadAt, found: &Found) -> Vec<Window<&'a dyn ReadAt>> {
@@ -267,47 +265,35 @@ fn volumes<'a>(disk: &'a dyn ReadAt, found: &Found) -> Vec<Window<&'a dyn ReadAt
     }
 }
 
-/// What fills the first of these volumes, and what of it is in use.
-fn understand(readers: fs::Readers) -> (Option<Identity>, Used) {
-    let Some(volume) = readers.first() else { return (None, Used::whole(0, "nothing to read")) };
-    let len = volume.len();
-    for driver in FILESYSTEMS {
-        match driver.probe(readers) {
-            Ok(None) => {}
-            Ok(Some(identity)) => {
-                let used = driver.used(readers).unwrap_or_else(|error| {
-                    Used::whole(len, format!("free space is not proven: {error}"))
-                });
-                if used.whole.is_some() {
-                    return (Some(identity), used);
-                }
-                let doubt = match fs::rival(*driver, *volume) {
-                    Ok(None) => return (Some(identity), used),
-                    Ok(Some(rival)) => format!(
-                        "the volume has the signatures of both {} and {rival}",
-                        identity.name
-                    ),
-                    Err(error) => format!("what else it may be cannot be ruled out: {error}"),
-                };
-                return (Some(identity), Used::whole(len, doubt));
+impl Scan {
+    /// Looks at a disk, or at a volume so many volumes deep inside of one; the
+    /// others are volumes at hand.
+    fn new(disk: &dyn ReadAt, others: Readers, depth: u32) -> Self {
+        let mut scan = Self::default();
+        let extent = Extent::new(0, disk.len());
+        match find_table(disk) {
+            Found::Table(table) => scan.partitioned(disk, &table, others, depth),
+            Found::None => {
+                let understood = understand(&[&[disk], others].concat(), depth);
+                scan.push(RegionKind::Volume, extent, None, understood);
             }
-            Err(error) => {
-                let why = format!("looks like {}, but cannot be used: {error}", driver.name());
-                return (None, Used::whole(len, why));
+            Found::Whole(table, why) => {
+                scan.layout.table = table;
+                scan.push(RegionKind::Volume, extent, None, Understood::whole(disk.len(), why));
             }
         }
-    }
-    (None, Used::whole(len, "no known filesystem was found"))
-}
-
-impl Scan {
-    fn unpartitioned(&mut self, disk: &dyn ReadAt, others: &[&dyn ReadAt]) {
-        let (identity, used) = understand(&[&[disk], others].concat());
-        let extent = Extent::new(0, disk.len());
-        self.push(RegionKind::Volume, extent, None, identity, used);
+        let sector = scan.sector_size.unwrap_or(disk.sector_size()).max(disk.sector_size());
+        scan.used = scan.used.align_outwards(sector.bytes(), disk.len());
+        scan
     }
 
-    fn partitioned(&mut self, disk: &dyn ReadAt, table: &PartitionTable, others: &[&dyn ReadAt]) {
+    fn partitioned(
+        &mut self,
+        disk: &dyn ReadAt,
+        table: &PartitionTable,
+        others: Readers,
+        depth: u32,
+    ) {
         self.sector_size = Some(table.sector_size);
         self.layout.table = Some(summarize(table));
         let disk_extent = Extent::new(0, disk.len());
@@ -334,8 +320,8 @@ impl Scan {
             } else {
                 None
             };
-            let (identity, used) = match problem {
-                Some(why) => (None, Used::whole(extent.len(), why)),
+            let understood = match problem {
+                Some(why) => Understood::whole(extent.len(), why),
                 None => {
                     let own = Window::new(disk, extent);
                     // A filesystem may span partitions of one disk, too.
@@ -348,7 +334,7 @@ impl Scan {
                     let siblings = siblings.iter().map(|sibling| sibling as &dyn ReadAt);
                     let readers = std::iter::once(&own as &dyn ReadAt).chain(siblings);
                     let readers: Vec<&dyn ReadAt> = readers.chain(others.iter().copied()).collect();
-                    understand(&readers)
+                    understand(&readers, depth)
                 }
             };
             // The part of it that no region has yet: regions never overlap.
@@ -363,17 +349,17 @@ impl Scan {
                 continue;
             };
             taken.insert(own);
-            self.push(RegionKind::Partition, shown, Some((*partition).clone()), identity, used);
+            self.push(RegionKind::Partition, shown, Some((*partition).clone()), understood);
         }
         let tables = table.protected.intersect(&ExtentSet::all(disk.len())).subtract(&taken);
         for extent in tables.iter() {
-            let used = Used::whole(extent.len(), "the partition table is kept as it is");
-            self.push(RegionKind::Table, extent, None, None, used);
+            let why = "the partition table is kept as it is";
+            self.push(RegionKind::Table, extent, None, Understood::whole(extent.len(), why));
             taken.insert(extent);
         }
         for extent in taken.complement(disk.len()).iter() {
-            let used = Used::whole(extent.len(), "space of no partition is kept as it is");
-            self.push(RegionKind::Gap, extent, None, None, used);
+            let why = "space of no partition is kept as it is";
+            self.push(RegionKind::Gap, extent, None, Understood::whole(extent.len(), why));
         }
         self.layout.regions.sort_by_key(|region| region.extent);
     }
@@ -383,9 +369,9 @@ impl Scan {
         kind: RegionKind,
         extent: Extent,
         partition: Option<Partition>,
-        filesystem: Option<Identity>,
-        used: Used,
+        understood: Understood,
     ) {
+        let Understood { identity: filesystem, used, volumes } = understood;
         // A driver sees only its volume, so its map is cut at the region's end.
         let inside: ExtentSet =
             used.extents.shift(extent.start()).iter().map(|e| e.intersect(&extent)).collect();
@@ -403,6 +389,7 @@ impl Scan {
             whole,
             notes: used.notes,
             advice: used.advice,
+            volumes,
         });
     }
 }
