@@ -159,3 +159,6 @@ fn open<'a>(readers: Readers<'a>) -> Result<Option<(&'a dyn ReadAt, BootSector)>
     let sector = read_vec(*volume, 0, BOOT_SECTOR_LEN)?;
     Ok(BootSector::parse(&sector)?.map(|boot| (*volume, boot)))
 }
+
+#[cfg(test)]
+mod tests;
