@@ -45,7 +45,8 @@ pub(super) fn read(mft: &Mft, thorough: bool) -> Result<Log, FormatError> {
     }
     // Both pages have the size that the first says.
     let page = head.u32_le(0x10).filter(|size| size.is_power_of_two());
-    let Some(page) = page.filter(|size| (512..=65536).contains(size)) else {
+    let page = page.filter(|size| (512..=65536).contains(size));
+    let Some(page) = page.filter(|size| u64::from(*size).saturating_mul(2) <= log.bytes) else {
         return Ok(Log::Unknown);
     };
     let mut latest: Option<Restart> = None;

@@ -41,6 +41,10 @@ use super::{Filesystem, Identity, Readers, Support, Used};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
 
+/// Space behind the end of a filesystem that is worth a word: partitions are
+/// often a little longer than what is in them.
+const NOTED_TAIL: u64 = 16 << 20;
+
 /// The driver of NTFS.
 #[derive(Debug, Clone, Copy)]
 pub struct Ntfs;
@@ -141,8 +145,8 @@ impl Filesystem for Ntfs {
                 map.unmarked
             ));
         }
-        if boot.size < volume.len() {
-            let tail = volume.len().saturating_sub(boot.size);
+        let tail = volume.len().saturating_sub(boot.size);
+        if tail >= NOTED_TAIL {
             used = used.note(format!(
                 "the partition is {tail} bytes larger than its filesystem; they are stored, too"
             ));

@@ -110,7 +110,7 @@ fn stores_of_other_volumes_are_files_like_others() {
     copied(&mut image, 1, [0xffff_ffff, 1, 91], 0);
     let used = image.used().unwrap();
     assert_eq!(used.extents, with_blocks(&image, &[90, 91]));
-    assert_eq!(used.notes.len(), 1, "{:?}", used.notes);
+    assert_eq!(used.notes, Vec::<String>::new());
 }
 
 #[test]
