@@ -190,6 +190,15 @@ fn maps_of_disks_of_other_systems_contain_what_other_programs_call_used() {
         "go-apfs-v2/basic.img: APFS",
         "go-apfs-v2/encrypted.img: APFS",
         "dosfstools/mkfs-fat32_1_bad_block.img: FAT32",
+        "dfir_ntfs/file_4k.bin: NTFS",
+        "dfir_ntfs/ntfs3.raw: NTFS",
+        "dfir_ntfs/ntfs3_attrlist.raw: NTFS",
+        "dfir_ntfs/ntfs_index.raw: NTFS",
+        "dfir_ntfs/vss_2003.raw: NTFS",
+        "dfir_ntfs/vss_2_stor.raw: NTFS",
+        "dfir_ntfs/vss_3_volstor.raw: NTFS",
+        "dfvfs/vsstest.raw: NTFS",
+        "dfvfs/windows_volume.raw: NTFS",
     ] {
         assert!(proven.iter().any(|it| it == known), "{known} has no proven map");
     }
