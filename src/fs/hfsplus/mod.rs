@@ -76,7 +76,7 @@ impl Filesystem for HfsPlus {
         let window = Window::new(*reader, place.extent);
         let header = &place.header;
         let volume = Volume { reader: &window, header };
-        let unclean = if header.size() > window.len() {
+        let unclean = if header.size() > window.len() || place.size() > reader.len() {
             Some("larger than its partition")
         } else if let Some(why) = header.unclean() {
             Some(why.words())
@@ -100,6 +100,14 @@ impl Filesystem for HfsPlus {
         let none = || FormatError::unsupported("not an HFS+ filesystem");
         let reader = readers.first().ok_or_else(none)?;
         let place = Place::find(*reader)?.ok_or_else(none)?;
+        if place.size() > reader.len() {
+            return Err(FormatError::corrupt(
+                "size of the HFS+ filesystem",
+                volume_header::POSITION,
+                format!("at most the {} bytes of the volume", reader.len()),
+                place.size(),
+            ));
+        }
         let window = Window::new(*reader, place.extent);
         let volume = Volume { reader: &window, header: &place.header };
         let used = used(volume)?;
