@@ -9,6 +9,7 @@
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+pub mod apm;
 pub mod gpt;
 pub mod mbr;
 mod misfits;
@@ -27,8 +28,9 @@ use crate::ondisk::FormatError;
 use crate::units::SectorSize;
 
 /// Every kind of table, in the order in which a disk is asked for them: a disk
-/// with a GPT has an MBR, too, that is there to protect it.
-pub static TABLES: &[&dyn Table] = &[&gpt::Gpt, &mbr::Mbr];
+/// with a GPT has an MBR, too, that is there to protect it. An Apple partition map
+/// is asked for first, because only its driver doubts disks that have both.
+pub static TABLES: &[&dyn Table] = &[&apm::Apm, &gpt::Gpt, &mbr::Mbr];
 
 /// A partition as its table describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +39,8 @@ pub struct Partition {
     pub number: u32,
     /// Its bytes on the disk.
     pub extent: Extent,
-    /// The type: a GUID in a GPT, two hexadecimal digits in an MBR.
+    /// The type: a GUID in a GPT, two hexadecimal digits in an MBR, a name in an
+    /// Apple partition map.
     pub type_id: String,
     /// The type in words, if it is a known one.
     pub type_name: Option<String>,
@@ -54,7 +57,7 @@ pub struct Partition {
 /// What a partition table says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionTable {
-    /// The name of the kind: "GPT" or "MBR".
+    /// The name of the kind: "GPT", "MBR" or "APM".
     pub kind: &'static str,
     /// The disk's GUID, or the MBR's signature as 8 hexadecimal digits.
     pub id: Option<String>,

@@ -13,7 +13,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 /// An image of the corpus, unpacked; `None`, and a word about it, without one.
-fn unpacked(name: &str) -> Option<DiskFile> {
+pub(super) fn unpacked(name: &str) -> Option<DiskFile> {
     let archive = folder("../shared/corpus").join(format!("{name}.zst"));
     if !exists(&archive) {
         let _ = writeln!(std::io::stderr(), "skipped: the corpus is not there for {name}");

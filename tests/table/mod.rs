@@ -4,6 +4,7 @@
 //! What each reader can judge is in its function: none of them reads
 //! everything that is read here, so each is asked where it is sound.
 
+mod apm;
 mod corpus;
 mod gpt;
 mod mbr;
