@@ -388,10 +388,10 @@ fn parse(
     let mut position = piece.start();
     // The rest of what was read is looked at in any case.
     for entry in bytes.chunks_exact(entry::LEN) {
-        if last == Step::More || whole || entry.u8_at(0) != Some(0) {
-            if parser.push(entry, position, items)? == Step::End {
-                last = Step::End;
-            }
+        if (last == Step::More || whole || entry.u8_at(0) != Some(0))
+            && parser.push(entry, position, items)? == Step::End
+        {
+            last = Step::End;
         }
         position = position.saturating_add(32);
     }

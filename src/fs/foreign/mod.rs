@@ -77,8 +77,8 @@ const SIGNATURES: [Signature; 32] = [
 
 const fn ocfs2(block: u64) -> Signature {
     Signature::new(block, b"OCFSV2", "OCFS2")
-        .label(Label::Utf8(block + 0x110, 64))
-        .uuid(Uuid::Binary(block + 0x150))
+        .label(Label::Utf8(block.saturating_add(0x110), 64))
+        .uuid(Uuid::Binary(block.saturating_add(0x150)))
 }
 
 /// What is written once, and has no free space to leave out.
