@@ -189,6 +189,7 @@ fn maps_of_disks_of_other_systems_contain_what_other_programs_call_used() {
         "dfir_ntfs/fat32_small.raw: FAT32",
         "dfir_ntfs/fat_unusual_cluster.raw: FAT12",
         "cryptsetup/img_fs_vfat.img: FAT12",
+        "cryptsetup/xfs_512_block_size.img: XFS",
         "disktype/fat12-floppy.image: FAT12",
         "disktype/linux-swap-v2-sparc-8k.image: swap",
         "dosfstools/check-bad_boot_sector.img: FAT32",

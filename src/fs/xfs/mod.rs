@@ -96,7 +96,7 @@ fn read_superblock(reader: &dyn ReadAt) -> Result<Option<Block>, FormatError> {
         let size = usize::try_from(len.min(reader.len())).unwrap_or(0);
         read_vec(reader, 0, size).context(|| "reading the superblock at byte 0x0".to_owned())
     };
-    let block = |bytes| Block { what: "superblock", position: 0, bytes, is_replayed: false };
+    let block = |bytes| Block { position: 0, bytes, is_replayed: false };
     if reader.len() < superblock::LEN {
         return Ok(None);
     }

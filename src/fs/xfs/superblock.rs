@@ -206,7 +206,7 @@ impl Geometry {
         }
         let count = u64::from(self.log_blocks);
         let bytes = count.saturating_mul(self.block_size);
-        if bytes < 64 << 10 || bytes > 2 << 30 {
+        if !(64 << 10..=2 << 30).contains(&bytes) {
             return Err(block.corrupt("sb_logblocks", 96, "64 KiB to 2 GiB", count));
         }
         let (group, first) = self.split(self.log_start);

@@ -25,8 +25,6 @@ pub(super) struct Volume<'a> {
 /// A structure that was read.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
-    /// What it is, for messages.
-    pub(super) what: &'static str,
     /// Its first byte on the volume.
     pub(super) position: u64,
     pub(super) bytes: Vec<u8>,
@@ -56,7 +54,7 @@ impl<'a> Volume<'a> {
         let end = position.saturating_add(len);
         if let Some(overlay) = self.replayed {
             if let Some(bytes) = overlay.get(&position).filter(|bytes| bytes.len() == size) {
-                return Ok(Block { what, position, bytes: bytes.clone(), is_replayed: true });
+                return Ok(Block { position, bytes: bytes.clone(), is_replayed: true });
             }
             let before = overlay.range(..end).next_back();
             let overlaps = before.is_some_and(|(start, bytes)| {
@@ -72,7 +70,7 @@ impl<'a> Volume<'a> {
         }
         let bytes = read_vec(self.reader, position, size)
             .context(|| format!("reading the {what} at byte {position:#x}"))?;
-        Ok(Block { what, position, bytes, is_replayed: false })
+        Ok(Block { position, bytes, is_replayed: false })
     }
 }
 

@@ -122,7 +122,7 @@ impl<'a> Log<'a> {
         }
         if is_clean {
             // Stricter than a mount, which takes the flag for the whole truth.
-            Record::read(self, at)?;
+            Record::read(self, at, false)?;
         }
         Ok(Head { block: end, lsn, tail_lsn: header.tail_lsn, is_clean })
     }

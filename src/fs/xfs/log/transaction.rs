@@ -68,7 +68,7 @@ pub(in crate::fs::xfs) fn scan(
     let (mut at, mut size) = (tail, None);
     let mut lsn = head.tail_lsn;
     while left > 0 {
-        let record = Record::read(log, at)?;
+        let record = Record::read(log, at, true)?;
         if record.header.lsn < lsn {
             return Err(FormatError::corrupt(
                 "h_lsn",

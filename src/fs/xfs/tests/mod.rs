@@ -9,4 +9,6 @@
     reason = "the numbers are the test's own, not a disk's"
 )]
 
+mod hostile;
+mod log;
 mod oracle;
