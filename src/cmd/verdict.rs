@@ -88,9 +88,9 @@ fn add_inner(lines: &mut Vec<String>, volumes: &[Inner], width: usize, margin: u
     let margin = margin.saturating_add(2).min(DEEPEST);
     for inner in volumes {
         let label = inner.filesystem.as_ref().and_then(|it| it.label.as_deref());
-        let label = label.map(|label| format!("  {label}")).unwrap_or_default();
+        let label = label.map(|label| format!(" {label}")).unwrap_or_default();
         let text = format!(
-            "{}  {}{label}  {} of {}",
+            "{}: {}{label}, {} of {}",
             inner.name,
             inner.content(),
             human(inner.used),
@@ -193,11 +193,11 @@ mod tests {
             .collect();
         let wanted = [
             "    clean; only what is in use is stored",
-            "      vg0/root  ext4  sys?tem  4.00 MiB of 40.0 MiB",
+            "      vg0/root: ext4 sys?tem, 4.00 MiB of 40.0 MiB",
             "        clean; only what is in use is stored",
-            "      vg0/guest  -  0 bytes of 0 bytes",
+            "      vg0/guest: -, 0 B of 0 B",
             "        stored whole: why",
-            "          vg0/root  ext4  sys?tem  4.00 MiB of 40.0 MiB",
+            "          vg0/root: ext4 sys?tem, 4.00 MiB of 40.0 MiB",
             "            clean; only what is in use is stored",
         ];
         assert_eq!(lines, wanted);
