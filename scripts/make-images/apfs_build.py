@@ -570,7 +570,8 @@ def main():
         for name, length, pieces in (("small.txt", 77, 1), ("pieces.bin", arguments.file << 10, 2), ("one.bin", 30000, 1)):
             hashes[f"{volume.name}/{name}"] = container.add_file(volume, name, length, pieces)
     if arguments.spread:
-        for chunk in range(1, container.chunks):
+        # Behind the internal pool.
+        for chunk in range(8, container.chunks):
             container.mark(chunk * container.per_chunk + chunk % 1000, 1)
     last = container.checkpoint()
     container.put(0, first if arguments.stale_copy else last)

@@ -17,8 +17,9 @@ use crate::ondisk::{Fields, FormatError};
 /// More descriptor blocks than any container has: macOS makes 8 to some
 /// hundreds.
 const MAX_DESCRIPTORS: u64 = 1 << 14;
-/// A space manager of a container of 16 EiB has less.
-const MAX_OBJECT: u64 = 64 << 20;
+/// More than all objects of a checkpoint have: those of 10 TiB are 50 KiB, and
+/// full free queues some MiB.
+const MAX_OBJECTS: u64 = 64 << 20;
 /// `CHECKPOINT_MAP_LAST`.
 const LAST: u32 = 1;
 
@@ -118,7 +119,8 @@ impl Checkpoint {
             ));
         }
         let mut checkpoint = Self { superblock, objects: BTreeMap::new() };
-        let mut blocks_left = checkpoint.superblock.data.blocks;
+        let most = MAX_OBJECTS.checked_div(blocks.size).unwrap_or(0);
+        let mut blocks_left = checkpoint.superblock.data.blocks.min(most);
         for back in (1..area.len).rev() {
             let at = index.saturating_add(area.blocks).saturating_sub(back);
             let block = area.base.saturating_add(ring(area, at));
@@ -187,7 +189,7 @@ impl Checkpoint {
         let area = self.superblock.data;
         let count = len.checked_div(blocks.size).unwrap_or(0);
         let offset = first.checked_sub(area.base).filter(|offset| *offset < area.blocks);
-        // All together they have to fit into the area, which bounds the memory.
+        // All together they have to fit into the area and into memory.
         let (Some(offset), Some(left)) = (offset, blocks_left.checked_sub(count)) else {
             return Err(FormatError::corrupt(
                 "mapping of an ephemeral object",
@@ -197,7 +199,7 @@ impl Checkpoint {
             ));
         };
         *blocks_left = left;
-        if count == 0 || blocks.position(count) != len || len > MAX_OBJECT {
+        if count == 0 || blocks.position(count) != len {
             return Err(FormatError::corrupt("cpm_size", position, "whole blocks", len));
         }
         // An object may go on at the start of the ring.

@@ -47,6 +47,8 @@ pub(super) fn extents<'a>(
             ));
         }
     }
+    // A queue is in the order of transactions.
+    extents.sort_unstable();
     Ok(extents.into_iter().collect())
 }
 

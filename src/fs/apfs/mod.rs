@@ -76,8 +76,12 @@ impl Filesystem for Apfs {
         if superblock.size() > volume.len() {
             identity.unclean = Some("larger than its partition".to_owned());
         } else {
-            match used::names(volume, &superblock) {
-                Ok(names) => identity.label = Some(names.join(", ")).filter(|it| !it.is_empty()),
+            match used::summary(volume, &superblock) {
+                Ok(summary) => {
+                    let label = summary.names.join(", ");
+                    identity.label = Some(label).filter(|label| !label.is_empty());
+                    identity.unclean = (!summary.is_unmounted).then(|| "not unmounted".to_owned());
+                }
                 Err(FormatError::Corrupt { .. }) => {
                     identity.unclean = Some("its newest checkpoint is damaged".to_owned());
                 }

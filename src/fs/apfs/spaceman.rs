@@ -9,7 +9,7 @@
 
 use super::checkpoint::{Checkpoint, Ephemeral};
 use super::object::{Blocks, kind};
-use super::superblock::Range;
+use super::superblock::{Doubt, Range};
 use crate::extent::Extent;
 use crate::fs::bitmap::{ones, set};
 use crate::fs::runs::Runs;
@@ -66,12 +66,12 @@ pub(super) struct Spaceman<'a> {
 }
 
 impl<'a> Spaceman<'a> {
-    /// Parses the space manager; `Err` with a reason in words if another
-    /// device belongs to the container.
+    /// Parses the space manager; `Err` with a reason if it is not one that
+    /// is understood.
     pub(super) fn new(
         blocks: Blocks<'a>,
         checkpoint: &'a Checkpoint,
-    ) -> Result<Result<Self, String>, FormatError> {
+    ) -> Result<Result<Self, Doubt>, FormatError> {
         let superblock = &checkpoint.superblock;
         let object = checkpoint.get(WHAT, superblock.spaceman_oid, kind::SPACEMAN, 0)?;
         let bytes = &object.bytes;
@@ -84,13 +84,13 @@ impl<'a> Spaceman<'a> {
         if bytes.bytes_at(0x60, 0x20).is_none_or(|device| device.iter().any(|byte| *byte != 0))
             || bytes.bytes_at(0x118, 0x18).is_none_or(|queue| queue.iter().any(|byte| *byte != 0))
         {
-            return Ok(Err("it is half of a Fusion drive: its other half is another disk".into()));
+            return Ok(Err(Doubt::fusion()));
         }
         let (flags, version) = (u32_at(0x90), u32_at(0x150));
         if flags & !VERSIONED != 0 || (flags & VERSIONED != 0 && version != VERSION) {
-            return Ok(Err(format!(
+            return Ok(Err(Doubt::new(format!(
                 "its space manager has unknown flags or version ({flags:#x}, {version})"
-            )));
+            ))));
         }
         let per_chunk = blocks.size.saturating_mul(8);
         let room = blocks.size.saturating_sub(LIST_HEAD);

@@ -51,6 +51,28 @@ pub(super) struct Area {
     pub(super) is_tree: bool,
 }
 
+/// Why a container has no map.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// What fits after "stored whole: ".
+    pub(super) why: String,
+    /// What the user can do about it.
+    pub(super) advice: Option<&'static str>,
+}
+
+impl Doubt {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self { why: why.into(), advice: None }
+    }
+
+    pub(super) fn fusion() -> Self {
+        Self {
+            why: "it is half of a Fusion drive: its other half is another disk".to_owned(),
+            advice: Some("save the other disk, too, because neither is of use alone"),
+        }
+    }
+}
+
 /// What is needed of a superblock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Superblock {
@@ -179,9 +201,9 @@ impl Superblock {
     }
 
     /// Why there is no proof of what is free, by the superblock alone.
-    pub(super) fn doubt(&self) -> Option<String> {
+    pub(super) fn doubt(&self) -> Option<Doubt> {
         if self.is_fusion() {
-            return Some("it is half of a Fusion drive: its other half is another disk".to_owned());
+            return Some(Doubt::fusion());
         }
         for (what, value, known) in [
             ("optional features", self.features, FEATURES),
@@ -191,20 +213,26 @@ impl Superblock {
         ] {
             let unknown = value & !known;
             if unknown != 0 {
-                return Some(format!("its container has unknown {what} ({unknown:#x})"));
+                return Some(Doubt::new(format!(
+                    "its container has unknown {what} ({unknown:#x})"
+                )));
             }
         }
         if self.incompatible & INCOMPATIBLE == 0 {
-            return Some("it is of a version from before macOS 10.13".to_owned());
+            return Some(Doubt::new("it is of a version from before macOS 10.13"));
         }
         if self.blocked_out.count != 0 || self.evict_mapping_tree != 0 {
-            return Some("the container is being shrunk".to_owned());
+            let advice = "start macOS and let it finish to make the image smaller";
+            return Some(Doubt {
+                advice: Some(advice),
+                ..Doubt::new("the container is being shrunk")
+            });
         }
         if self.test != (0, 0) {
-            return Some("the container is marked as a test".to_owned());
+            return Some(Doubt::new("the container is marked as a test"));
         }
         if self.descriptors.is_tree || self.data.is_tree {
-            return Some("its checkpoint areas are in pieces".to_owned());
+            return Some(Doubt::new("its checkpoint areas are in pieces"));
         }
         None
     }

@@ -5,7 +5,7 @@ use super::checkpoint::{Checkpoint, newest};
 use super::free_queue;
 use super::object::{Blocks, kind};
 use super::spaceman::Spaceman;
-use super::superblock::{Range, Superblock};
+use super::superblock::{Doubt, Range, Superblock};
 use super::volumes::{self, Required};
 use crate::extent::ExtentSet;
 use crate::fs::Used;
@@ -14,10 +14,13 @@ use crate::ondisk::{Fields, FormatError};
 
 /// The map of a container whose superblock in block 0 is `copy`.
 pub(super) fn map(reader: &dyn ReadAt, copy: &Superblock) -> Result<Used, FormatError> {
-    let whole = |why: String| Ok(Used::whole(reader.len(), why));
+    let whole = |doubt: Doubt| {
+        let used = Used::whole(reader.len(), doubt.why);
+        Ok(Used { advice: doubt.advice.map(str::to_owned), ..used })
+    };
     // Its checkpoints may be on the other device.
     if copy.is_fusion() {
-        return whole(copy.doubt().unwrap_or_default());
+        return whole(Doubt::fusion());
     }
     if copy.size() > reader.len() {
         return Err(FormatError::corrupt(
@@ -27,13 +30,13 @@ pub(super) fn map(reader: &dyn ReadAt, copy: &Superblock) -> Result<Used, Format
             copy.size(),
         ));
     }
-    if let Some(why) = copy.doubt() {
-        return whole(why);
+    if let Some(doubt) = copy.doubt() {
+        return whole(doubt);
     }
     let blocks = Blocks::new(reader, copy);
     let (index, superblock) = newest(blocks, copy)?;
-    if let Some(why) = superblock.doubt() {
-        return whole(why);
+    if let Some(doubt) = superblock.doubt() {
+        return whole(doubt);
     }
     let checkpoint = Checkpoint::read(blocks, index, superblock)?;
     let superblock = &checkpoint.superblock;
@@ -41,7 +44,7 @@ pub(super) fn map(reader: &dyn ReadAt, copy: &Superblock) -> Result<Used, Format
     checkpoint.get("reaper", superblock.reaper_oid, kind::NX_REAPER, 0)?;
     let spaceman = match Spaceman::new(blocks, &checkpoint)? {
         Ok(spaceman) => spaceman,
-        Err(why) => return whole(why),
+        Err(doubt) => return whole(doubt),
     };
     let fixed = fixed(blocks, superblock, &spaceman)?;
     let mut pool = spaceman.pool()?;
@@ -49,8 +52,8 @@ pub(super) fn map(reader: &dyn ReadAt, copy: &Superblock) -> Result<Used, Format
     let queued = free_queue::extents(blocks, &checkpoint, &spaceman, &mut pool)?;
 
     let volumes = volumes::list(blocks, superblock)?;
-    if let Some(why) = volumes.iter().find_map(volumes::Volume::doubt) {
-        return whole(why);
+    if let Some(doubt) = volumes.iter().find_map(volumes::Volume::doubt) {
+        return whole(doubt);
     }
     let mut required = Required::new(blocks, &used);
     for (what, range) in &fixed.ranges {
@@ -130,10 +133,20 @@ fn jumpstart(blocks: Blocks, superblock: &Superblock) -> Result<Vec<Named>, Form
     Ok(ranges)
 }
 
-/// The names of the volumes, as far as they can be told.
-pub(super) fn names(reader: &dyn ReadAt, copy: &Superblock) -> Result<Vec<String>, FormatError> {
+/// What people want to know of the newest checkpoint.
+pub(super) struct Summary {
+    /// The names of the volumes.
+    pub(super) names: Vec<String>,
+    /// True if the first block is of the same transaction. It is written when
+    /// the container is unmounted.
+    pub(super) is_unmounted: bool,
+}
+
+/// The summary of a container whose superblock in block 0 is `copy`.
+pub(super) fn summary(reader: &dyn ReadAt, copy: &Superblock) -> Result<Summary, FormatError> {
     let blocks = Blocks::new(reader, copy);
     let (_, superblock) = newest(blocks, copy)?;
     let volumes = volumes::list(blocks, &superblock)?;
-    Ok(volumes.into_iter().map(|volume| volume.name).filter(|name| !name.is_empty()).collect())
+    let names = volumes.into_iter().map(|volume| volume.name).filter(|name| !name.is_empty());
+    Ok(Summary { names: names.collect(), is_unmounted: superblock.xid == copy.xid })
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::btree::{PHYSICAL_TREE, Storage, Tree, Visitor};
 use super::object::{Blocks, VIRTUAL, checked, expect, kind};
-use super::superblock::Superblock;
+use super::superblock::{Doubt, Superblock};
 use crate::extent::ExtentSet;
 use crate::ondisk::{Fields, FormatError, text};
 
@@ -140,10 +140,11 @@ fn volume(blocks: Blocks, newest: u64, oid: u64, block: u64) -> Result<Volume, F
 
 impl Volume {
     /// Why it is not understood, if it is not.
-    pub(super) fn doubt(&self) -> Option<String> {
+    pub(super) fn doubt(&self) -> Option<Doubt> {
         let unknown = (self.incompatible & !INCOMPATIBLE) | self.readonly_compatible;
-        (unknown != 0)
-            .then(|| format!("its volume {:?} has unknown features ({unknown:#x})", self.name))
+        (unknown != 0).then(|| {
+            Doubt::new(format!("its volume {:?} has unknown features ({unknown:#x})", self.name))
+        })
     }
 }
 

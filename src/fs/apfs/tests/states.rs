@@ -66,6 +66,7 @@ fn the_first_block_may_be_older_than_the_newest_checkpoint() {
     assert_ne!(older.u64_le(0x10), Some(disk.u64_at(disk.superblock, 0x10)));
     disk.set(0, 0, &older);
     assert_eq!(disk.proven(), proven);
+    assert_eq!(disk.identity().unwrap().unclean.as_deref(), Some("not unmounted"));
     // The other way round, the newest checkpoint is lost.
     let mut disk = tiny();
     disk.set(disk.superblock, 0, &[0; BLOCK]);
@@ -110,6 +111,7 @@ fn half_of_a_fusion_drive_is_stored_whole() {
         disk.put_superblock(offset, &value.to_le_bytes());
         disk.whole("Fusion");
         assert!(disk.identity().is_some());
+        assert!(disk.used().unwrap().advice.unwrap().contains("other disk"));
     }
     // The second device, and its free queue.
     for offset in [0x60, 0x68, 0x70, 0x118, 0x120] {
