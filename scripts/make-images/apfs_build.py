@@ -386,7 +386,7 @@ class Container:
                 first = chunk * self.per_chunk
                 count = min(self.per_chunk, self.count - first)
                 bits = bytes(self.used[first // 8 : (first + count + 7) // 8])
-                taken = int.from_bytes(bits, "little").bit_count()
+                taken = int.from_bytes(bits, "little").bit_count() if bits.strip(b"\0") else 0
                 bitmap = 0
                 if taken:
                     bitmap = self.pool_block()
