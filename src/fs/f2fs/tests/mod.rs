@@ -11,3 +11,4 @@
 mod clean;
 mod hostile;
 mod image;
+mod oracle;
