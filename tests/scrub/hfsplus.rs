@@ -70,13 +70,15 @@ fn a_volume_of_2_tib_is_read_in_two_seconds_and_100_mb() {
     let made = try_run("python3", &[builder, &image, "", "journal=little"]);
     assert!(made.code == 0, "{made}");
     let program = env!("CARGO_BIN_EXE_dacapo");
-    let ran = try_run("time", &["-f", "%e %M", program, "map", &image]);
+    // A machine that is busy with other tests is slow: the time of the processor
+    // counts.
+    let ran = try_run("time", &["-f", "%U %S %M", program, "map", &image]);
     assert!(ran.code == 0, "{ran}");
     let figures = ran.err().lines().last().unwrap_or_default().to_owned();
-    let (seconds, kilobytes) = figures.split_once(' ').expect("seconds and kilobytes");
+    let numbers: Vec<f64> = figures.split(' ').map(|text| text.parse().expect("numbers")).collect();
+    let [user, system, kilobytes] = numbers[..] else { panic!("{figures}") };
     let used = ran.out().lines().filter(|line| line.ends_with('+')).count();
     assert!((2..10).contains(&used), "{ran}");
-    assert!(kilobytes.parse::<u64>().expect("kilobytes") < 100_000, "{figures}");
-    // A machine that is busy with other tests is slow.
-    assert!(seconds.parse::<f64>().expect("seconds") < 10.0, "{figures}");
+    assert!(kilobytes < 100_000.0, "{figures}");
+    assert!(user + system < 4.0, "{figures}");
 }
