@@ -231,7 +231,7 @@ def raid1(text):
 def mirror(text):
     text = hide(hide(text, "one", "m_mimage_0"), "two", "m_mimage_1")
     body = (
-        'extent_count = 4\ntype = "mirror"\nmirror_count = 2\nregion_size = 1024\n'
+        'extent_count = 4\ntype = "mirror"\nmirror_count = 2\nregion_size = 128\n'
         'mirrors = [\n"m_mimage_0", 0,\n"m_mimage_1", 0\n]'
     )
     return text, section("m", body, VISIBLE)
@@ -250,7 +250,7 @@ def pvmove(text):
     start = text.index("\t\ttwo {")
     text = text[:start] + text[text.index("\n\t\t}", start) + 4:]
     mirror = (
-        'extent_count = 4\ntype = "mirror"\nmirror_count = 2\nextents_moved = 2\n'
+        'extent_count = 4\ntype = "mirror"\nmirror_count = 2\nextents_moved = 2\nregion_size = 128\n'
         f'mirrors = [\n"{extents[0][0]}", {extents[0][1]},\n"{target[0][0]}", {target[0][1]}\n]'
     )
     status = '"READ", "WRITE", "PVMOVE", "LOCKED"'
