@@ -174,34 +174,31 @@ image_btrfs-dirty-raid0() {
 }
 
 image_btrfs-dirty-raid1-one-behind() {
-    PURPOSE="power cut between the superblocks of two devices: one is a commit behind"
+    PURPOSE="power cut between the superblocks of two devices: the second is a commit behind"
+    local file place
     disks 2 128
     format -d raid1 -m raid1
     populate 2097152
-    local first=$BUILD/first-superblock
-    dd if="${COMPANIONS[0]}" of="$first" bs=4096 skip=16 count=1 status=none
-    attach
-    echo late >"$MOUNT/late"
-    sync -f "$MOUNT"
-    umount "$MOUNT"
-    forget
-    # The companion keeps the superblock of the commit before the last.
-    attach
-    sync -f "$MOUNT"
-    dd if="${COMPANIONS[0]}" of="$first" bs=4096 skip=16 count=1 status=none
-    echo later >"$MOUNT/later"
-    umount "$MOUNT"
-    forget
-    dd if="$first" of="${COMPANIONS[0]}" bs=4096 seek=16 conv=notrunc status=none
-    MIRRORS=none
+    for file in before after; do
+        attach
+        # Its superblocks of the last commit but one, at 64 KiB and at 64 MiB.
+        for place in 16 16384; do
+            dd if="${COMPANIONS[0]}" of="$BUILD/superblock.$place" bs=4096 skip="$place" count=1 status=none
+        done
+        echo "$file" >"$MOUNT/$file"
+        detach
+    done
+    check
+    for place in 16 16384; do
+        dd if="$BUILD/superblock.$place" of="${COMPANIONS[0]}" bs=4096 seek="$place" conv=notrunc status=none
+    done
+    note "state=dirty"
     note "fsck=dirty"
-    note "state=clean"
-    note "understood=null"
 }
 
 # -- small enough to be kept in images/ ----------------------------------------------------------
 
 image_btrfs-tiny-dirty() {
     PURPOSE="power cut after fsync: log trees; mixed block groups, 4 KiB nodes"
-    JUNK=pattern BUDGET=65536 dirty tiny 16 -M -n 4096 -m single -d single
+    JUNK=pattern BUDGET=16384 dirty tiny 16 -M -n 4096 -m single -d single
 }
