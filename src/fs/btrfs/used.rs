@@ -21,6 +21,10 @@ const FIRST_MIB: Extent = Extent::new(0, 1 << 20);
 const REPLACE_STARTED: u64 = 1;
 const REPLACE_SUSPENDED: u64 = 4;
 
+/// Beside roots: references between them, the folder of subvolumes, orphans,
+/// the caches of free space and a balance that is not over.
+const KNOWN_IN_ROOTS: [u8; 11] = [0, 1, 12, 24, 48, 84, 96, 108, 144, 156, 248];
+
 /// What is in use, or why that is not proven.
 pub(super) enum Answer {
     Map(ExtentSet, Vec<String>),
@@ -178,7 +182,11 @@ fn read_roots(forest: &Forest) -> Result<Result<Roots, String>, FormatError> {
     let mut walk = forest.walk(superblock.root, tree_id::ROOT)?;
     while let Some(item) = walk.next()? {
         if item.key.kind != Key::ROOT_ITEM {
-            continue;
+            if KNOWN_IN_ROOTS.contains(&item.key.kind) {
+                continue;
+            }
+            let what = format!("its tree of roots has items of the unknown type {}", item.key.kind);
+            return Err(FormatError::unsupported(what));
         }
         let root = root_item(item)?;
         if root.generation > superblock.generation {

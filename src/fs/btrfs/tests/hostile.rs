@@ -439,6 +439,8 @@ fn roots() {
     assert_whole(&with((13, 132, 0), here.clone()), "a tree of its own");
     assert_whole(&with((EXTENT_TREE, 132, 1), here.clone()), "several trees");
     with((256, 132, 0), here.clone()).map();
+    with((0_u64.wrapping_sub(4), 248, 0), vec![0; 448]).map();
+    assert_error(&with((256, 228, 0), vec![0; 80]), "unknown type 228");
     assert_error(&with((256, 132, 0), here[..238].to_vec()), "root item");
     let later = root_item(METADATA + 0x5000, GENERATION + 1, 0);
     assert_error(&with((256, 132, 0), later), "generation of a root item");

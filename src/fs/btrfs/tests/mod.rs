@@ -6,6 +6,7 @@
 
 mod clean;
 mod hostile;
+mod huge;
 mod image;
 mod log;
 mod profiles;
