@@ -33,7 +33,7 @@ mod signature;
 pub mod swap;
 pub mod xfs;
 
-pub use raid::whole_disk_member;
+pub use raid::{whole_disk_identity, whole_disk_member};
 
 use serde::{Deserialize, Serialize};
 

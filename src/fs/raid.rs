@@ -10,7 +10,7 @@
 //! SNIA, and the structures as libblkid and FreeBSD's `graid` describe them.
 
 use super::signature::Volume;
-use super::{foreign, member};
+use super::{Identity, foreign, member};
 use crate::io::ReadAt;
 use crate::ondisk::{Fields, FormatError};
 
@@ -51,6 +51,18 @@ pub fn whole_disk_member(disk: &dyn ReadAt) -> Option<String> {
     recognise(disk).unwrap_or_else(|error| Some(format!("which cannot be ruled out: {error}")))
 }
 
+/// Who a disk is that is a member of an array as a whole, for people; `None` if
+/// its array has no identity that is known.
+#[must_use]
+pub fn whole_disk_identity(disk: &dyn ReadAt) -> Option<Identity> {
+    let volume = Volume::open(disk).ok()?;
+    ARRAYS.iter().find_map(|array| array(&volume).ok().flatten())
+}
+
+/// How arrays are recognised that have an identity, at the end of a disk.
+type Recognise = fn(&Volume) -> Result<Option<Identity>, FormatError>;
+const ARRAYS: [Recognise; 4] = [member::md_at_end, member::geom, member::apple_raid, foreign::zfs];
+
 fn recognise(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     let volume = Volume::open(disk)?;
     if let Some(vendor) = firmware(&volume, disk.sector_size().bytes())? {
@@ -59,7 +71,7 @@ fn recognise(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     if is_dynamic(&volume, disk.sector_size().bytes())? {
         return Ok(Some("Windows dynamic disk".to_owned()));
     }
-    for array in [member::md_at_end, member::geom, member::apple_raid, foreign::zfs] {
+    for array in ARRAYS {
         if let Some(identity) = array(&volume)? {
             return Ok(Some(identity.name));
         }
@@ -231,6 +243,9 @@ mod tests {
         let md: &[u8] = b"\xfc\x4e\x2b\xa9\x01\0\0\0";
         let name = found(&[(LEN - 0x2000, md)]);
         assert_eq!(name.as_deref(), Some("Linux RAID member 1.0"));
+        let identity = whole_disk_identity(&with(&[(LEN - 0x2000, md)])).unwrap();
+        assert_eq!(identity.name, "Linux RAID member 1.0");
+        assert_eq!(whole_disk_identity(&with(&[])), None);
         assert_eq!(found(&[(LEN - 512, b"GEOM::RAID3")]).as_deref(), Some("GEOM member"));
         // What a partition in its place would be does not count for the disk.
         assert_eq!(found(&[(0x1000, md)]), None);

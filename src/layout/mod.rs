@@ -184,6 +184,8 @@ pub fn scan_with(disk: &dyn ReadAt, others: &[&dyn ReadAt]) -> Result<Scan> {
 }
 
 const RAW: &str = "--raw was given";
+const MEMBERS: &str = "save the device of the array instead, or save all its disks and keep their \
+                       images together";
 
 /// A layout that stores every byte, because the user asked for it.
 #[must_use]
@@ -279,7 +281,12 @@ impl Scan {
             }
             Found::Whole(table, why) => {
                 scan.layout.table = table;
-                scan.push(RegionKind::Volume, extent, None, Understood::whole(disk.len(), why));
+                let mut understood = Understood::whole(disk.len(), why);
+                if let Some(identity) = fs::whole_disk_identity(disk) {
+                    understood.identity = Some(identity);
+                    understood.used = understood.used.advise(MEMBERS);
+                }
+                scan.push(RegionKind::Volume, extent, None, understood);
             }
         }
         let sector = scan.sector_size.unwrap_or(disk.sector_size()).max(disk.sector_size());

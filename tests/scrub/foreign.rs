@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use dacapo::device::Source;
-use dacapo::fs::Identity;
-use dacapo::layout;
+use dacapo::fs::{FILESYSTEMS, Identity};
 
 use super::{Kind, assert_same_answer};
 use crate::support::try_run;
@@ -73,13 +72,10 @@ pub(crate) fn by_blkid(path: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// What fills a file, if it has no partitions.
+/// What fills a file, if it were a partition.
 pub(crate) fn identity(path: &Path) -> Option<Identity> {
     let source = Source::open(path).expect("opening a disk");
-    let scan = layout::scan(&source).expect("looking at a disk");
-    let [region] = &scan.layout.regions[..] else { return None };
-    assert!(region.whole.is_none() || region.used == region.extent.len(), "whole is less than all");
-    region.filesystem.clone()
+    FILESYSTEMS.iter().find_map(|driver| driver.probe(&[&source]).ok().flatten())
 }
 
 /// Our name for what blkid calls TYPE; None for what has a driver of its own.
