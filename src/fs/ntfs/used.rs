@@ -47,14 +47,18 @@ pub(super) struct Map {
     pub(super) shadow_copies: u64,
 }
 
-/// A bit for each cluster, or for each few of them.
+/// A bit for each cluster, or for each few of them, in segments that are given
+/// back one by one while the map grows.
 pub(super) struct Clusters {
-    bits: Vec<u8>,
+    segments: Vec<Vec<u8>>,
     count: u64,
     /// How many clusters share a bit.
     shared: u64,
     cluster_bytes: u64,
 }
+
+/// Bits of a segment: 4 MiB of them.
+const SEGMENT: u64 = 1 << 25;
 
 impl Clusters {
     pub(super) fn new(boot: &BootSector, most: u64) -> Self {
@@ -62,20 +66,31 @@ impl Clusters {
         while boot.clusters.div_ceil(shared) > most.max(1) {
             shared = shared.saturating_mul(2);
         }
-        let bytes = boot.clusters.div_ceil(shared).div_ceil(8);
-        Self {
-            bits: vec![0; usize::try_from(bytes).unwrap_or(0)],
-            count: boot.clusters,
-            shared,
-            cluster_bytes: boot.cluster_bytes,
+        let mut left = boot.clusters.div_ceil(shared).div_ceil(8);
+        let mut segments = Vec::new();
+        while left > 0 {
+            let len = left.min(SEGMENT / 8);
+            segments.push(vec![0; usize::try_from(len).unwrap_or(0)]);
+            left = left.saturating_sub(len);
         }
+        Self { segments, count: boot.clusters, shared, cluster_bytes: boot.cluster_bytes }
     }
 
     /// Marks clusters as in use; true if one was not.
     fn set(&mut self, first: u64, count: u64) -> bool {
-        let end = first.saturating_add(count).min(self.count);
-        let first = first.checked_div(self.shared).unwrap_or(0);
-        bitmap::set(&mut self.bits, first, end.div_ceil(self.shared))
+        let end = first.saturating_add(count).min(self.count).div_ceil(self.shared);
+        let mut bit = first.checked_div(self.shared).unwrap_or(0);
+        let mut changed = false;
+        while bit < end {
+            let base = (bit / SEGMENT).saturating_mul(SEGMENT);
+            let stop = end.min(base.saturating_add(SEGMENT));
+            let index = usize::try_from(bit / SEGMENT).unwrap_or(usize::MAX);
+            let Some(segment) = self.segments.get_mut(index) else { return true };
+            let (from, to) = (bit.saturating_sub(base), stop.saturating_sub(base));
+            changed |= bitmap::set(segment, from, to);
+            bit = stop;
+        }
+        changed
     }
 
     /// Marks the clusters of a range of bytes as in use. What of it is behind
@@ -91,44 +106,49 @@ impl Clusters {
     /// Marks those that `$Bitmap` has as in use.
     fn read(&mut self, mft: &Mft, stream: &Stream) -> Result<(), FormatError> {
         let len = self.count.div_ceil(8);
-        let mut piece = vec![0; if self.shared == 1 { 0 } else { PIECE }];
-        let mut offset = 0;
+        let mut offset: u64 = 0;
+        if self.shared == 1 {
+            for piece in self.segments.iter_mut().flat_map(|segment| segment.chunks_mut(PIECE)) {
+                stream.read(mft.volume, mft.boot, offset, piece)?;
+                offset = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            }
+            return Ok(());
+        }
+        let mut piece = vec![0; PIECE];
         while offset < len {
             let part = usize::try_from(len.saturating_sub(offset)).unwrap_or(PIECE).min(PIECE);
-            if self.shared == 1 {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let bits = self.bits.get_mut(start..).and_then(|bits| bits.get_mut(..part));
-                stream.read(mft.volume, mft.boot, offset, bits.unwrap_or_default())?;
-            } else {
-                let bits = piece.get_mut(..part).unwrap_or_default();
-                stream.read(mft.volume, mft.boot, offset, bits)?;
-                let base = offset.saturating_mul(8);
-                let count = self.count.saturating_sub(base);
-                for (first, end) in bitmap::ones(bits, count.min(PIECE_BITS)) {
-                    let first = base.saturating_add(first);
-                    self.set(first, base.saturating_add(end).saturating_sub(first));
-                }
+            let bits = piece.get_mut(..part).unwrap_or_default();
+            stream.read(mft.volume, mft.boot, offset, bits)?;
+            let base = offset.saturating_mul(8);
+            let bytes = u64::try_from(part).unwrap_or(u64::MAX);
+            let count = self.count.saturating_sub(base).min(bytes.saturating_mul(8));
+            for (first, end) in bitmap::ones(bits, count) {
+                self.set(base.saturating_add(first), end.saturating_sub(first));
             }
-            offset = offset.saturating_add(u64::try_from(part).unwrap_or(u64::MAX));
+            offset = offset.saturating_add(bytes);
         }
         Ok(())
     }
 
     /// The bytes of all that are in use, and those behind the last.
-    fn extents(&self, volume_len: u64) -> ExtentSet {
+    pub(super) fn into_extents(self, volume_len: u64) -> ExtentSet {
         let mut runs = Runs::new();
         let unit = self.shared.saturating_mul(self.cluster_bytes);
         let end = self.count.saturating_mul(self.cluster_bytes);
-        for (first, last) in bitmap::ones(&self.bits, self.count.div_ceil(self.shared)) {
-            let last = last.saturating_mul(unit).min(end);
-            runs.push(Extent::new(first.saturating_mul(unit), last));
+        let mut left = self.count.div_ceil(self.shared);
+        let mut base: u64 = 0;
+        for segment in self.segments {
+            for (first, last) in bitmap::ones(&segment, left.min(SEGMENT)) {
+                let last = base.saturating_add(last).saturating_mul(unit).min(end);
+                runs.push(Extent::new(base.saturating_add(first).saturating_mul(unit), last));
+            }
+            base = base.saturating_add(SEGMENT);
+            left = left.saturating_sub(SEGMENT);
         }
         runs.push(Extent::new(end, volume_len));
         runs.into_set()
     }
 }
-
-const PIECE_BITS: u64 = 8 << 20;
 
 /// Maps a volume that has been found to be clean.
 pub(super) fn map(mft: &Mft) -> Result<Found, FormatError> {
@@ -150,7 +170,7 @@ pub(super) fn map_with(mft: &Mft, most_bits: u64) -> Result<Found, FormatError> 
         return Ok(Found::Asleep(sleep));
     }
     map.shadow_copies = shadow::keep(mft.volume, boot, &mut clusters)?;
-    map.extents = clusters.extents(mft.volume.len());
+    map.extents = clusters.into_extents(mft.volume.len());
     Ok(Found::Map(map))
 }
 

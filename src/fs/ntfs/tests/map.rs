@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::image::{FILE, Image, LOG, MFT, RECORD, Rec, file_name, list_entry, mapped, resident};
+use crate::extent::{Extent, ExtentSet};
 use crate::fs::ntfs::boot_sector::BootSector;
 use crate::fs::ntfs::mft::Mft;
-use crate::fs::ntfs::used::{Found, map_with};
+use crate::fs::ntfs::used::{Clusters, Found, map_with};
 use crate::io::Memory;
 
 #[test]
@@ -154,4 +155,22 @@ fn holes_and_the_name_of_a_file_are_no_clusters() {
     let used = image.write().used().unwrap();
     assert_eq!(used.extents, image.metadata().union(&image.extents(&[(40, 4)])));
     assert!(used.extents.touches(image.extents(&[(LOG, 1)]).as_slice()[0]));
+}
+
+#[test]
+fn ranges_go_on_from_segment_to_segment() {
+    let mut image = Image::new();
+    image.write();
+    let mut boot = BootSector::parse(&image.bytes).unwrap().unwrap();
+    // Two segments of 2^25 clusters, and a few.
+    boot.clusters = (1 << 26) + 100;
+    let mut clusters = Clusters::new(&boot, 1 << 29);
+    let across = Extent::at((1 << 25) * 4096 - 8192, 20_000);
+    let long = Extent::at((1 << 26) * 4096 - 4096, 9 * 4096);
+    clusters.set_bytes(across);
+    clusters.set_bytes(long);
+    let end = boot.clusters * 4096;
+    let wanted: ExtentSet =
+        [across.align_outwards(4096), long, Extent::at(end, 512)].into_iter().collect();
+    assert_eq!(clusters.into_extents(end + 512), wanted);
 }
