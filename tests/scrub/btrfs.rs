@@ -2,13 +2,16 @@
 //! The disks of `scripts/make-images/btrfs`: saved and restored over junk,
 //! several devices together where there are several. `btrfs check` reads all
 //! metadata and the checksums of all data, and the kernel mounts them.
+//!
+//! partclone is no judge here: it takes a second copy of DUP metadata for free,
+//! and all of the system chunks and of each block of node size for used.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::{Kind, assert_partclone_agrees, assert_same_answer};
+use super::{Kind, assert_same_answer};
 use crate::support::{requires, run, temp_dir};
 use crate::variants::{Scrubbed, Variant};
 
@@ -48,11 +51,6 @@ scrub_tests!(
 fn judge(disk: &Variant, scrubbed: &Scrubbed) {
     let facts = &disk.facts;
     assert_same_answer(disk, scrubbed, "blkid", &["-p"]);
-    if facts.understood == Some(true) && facts.state == "clean" && disk.companions.is_empty() {
-        // It has a copy of DUP metadata only, and nothing of the first MiB and
-        // of the superblocks, which are in ours as well.
-        assert_partclone_agrees(disk, &scrubbed.used, "partclone.btrfs");
-    }
     // Of a disk in images/ another test may have mounted a copy, made anew: the
     // kernel would take the two for one filesystem.
     let is_made = disk.image.starts_with(Path::new(env!("CARGO_TARGET_TMPDIR")).join("images"));
