@@ -50,8 +50,8 @@ def dump(image):
 
 
 def facts(image, arguments, facts):
-    """With --replayed IMAGE that one is asked: it is the same volume before what the programs do not
-    understand was done to it."""
+    """With --replayed IMAGE that one is asked: it is the same volume before what the programs do
+    not understand was done to it."""
     asked = arguments.replayed or image
     if facts.get("understood") is False:
         # All of it has to be stored; a program that reads the rest of it is not always there.
@@ -69,5 +69,6 @@ def facts(image, arguments, facts):
     expected = found["sectors"] * sector - found["free"] * facts["cluster_size"]
     if abs(total - expected) > facts["cluster_size"] + 2 * sector:
         sys.exit(
-            f"facts_exfat.py: {image}: partclone calls {total} bytes used, by dump.exfat it is {expected}"
+            f"facts_exfat.py: {image}: by partclone {total} bytes are used, "
+            f"by dump.exfat {expected}"
         )
