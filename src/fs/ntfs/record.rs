@@ -252,7 +252,7 @@ impl<'a> Attribute<'a> {
         let len = rest.u32_le(0x04).and_then(|len| usize::try_from(len).ok()).unwrap_or(0);
         let bytes = rest
             .bytes_at(0, len)
-            .filter(|bytes| bytes.len() >= 0x18 && len % 8 == 0)
+            .filter(|bytes| bytes.len() >= 0x18 && len.is_multiple_of(8))
             .ok_or_else(|| corrupt("a length inside the record", len.to_string()))?;
         let fields = || -> Option<(u32, u8, u16, u16, &'a [u8])> {
             let name = bytes.bytes_at(
