@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Kind, assert_partclone_agrees, assert_same_answer};
-use crate::support::{requires, run, temp_dir};
+use super::{Kind, assert_partclone_agrees};
+use crate::support::{requires, run, temp_dir, try_run};
 use crate::variants::{Scrubbed, Variant};
 
 pub(crate) static KIND: Kind = Kind {
@@ -51,8 +51,10 @@ fn judge(disk: &Variant, scrubbed: &Scrubbed) {
     if is_clean && disk.name != "xfs-realtime" {
         assert_partclone_agrees(disk, &scrubbed.used, "partclone.xfs");
     }
-    if facts.state != "dirty" {
-        assert_same_answer(disk, scrubbed, "xfs_repair", &["-n"]);
+    if facts.state != "dirty" && requires(&["xfs_repair"]) {
+        // Its threads print in any order.
+        let answer = |path: &str| try_run("xfs_repair", &["-n", path]).code;
+        assert_eq!(answer(disk.path()), answer(scrubbed.target()), "{}: xfs_repair", disk.name);
     }
     if facts.fsck == "clean" && requires(&["xfs_repair"]) {
         run("xfs_repair", &["-n", scrubbed.target()]);
