@@ -197,7 +197,8 @@ fn two_tebibytes_with_a_million_extents_are_read_in_time() {
     let took = began.elapsed();
     eprintln!("{took:?} for {} ranges in {} blocks", used.extents.count(), disk.0.len());
     assert_eq!(used.whole, None);
-    assert!(used.extents.count() > 1_000_000 || used.extents.bytes() < 20 << 30);
-    // Far more than it takes when the machine has nothing else to do.
-    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(used.extents.count() > 1_000_000 && used.extents.bytes() < 10 << 30);
+    // A hundred times what it takes when the machine has nothing else to do: a
+    // walk that is quadratic takes hours.
+    assert!(took < Duration::from_secs(300), "{took:?}");
 }
