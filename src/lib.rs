@@ -13,7 +13,8 @@
 //!   partition that is saved alone
 //! - *sector*: the unit in which a disk counts, 512 or 4096 bytes
 //! - *partition*: a range of a disk with an entry in its *table*
-//! - *volume*: the bytes that one filesystem may fill: a partition or a disk
+//! - *volume*: the bytes that one filesystem may fill: a partition, a
+//!   disk, or a logical volume
 //! - *filesystem*: what fills a volume; swap, RAID members and encrypted
 //!   volumes count as such here
 //! - *extent*: a range of bytes; *used map*: the extents that have to be stored

@@ -19,6 +19,8 @@ use crate::volume::{Answer, Content, Inside, Map, VOLUMES, Volume};
 const MAX_DEPTH: u32 = 4;
 /// How many volumes inside one are looked into.
 const MAX_VOLUMES: usize = 1024;
+/// Ranges of the volumes inside before the nearest are joined: 32 MiB of them.
+const MAX_RANGES: usize = 1 << 21;
 
 /// What fills a volume, and what of it is in use.
 pub(super) struct Understood {
@@ -136,7 +138,7 @@ fn inside(map: &Map, readers: Readers, depth: u32) -> (ExtentSet, Vec<Inner>) {
         .collect();
     let outside = readers.get(1..).unwrap_or_default();
     let mut used = map.own.clone();
-    let mut volumes = Vec::new();
+    let (mut found, mut volumes) = (Vec::new(), Vec::new());
     for (number, inside) in map.inside.iter().enumerate() {
         let (extents, inner) = if number < MAX_VOLUMES {
             look(inside, &readable, outside, depth)
@@ -144,9 +146,14 @@ fn inside(map: &Map, readers: Readers, depth: u32) -> (ExtentSet, Vec<Inner>) {
             let why = format!("only the first {MAX_VOLUMES} volumes are looked into");
             stored(inside, why, None)
         };
-        used = used.union(&extents);
+        found.extend(extents.iter());
+        if found.len() > MAX_RANGES {
+            used.extend(std::mem::take(&mut found));
+            used = used.joined(MAX_RANGES);
+        }
         volumes.push(inner);
     }
+    used.extend(found);
     (used, volumes)
 }
 

@@ -106,6 +106,9 @@ impl Volume for Lvm2 {
         let Some(own) = group.physical.iter().position(|it| it.id == header.id) else {
             return whole("the metadata on it is that of a group to which it does not belong");
         };
+        if group.physical.get(own).is_none_or(|it| it.is_missing) {
+            return whole("its group has marked it as missing");
+        }
         let others = match others(readers, &header, &group)? {
             Ok(others) => others,
             Err(why) => return whole(&why),

@@ -85,6 +85,12 @@ fn metadata_of_another_group_is_no_map() {
 }
 
 #[test]
+fn a_volume_that_its_own_metadata_calls_missing_is_whole() {
+    let text = text(1, &root()).replacen("flags = []\ndev", "flags = [\"MISSING\"]\ndev", 1);
+    assert_eq!(whole(vec![volume(0, &text)]), "its group has marked it as missing");
+}
+
+#[test]
 fn more_recent_metadata_on_another_disk_means_that_this_is_old() {
     let (old, new) = (text_of(7, 2, &root()), text_of(8, 2, &root()));
     assert!(is_map(vec![volume(0, &old), volume(1, &old)]));
