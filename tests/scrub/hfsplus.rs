@@ -54,6 +54,9 @@ fn assert_identity(disk: &Variant) {
             assert!(said.out().contains(&format!("\"{text}\"")), "{}: {name}\n{said}", disk.name);
         }
     }
+    let parts = ["-dirty", "inconsistent", "replay-failed", "cut-short"];
+    let is_unclean = parts.iter().any(|part| disk.name.contains(part));
+    assert_eq!(said.out().contains("\"clean\":false"), is_unclean, "{}\n{said}", disk.name);
 }
 
 /// 2 TiB with a bitmap of 64 MiB and nothing else to read.
