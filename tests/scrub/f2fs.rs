@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The disks of `scripts/make-images/f2fs`.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use super::{Kind, assert_partclone_agrees};
@@ -20,7 +22,7 @@ pub(crate) static KIND: Kind = Kind {
         "openssl",
         "python3",
     ],
-    disks: &[NAMES],
+    disks: &[NAMES, KERNEL],
     judge,
 };
 
@@ -29,6 +31,23 @@ scrub_tests!(
     f2fs_features f2fs_grown f2fs_large_nat f2fs_not_unmounted f2fs_old_node f2fs_read_only
     f2fs_sections f2fs_tail f2fs_tiny f2fs_tiny_features f2fs_two_devices f2fs_unknown_feature
 );
+
+/// Made by a kernel in an emulated machine, and read by it after the restore.
+const KERNEL: &[&str] = &["f2fs_kernel", "f2fs_fsynced", "f2fs_tiny_kernel", "f2fs_tiny_fsynced"];
+
+/// Takes a minute or two for each disk, and 70 MB of packages the first time;
+/// two of them are in images/.
+#[test]
+fn disks_of_a_kernel() {
+    if std::env::var_os("DACAPO_TEST_ALL").is_none_or(|value| value != "1")
+        || !requires(&["network", "qemu-system-x86_64"])
+    {
+        return;
+    }
+    for name in KERNEL {
+        super::scrub_test(&KIND, name);
+    }
+}
 
 #[track_caller]
 fn judge(disk: &Variant, scrubbed: &Scrubbed) {
@@ -54,6 +73,37 @@ fn judge(disk: &Variant, scrubbed: &Scrubbed) {
         run("python3", &[script, target, &folder.join("")]);
         assert_hashes(folder.path(), &facts.files);
     }
+    let with_kernel = std::env::var_os("DACAPO_TEST_ALL").is_some_and(|value| value == "1");
+    if with_kernel && KERNEL.contains(&disk.name.replace('-', "_").as_str()) {
+        let found = read_by_kernel(target);
+        for (path, digest) in &facts.files {
+            assert_eq!(found.get(path), Some(digest), "{}: {path}", disk.name);
+        }
+    }
+}
+
+/// The hashes of all files, by a kernel that mounts the disk and recovers what
+/// was fsynced.
+#[track_caller]
+fn read_by_kernel(image: &str) -> BTreeMap<String, String> {
+    const SCRIPT: &str = "mount -t f2fs /dev/vda /mnt
+        cd /mnt
+        find . -type f | sort | xargs sha256sum
+        cd /
+        umount /mnt";
+    let folder = temp_dir();
+    let script = folder.join("script");
+    fs::write(&script, SCRIPT).expect("writing the script");
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/make-images/guest");
+    let ran = run(guest.to_str().expect("the project has a plain name"), &[&script, image]);
+    let found: BTreeMap<String, String> = ran
+        .out()
+        .lines()
+        .filter_map(|line| line.split_once("  ./"))
+        .map(|(digest, path)| (path.to_owned(), digest.to_owned()))
+        .collect();
+    assert!(found.len() > 10, "{ran}");
+    found
 }
 
 /// What fsck.f2fs says, without how long it took.

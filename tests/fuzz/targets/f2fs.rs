@@ -16,9 +16,11 @@ static BASES: Bases = Bases::new();
 const DISKS: &[&[u8]] = &[
     include_bytes!("../../../images/f2fs-tiny.img.zst"),
     include_bytes!("../../../images/f2fs-tiny-features.img.zst"),
+    include_bytes!("../../../images/f2fs-tiny-kernel.img.zst"),
+    include_bytes!("../../../images/f2fs-tiny-fsynced.img.zst"),
 ];
 const BLOCK: u64 = 4096;
-/// Blocks with structures of both disks: the superblock, both packs of
+/// Blocks with structures of the disks: the superblock, both packs of
 /// checkpoints with their summaries, the segment information.
 const PLACES: [u64; 14] =
     [0, 512, 513, 514, 515, 516, 519, 1024, 1025, 1026, 1027, 1029, 1536, 2048];

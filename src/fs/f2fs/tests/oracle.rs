@@ -46,5 +46,5 @@ fn the_committed_disks_are_read_as_their_makers_say() {
         assert!(!used.is_empty());
         assert_eq!(map.extents, used, "{name}");
     }
-    assert!(seen >= 2, "{seen} disks");
+    assert!(seen >= 4, "{seen} disks");
 }
