@@ -39,9 +39,21 @@ const HEADER: usize = 4096;
 pub(super) fn find(mft: &Mft) -> Result<Option<Sleep>, FormatError> {
     let mut found = None;
     for reference in in_root(mft)? {
-        found = found.or(of_file(mft, reference.number)?);
+        if is_current(mft, reference)? {
+            found = found.or(of_file(mft, reference.number)?);
+        }
     }
     Ok(found)
+}
+
+/// False if a name is left over from a file that is gone, whose record may be
+/// another's by now. One that cannot be parsed is left to the walk over all.
+fn is_current(mft: &Mft, reference: Reference) -> Result<bool, FormatError> {
+    if reference.number >= mft.records() {
+        return Ok(false);
+    }
+    let mut own = mft.read(reference.number)?;
+    Ok(own.parse().is_ok_and(|record| record.in_use && record.sequence == reference.sequence))
 }
 
 /// The files of that name in the root folder. Every index block is looked at,

@@ -274,3 +274,20 @@ fn the_index_of_a_large_root_folder_is_read_too() {
     put(&mut image.bytes, 40 * 4096, b"hibr");
     assert_whole(image.write(), "hibernated", "is hibernated:", "Shift held");
 }
+
+#[test]
+fn names_left_over_from_files_that_are_gone_are_no_windows() {
+    // The record is another file's now, was never written, or is not there.
+    for (number, change) in [(FILE, 0), (FILE, 1), (25, 2), (1000, 3)] {
+        let mut image = asleep("file", false, b"hibr");
+        let entries = [(number, "hiberfil.sys")];
+        image.record(5).attributes = vec![resident(0x90, "$I30", &index_root(&entries), 1)];
+        match change {
+            0 => image.record(FILE).sequence = 2,
+            1 => image.record(FILE).flags = 0,
+            _ => {}
+        }
+        assert_eq!(image.write().used().unwrap().whole, None, "{number}");
+        assert!(image.identity().clean);
+    }
+}
