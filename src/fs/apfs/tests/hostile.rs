@@ -309,3 +309,65 @@ fn a_container_of_absurd_size_ends_at_once() {
         disk.corrupt("nx_block_size");
     }
 }
+
+/// Blind, but past the checksums: fields of all structures with values that are
+/// at the edge of something.
+#[test]
+fn patched_containers_end_without_a_panic() {
+    let rounds = std::env::var("DACAPO_PATCHES").ok().and_then(|rounds| rounds.parse().ok());
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let disks = [tiny(), with_snapshot()];
+    for _ in 0..rounds.unwrap_or(2000_u64) {
+        let mut disk = disks[random(2) as usize].clone();
+        let blocks = [
+            0,
+            disk.superblock,
+            disk.map,
+            disk.spaceman,
+            disk.pool_queue,
+            disk.main_queue,
+            disk.cib,
+            disk.omap,
+            disk.omap_root,
+            disk.volume,
+            disk.volume_omap_root,
+            disk.extents,
+            disk.snapshots,
+        ];
+        for _ in 0..=random(3) {
+            let block = blocks[random(blocks.len() as u64) as usize];
+            let offset = match random(4) {
+                0 => 0x20 + random(0x30),
+                1 => BLOCK as u64 - 8 - random(64),
+                2 => 8 + random(0x200),
+                _ => 8 + random(BLOCK as u64 - 16),
+            };
+            let value = match random(6) {
+                0 => random(256),
+                1 => random(4096),
+                2 => u64::MAX - random(3),
+                3 => 1 << random(64),
+                4 => disk.u64_at(block, offset as usize).wrapping_add(random(3)).wrapping_sub(1),
+                _ => blocks[random(blocks.len() as u64) as usize] as u64,
+            };
+            let len = 1 << random(4);
+            if random(2) == 0 && block == disk.superblock {
+                disk.put(0, offset as usize, &value.to_le_bytes()[..len]);
+            }
+            disk.put(block, offset as usize, &value.to_le_bytes()[..len]);
+        }
+        if let Ok(used) = disk.used() {
+            assert!(used.extents.end() <= disk.bytes.len() as u64);
+            // What the volumes have is there, whatever was changed.
+            assert!(used.extents.covers(super::disk::extent(0)));
+        }
+        let memory = crate::io::Memory::new(disk.bytes);
+        let _ = crate::fs::Filesystem::probe(&super::super::Apfs, &[&memory]);
+    }
+}
