@@ -5,6 +5,7 @@
 
 mod fields;
 mod groups;
+mod hostile;
 mod maps;
 mod texts;
 
