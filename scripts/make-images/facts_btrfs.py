@@ -192,6 +192,9 @@ def facts(image, arguments, facts):
         facts["logged_extents"] = sum(1 for *_, is_data in log if is_data)
         facts["log_blocks"] = sum(1 for *_, is_data in log if not is_data)
         logical += log
+    if facts.get("apart"):
+        # Each disk is saved without the others: all that is in a chunk on it counts.
+        logical = [(start, start + length) for start, length, *_ in trees.chunks]
     facts["used"] = used_of(image, trees, logical)
     for companion, path in zip(facts.get("companions", []), arguments.companion):
         companion["used"] = used_of(path, trees, logical)

@@ -83,6 +83,9 @@ pub struct Facts {
     /// The other disks of a set.
     #[serde(default)]
     pub companions: Vec<CompanionFacts>,
+    /// True if each disk of a set is saved without the others.
+    #[serde(default)]
+    pub apart: bool,
     /// What else a maker has to say to its judge.
     #[allow(dead_code)]
     #[serde(flatten)]

@@ -31,7 +31,8 @@ impl Scrubbed {
 }
 
 /// Saves a disk, restores it over junk, and checks every byte of the image and
-/// of the target. Of a set, each disk is saved with the others at hand.
+/// of the target. Of a set, each disk is saved with the others at hand, unless they
+/// are to be kept apart.
 #[track_caller]
 pub fn scrub(disk: &Variant) -> Scrubbed {
     let folder = temp_dir();
@@ -40,7 +41,8 @@ pub fn scrub(disk: &Variant) -> Scrubbed {
     let (mut targets, mut first) = (Vec::new(), None);
     for (number, source) in sources.iter().enumerate() {
         let mut with = Vec::new();
-        for other in sources.iter().filter(|other| *other != source) {
+        let others = sources.iter().filter(|other| *other != source && !disk.facts.apart);
+        for other in others {
             with.extend(["--with", other.to_str().expect("a plain name")]);
         }
         let length = match number.checked_sub(1) {

@@ -2,9 +2,10 @@
 //! The devices of a filesystem: which of the volumes given together belong to
 //! it, and which of their superblocks a mount would follow.
 //!
-//! A mount reads the superblocks of all devices and follows the newest. So a
-//! map is proven only with all devices at hand: one alone can be a commit
-//! behind another, which may have put data where this one sees free space.
+//! A mount reads the superblocks of all devices and follows the newest. So what
+//! is free inside of a chunk is proven only with all devices at hand: one alone
+//! can be a commit behind another, which may have put data there. Of a device
+//! without the others, only what is in no chunk counts as free.
 
 use super::chunk::Stripe;
 use super::superblock::{self, DeviceItem, Mirrors, Superblock};
@@ -36,12 +37,14 @@ pub(super) struct Devices<'a> {
 /// The devices, and what a person should know of them.
 pub(super) enum Found<'a> {
     All(Box<Devices<'a>>, Vec<String>),
+    /// Not all of them, but the one that is asked about.
+    Some(Box<Devices<'a>>, Vec<String>),
     /// Why they are not enough to prove anything, and what to do.
     Whole(String, Option<&'static str>),
 }
 
 const FIRST: u64 = superblock::POSITIONS[0];
-const GIVE_ALL: &str =
+pub(super) const GIVE_ALL: &str =
     "to make it smaller, save it together with the other disks of this filesystem";
 
 /// Picks the devices that belong to the filesystem of the first reader.
@@ -123,15 +126,23 @@ fn judge(devices: Devices<'_>) -> Found<'_> {
         }
     }
     let found = u64::try_from(devices.all().count()).unwrap_or(u64::MAX);
-    if found != newest.num_devices {
+    if found == newest.num_devices {
+        return Found::All(Box::new(devices), notes);
+    }
+    if newest.log_root.is_some() {
         let why = format!(
-            "it is one of {} devices of a filesystem, and not all of them are at hand: the image \
-             of it is exact and complete",
+            "it is one of {} devices of a filesystem with a log to replay, and not all of them \
+             are at hand: the image of it is exact and complete",
             newest.num_devices
         );
         return Found::Whole(why, Some(GIVE_ALL));
     }
-    Found::All(Box::new(devices), notes)
+    notes.push(format!(
+        "one of {} devices of a filesystem: all that is in its chunks is stored, because not all \
+         of the others are at hand",
+        newest.num_devices
+    ));
+    Found::Some(Box::new(devices), notes)
 }
 
 impl<'a> Devices<'a> {
@@ -174,7 +185,7 @@ impl<'a> Devices<'a> {
                 );
             }
         }
-        if items.len() != self.all().count() {
+        if u64::try_from(items.len()) != Ok(self.superblock.num_devices) {
             let found = format!("{} in the chunk tree", items.len());
             return corrupt("num_devices", self.superblock.num_devices.to_string(), found);
         }

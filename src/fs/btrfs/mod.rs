@@ -28,9 +28,9 @@ mod tests;
 mod tree;
 mod used;
 
-use self::devices::Found;
+use self::devices::{Found, GIVE_ALL};
 use self::superblock::{POSITIONS, Superblock};
-use self::used::Answer;
+use self::used::{Answer, Scope};
 use super::{Filesystem, Identity, Readers, Support, Used};
 use crate::ondisk::FormatError;
 
@@ -59,9 +59,9 @@ impl Filesystem for Btrfs {
                     "btrfs on several devices, all of them at hand",
                     "RAID0, 1, 1C3, 1C4, 10, 5, 6 and mixtures",
                 ),
-                Support::whole(
+                Support::used_blocks(
                     "btrfs on several devices, one of them alone",
-                    "another device may hold a newer commit",
+                    "all that is allocated to chunks on it, used or not",
                 ),
                 Support::whole(
                     "btrfs with seed devices, zones, extent-tree-v2, raid-stripe-tree, \
@@ -92,10 +92,23 @@ impl Filesystem for Btrfs {
         }
         let (devices, words) = match devices::find(readers, superblock)? {
             Found::All(devices, notes) => (devices, notes),
+            Found::Some(devices, notes) => {
+                let whole = |why| {
+                    let why = format!("{why}; the image of it is exact and complete");
+                    Used::whole(len, why).advise(GIVE_ALL)
+                };
+                return Ok(match used::map(&devices, len, Scope::Chunks) {
+                    Ok(Answer::Map(extents, _)) => {
+                        Used { notes, ..Used::proven(extents) }.advise(GIVE_ALL)
+                    }
+                    Ok(Answer::Whole(why)) => whole(why),
+                    Err(error) => whole(format!("without its other devices, {error}")),
+                });
+            }
             Found::Whole(why, None) => return Ok(Used::whole(len, why)),
             Found::Whole(why, Some(advice)) => return Ok(Used::whole(len, why).advise(advice)),
         };
-        Ok(match used::map(&devices, len)? {
+        Ok(match used::map(&devices, len, Scope::Extents)? {
             Answer::Map(extents, mut notes) => {
                 notes.extend(words);
                 Used { notes, ..Used::proven(extents) }

@@ -52,8 +52,17 @@ struct DeviceExtent {
     chunk: u64,
 }
 
+/// What counts as in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Extents.
+    Extents,
+    /// Chunks, whatever of them is in use.
+    Chunks,
+}
+
 /// The used map of the device that is asked about, in a volume of `len` bytes.
-pub(super) fn map(devices: &Devices, len: u64) -> Result<Answer, FormatError> {
+pub(super) fn map(devices: &Devices, len: u64, scope: Scope) -> Result<Answer, FormatError> {
     let superblock = &devices.superblock;
     let position = POSITIONS[0].saturating_add(0x32B);
     let system = Chunks::bootstrap(&superblock.system_chunks, superblock.sector_size, position)?;
@@ -72,6 +81,11 @@ pub(super) fn map(devices: &Devices, len: u64) -> Result<Answer, FormatError> {
     let device = roots.device.ok_or_else(|| missing("a device tree"))?;
     if let Some(why) = check_devices(&forest, device, &items)? {
         return Ok(Answer::Whole(why));
+    }
+    if scope == Scope::Chunks {
+        let all = chunks.all().iter().map(|chunk| chunk.logical).collect();
+        let map = on_device(devices.first(), &items, &chunks, &all, len);
+        return Ok(Answer::Map(map, Vec::new()));
     }
 
     let valid = COMPAT_RO_FREE_SPACE_TREE | COMPAT_RO_FREE_SPACE_TREE_VALID;

@@ -6,6 +6,10 @@ use crate::extent::ExtentSet;
 
 /// Two devices: system and metadata RAID1, data RAID0.
 fn pair() -> Image {
+    unplanted_pair().planted()
+}
+
+fn unplanted_pair() -> Image {
     let mut image = Image::new();
     image.devices = 2;
     image.chunks[0].kind = 0x12;
@@ -15,7 +19,7 @@ fn pair() -> Image {
     image.chunks[2].kind = 0x09;
     image.chunks[2].stripes = vec![(1, 0x20_0000), (2, 0x30_0000)];
     image.chunks[2].stripe_bytes = 0x8_0000;
-    image.planted()
+    image
 }
 
 #[track_caller]
@@ -52,11 +56,30 @@ fn each_device_has_its_part() {
 }
 
 #[test]
-fn one_of_two_alone_is_stored_whole_and_what_to_do_is_said() {
-    let used = used_of(&pair().build()[..1]).unwrap();
-    assert_eq!(used.extents, ExtentSet::all(DEVICE));
-    assert!(used.whole.unwrap().contains("one of 2 devices"));
+fn of_one_of_two_alone_all_that_is_in_chunks_is_stored() {
+    let devices = pair().build();
+    let all = used_of(&devices).unwrap().extents;
+    let used = used_of(&devices[..1]).unwrap();
+    let chunks = [(0, 0x11_0000), (0x20_0000, 0x8_0000), (0x30_0000, 0x2_0000)];
+    assert_eq!((used.whole, used.extents.clone()), (None, set(&chunks)));
+    assert!(all.subtract(&used.extents).is_empty());
+    assert!(used.notes[0].contains("one of 2 devices"), "{:?}", used.notes);
     assert!(used.advice.unwrap().contains("together with the other disks"));
+}
+
+#[test]
+fn one_alone_whose_trees_are_elsewhere_is_stored_whole() {
+    // The tree of roots only on the other device, and then a log to replay.
+    let mut image = unplanted_pair();
+    image.chunks[1].kind = 0x04;
+    image.chunks[1].stripes = vec![(2, 0x20_0000)];
+    let why = whole(&image.planted().build()[..1]);
+    assert!(why.contains("not at hand"), "{why}");
+    let mut devices = pair().build();
+    for device in &mut devices {
+        change(device, 0x60, &0x30_0000_u64.to_le_bytes());
+    }
+    assert!(whole(&devices[..1]).contains("a log to replay"));
 }
 
 #[test]
@@ -70,7 +93,7 @@ fn other_filesystems_are_not_taken_for_devices() {
     devices.push(Vec::new());
     assert_eq!(used_of(&devices).unwrap().whole, None);
     devices.remove(1);
-    assert!(whole(&devices).contains("one of 2 devices"));
+    assert!(used_of(&devices).unwrap().notes[0].contains("one of 2 devices"));
 }
 
 #[test]
