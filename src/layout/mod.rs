@@ -89,7 +89,7 @@ impl Region {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TableSummary {
-    /// "GPT" or "MBR".
+    /// "GPT", "MBR" or "APM".
     pub kind: String,
     /// The disk's GUID or signature.
     pub id: Option<String>,
