@@ -164,7 +164,8 @@ fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
         return Ok(Some(identity));
     }
     use superblocks::{bcachefs, befs, hfs, hpfs, minix, nilfs2, ufs};
-    for computed in [bcachefs, befs, hfs, nilfs2, discs::udf, discs::iso9660, ufs, hpfs, zfs, minix]
+    // A disc for both kinds of computers is an ISO 9660 first.
+    for computed in [bcachefs, befs, nilfs2, discs::udf, discs::iso9660, hfs, ufs, hpfs, zfs, minix]
     {
         if let Some(identity) = computed(volume)? {
             return Ok(Some(identity));
