@@ -59,6 +59,9 @@ fn assert_sentences(disk: &Variant) {
     let shown = format!("{}{}{}{}", ran.out(), ran.err(), plan.out(), plan.err());
     let joined = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(joined.contains(says), "{}: not shown: {says}\n{shown}", disk.name);
+    if says.contains("hibernated") {
+        assert!(joined.contains("not clean (hibernated)"), "{}: called clean\n{shown}", disk.name);
+    }
     if let Some(advises) = text("advises") {
         assert!(joined.contains(advises), "{}: not shown: {advises}\n{shown}", disk.name);
     }

@@ -80,8 +80,8 @@ fn in_root(mft: &Mft) -> Result<Vec<Reference>, FormatError> {
     while let Some(head) = bytes.bytes_at(offset, 512) {
         let mut len: usize = 512;
         if head.bytes_at(0, 4) == Some(b"INDX") {
-            // 0x18 bytes before the index header, then its allocated size.
-            let size = head.u32_le(0x1c).and_then(|size| usize::try_from(size).ok());
+            // 0x18 bytes before the index header, which has its allocated size.
+            let size = head.u32_le(0x20).and_then(|size| usize::try_from(size).ok());
             len = size.and_then(|size| size.checked_add(0x18)).unwrap_or(0).max(512);
             let mut block = bytes.bytes_at(offset, len).unwrap_or(head).to_vec();
             // One that was not written whole cannot be told from one that is no

@@ -261,7 +261,7 @@ fn the_index_of_a_large_root_folder_is_read_too() {
     put(&mut block, 0, b"INDX");
     let value = index_root(&[(FILE, "hiberfil.sys")]);
     put(&mut block, 0x18, &0x28_u32.to_le_bytes());
-    put(&mut block, 0x1c, &(4096_u32 - 0x18).to_le_bytes());
+    put(&mut block, 0x20, &(4096_u32 - 0x18).to_le_bytes());
     put(&mut block, 0x40, &value[0x20..]);
     protect(&mut block, 0x28);
     put(&mut image.bytes, 60 * 4096, &block);
