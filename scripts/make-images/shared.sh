@@ -81,6 +81,14 @@ undo() {
     UNDO+=("$(printf '%q ' "$@")")
 }
 
+# release_loop DEVICE FILE: detaches a loop device, if it is still that of the file: one that was
+# detached before belongs to somebody else by now.
+release_loop() {
+    local file
+    file=$(losetup --noheadings --output BACK-FILE "$1" 2>/dev/null) || return 0
+    [[ ${file% (deleted)} != "$(realpath -m "$2")" ]] || losetup -d "$1"
+}
+
 undo_all() {
     local status=$? at
     set +e

@@ -88,18 +88,18 @@ pub fn run(args: &MapArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> 
         None => Extent::new(0, len),
         Some(number) => layout.partition_extent(number, len)?,
     };
-    let text = mapfile(&args.source.display().to_string(), &used, window);
+    let name = args.source.display().to_string();
     if args.writes_to_stdout() {
-        output.data(text.as_bytes())?;
+        mapfile(&name, &used, window, |text| output.data(text.as_bytes()))?;
     } else if let Some(path) = &args.output {
-        write_new(path, text.as_bytes())?;
+        write_new(path, &name, &used, window)?;
     }
     Ok(Outcome::Done)
 }
 
 /// Writes a file that was not there: a mistyped name must not cost a disk, and
 /// half a map must not pass for a whole one.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+fn write_new(path: &Path, source: &str, used: &ExtentSet, window: Extent) -> Result<()> {
     let what = || format!("writing {}", path.display());
     let mut file = File::options().write(true).create_new(true).open(path).map_err(|error| {
         match error.kind() {
@@ -110,13 +110,23 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
             _ => Error::io(what(), error),
         }
     })?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).context(what).inspect_err(|_| {
-        let _ = std::fs::remove_file(path);
-    })
+    mapfile(source, used, window, |text| file.write_all(text.as_bytes()).context(what))
+        .and_then(|()| file.sync_all().context(what))
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(path);
+        })
 }
 
-/// The map as GNU ddrescue reads it: `+` used, `?` unused.
-fn mapfile(source: &str, used: &ExtentSet, window: Extent) -> String {
+/// How much of the text is held at a time: a map may have millions of lines.
+const PIECE: usize = 64 << 10;
+
+/// The map as GNU ddrescue reads it, piece by piece: `+` used, `?` unused.
+fn mapfile(
+    source: &str,
+    used: &ExtentSet,
+    window: Extent,
+    mut put: impl FnMut(&str) -> Result<()>,
+) -> Result<()> {
     let mut text = format!(
         "# Mapfile. Created by dacapo version {}\n# Source: {}\n\
          # current_pos  current_status  current_pass\n0x00000000     ?               1\n\
@@ -124,14 +134,22 @@ fn mapfile(source: &str, used: &ExtentSet, window: Extent) -> String {
         env!("CARGO_PKG_VERSION"),
         plain(source),
     );
-    let mut ranges: Vec<(Extent, char)> = used.within(window).map(|extent| (extent, '+')).collect();
-    ranges.extend(used.holes_within(window).map(|extent| (extent, '?')));
-    ranges.sort_unstable();
-    for (extent, status) in ranges {
-        let start = extent.start() - window.start();
-        let _ = writeln!(text, "0x{start:08X}  0x{:08X}  {status}", extent.len());
+    let mut position = window.start();
+    let end = Extent::new(window.end(), window.end());
+    for extent in used.within(window).chain(std::iter::once(end)) {
+        for (range, status) in [(Extent::new(position, extent.start()), '?'), (extent, '+')] {
+            if !range.is_empty() {
+                let start = range.start() - window.start();
+                let _ = writeln!(text, "0x{start:08X}  0x{:08X}  {status}", range.len());
+            }
+        }
+        position = extent.end();
+        if text.len() >= PIECE {
+            put(&text)?;
+            text.clear();
+        }
     }
-    text
+    put(&text)
 }
 
 #[cfg(test)]
@@ -141,7 +159,12 @@ mod tests {
     #[test]
     fn a_map_covers_its_window_without_a_gap() {
         let used: ExtentSet = [Extent::new(0, 10), Extent::new(20, 4096)].into_iter().collect();
-        let text = mapfile("a", &used, Extent::new(5, 5000));
+        let mut text = String::new();
+        let append = |piece: &str| {
+            text.push_str(piece);
+            Ok(())
+        };
+        mapfile("a", &used, Extent::new(5, 5000), append).unwrap();
         let lines: Vec<&str> = text.lines().skip(5).collect();
         let wanted = [
             "0x00000000  0x00000005  +",
