@@ -176,6 +176,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => return show_usage(&error, &arguments),
     };
+    if terminal::is_dumb() {
+        // Otherwise decided by more than the terminal: CI=1 means colours.
+        anstream::ColorChoice::Never.write_global();
+    }
     let signals = Signals::default();
     let output = Arc::new(Output::new(
         cli.global.json,

@@ -19,6 +19,12 @@ pub(super) const FAINT: Style = Style::new().dimmed();
 /// The style of titles.
 pub(super) const TITLE: Style = Style::new().bold();
 
+/// True if the terminal says that it knows no escape sequences: it can neither
+/// move its cursor nor show colours.
+pub(super) fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// What can be shown.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terminal {

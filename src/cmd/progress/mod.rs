@@ -27,6 +27,7 @@ use crate::units::human;
 use super::meter::{Meter, Snapshot, clock};
 use super::output::{WARNING, note_line, plain};
 use super::sink::Sink;
+use super::terminal;
 use bar::Bar;
 use json::Json;
 use lines::Lines;
@@ -66,10 +67,9 @@ trait Face: Send {
 impl Listener {
     pub(crate) fn new(json: bool, quiet: bool, sink: Arc<Sink>) -> Self {
         // A dumb terminal cannot move its cursor, so it gets lines.
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let face: Box<dyn Face> = if json {
             Box::new(Json { sink, quiet })
-        } else if quiet || dumb || !io::stderr().is_terminal() {
+        } else if quiet || terminal::is_dumb() || !io::stderr().is_terminal() {
             Box::new(Lines { sink, quiet })
         } else {
             Box::new(Bar::new(ProgressDrawTarget::stderr()))
