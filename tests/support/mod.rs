@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What every test of the built program needs: running it and other programs,
-//! temporary folders, loop devices and mounts that undo themselves, junk, and
-//! the question whether this machine can do what a test needs.
+//! a screen and its keys, temporary folders, loop devices and mounts that undo
+//! themselves, junk, and the question whether this machine can do what a test
+//! needs.
 
 // Which of these are used depends on the tests that are there.
 #![allow(dead_code)]
@@ -11,6 +12,7 @@
 mod disk;
 mod needs;
 mod program;
+pub mod screen;
 
 pub use disk::*;
 pub use needs::*;
