@@ -55,6 +55,7 @@
 //!
 //! - [`image`]: the file format, its writer and its readers
 //! - [`store`]: where images are kept
+//! - [`media`]: attached drives: which images are on them, where is room for one
 //!
 //! Jobs, each of which makes a plan and then runs it:
 //!
@@ -100,6 +101,7 @@ pub mod fs;
 pub mod image;
 pub mod io;
 pub mod layout;
+pub mod media;
 pub mod ondisk;
 pub mod pipeline;
 pub mod progress;
