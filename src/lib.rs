@@ -63,6 +63,7 @@
 //! - [`restore`]: an image, or another disk, to a disk
 //! - [`verify`]: is all in an image good?
 //! - [`compare`]: is a disk what an image says?
+//! - [`repair`]: what a restored machine may need beyond its exact bytes
 //!
 //! People:
 //!
@@ -105,6 +106,7 @@ pub mod media;
 pub mod ondisk;
 pub mod pipeline;
 pub mod progress;
+pub mod repair;
 pub mod restore;
 pub mod save;
 pub mod store;

@@ -19,6 +19,7 @@ mod image;
 mod info;
 mod interrupt;
 mod readme;
+mod repair;
 mod scrub;
 mod shadow_copies;
 mod support;

@@ -40,6 +40,9 @@ _dacapo() {
             dacapo,map)
                 cmd="dacapo__subcmd__map"
                 ;;
+            dacapo,repair)
+                cmd="dacapo__subcmd__repair"
+                ;;
             dacapo,restore)
                 cmd="dacapo__subcmd__restore"
                 ;;
@@ -56,7 +59,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone info map demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -248,6 +251,36 @@ _dacapo() {
                     return 0
                     ;;
                 --sector-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__repair)
+            opts="-s -q -h --step --dry-run --yes --confirm --firmware --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --step)
+                    COMPREPLY=($(compgen -W "backup-gpt" -- "${cur}"))
+                    return 0
+                    ;;
+                -s)
+                    COMPREPLY=($(compgen -W "backup-gpt" -- "${cur}"))
+                    return 0
+                    ;;
+                --confirm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --firmware)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -34,6 +34,7 @@ complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "restore" -d 'Restore 
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "verify" -d 'Check that an image is whole and undamaged'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "compare" -d 'Compare a disk with an image'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "clone" -d 'Copy a disk to another disk'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "repair" -d 'Make a restored machine start again, step by step'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "info" -d 'Show what an image holds'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "map" -d 'Print which ranges are in use, as a map for GNU ddrescue'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "demo" -d 'Show a save and a restore on a small disk in a temporary folder'
@@ -90,6 +91,14 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l yes -d 'Do not a
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s s -l step -d 'Step to run; several are run in this order' -r -f -a "backup-gpt\t''"
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l confirm -d 'Serial number of the disk that may be changed' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l firmware -d 'Folder in place of /sys/firmware/efi' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l dry-run -d 'Show what would be done, and write nothing'
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'

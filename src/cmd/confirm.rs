@@ -55,6 +55,8 @@ pub enum Kind {
 struct Given<'a> {
     yes: bool,
     confirm: Option<&'a str>,
+    /// True if only what was named is changed, and nothing else overwritten.
+    repair: bool,
 }
 
 /// Somebody at a terminal.
@@ -68,7 +70,23 @@ struct Person<'a> {
 /// # Errors
 /// Refused, unless the options or the person at the terminal confirm it.
 pub fn confirm(target: &Target, args: &TargetArgs, output: &Output) -> Result<()> {
-    let given = Given { yes: args.yes, confirm: args.confirm.as_deref() };
+    ask(target, Given { yes: args.yes, confirm: args.confirm.as_deref(), repair: false }, output)
+}
+
+/// Returns if the steps that were shown may be run on `target`.
+///
+/// # Errors
+/// As [`confirm`].
+pub fn confirm_repair(
+    target: &Target,
+    yes: bool,
+    confirm: Option<&str>,
+    output: &Output,
+) -> Result<()> {
+    ask(target, Given { yes, confirm, repair: true }, output)
+}
+
+fn ask(target: &Target, given: Given<'_>, output: &Output) -> Result<()> {
     if !output.can_ask() {
         return decide(target, given, None);
     }
@@ -87,7 +105,7 @@ fn decide(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Resu
         .hint("'dacapo disks' lists the disks; for a file, leave --confirm out")),
         (Kind::NewFile, None) => new_file(target),
         (Kind::File { .. }, None) if given.yes => Ok(()),
-        (Kind::File { .. }, None) => file(target, person),
+        (Kind::File { .. }, None) => file(target, given, person),
         (Kind::Device { .. }, Some(named)) if !target.is_named(named) => Err(Error::refused(
             format!("--confirm names the disk '{named}', but {}", target.identity()),
         )
@@ -107,16 +125,18 @@ fn new_file(target: &Target) -> Result<()> {
     Ok(())
 }
 
-fn file(target: &Target, person: Option<Person<'_>>) -> Result<()> {
+fn file(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<()> {
+    let verb = if given.repair { "change" } else { "overwrite" };
     let Some(mut person) = person else {
         return Err(Error::refused(format!(
             "{} exists and holds data, and there is no terminal to ask on",
             target.path
         ))
-        .hint("add --yes to overwrite it"));
+        .hint(format!("add --yes to {verb} it")));
     };
-    person.show(target)?;
-    let answer = person.ask("Overwrite it? [y/N] ")?;
+    person.show(target, given)?;
+    let question = if given.repair { "Change it? [y/N] " } else { "Overwrite it? [y/N] " };
+    let answer = person.ask(question)?;
     if ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes)) {
         return Ok(());
     }
@@ -131,7 +151,7 @@ fn device(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Resu
             plain(&target.name())
         )));
     };
-    person.show(target)?;
+    person.show(target, given)?;
     let question = if target.serial().is_some() {
         "Type its serial number to go on: ".to_owned()
     } else {
@@ -215,8 +235,12 @@ impl Person<'_> {
         writeln!(self.output, "{line}").context(|| "writing to the terminal".into())
     }
 
-    fn show(&mut self, target: &Target) -> Result<()> {
-        self.say("ALL DATA on this target will be lost:")?;
+    fn show(&mut self, target: &Target, given: Given<'_>) -> Result<()> {
+        self.say(if given.repair {
+            "This disk will be changed in what is said above, and in nothing else:"
+        } else {
+            "ALL DATA on this target will be lost:"
+        })?;
         self.say("")?;
         self.say(&format!("  {}", plain(&target.identity())))?;
         for line in &target.contents {
@@ -262,7 +286,7 @@ mod tests {
     }
 
     fn scripted(target: &Target, yes: bool, confirm: Option<&str>) -> Result<()> {
-        decide(target, Given { yes, confirm }, None)
+        decide(target, Given { yes, confirm, repair: false }, None)
     }
 
     /// The result and what was shown.
@@ -324,8 +348,8 @@ mod tests {
             assert!(shown.contains(part), "{part} is missing in:\n{shown}");
         }
         // Each option alone only leads to the question.
-        assert!(asked(&target, Given { yes: true, confirm: None }, "S5Y1NX0\n").0.is_ok());
-        let given = Given { yes: false, confirm: Some("S5Y1NX0") };
+        assert!(asked(&target, Given { yes: true, ..Given::default() }, "S5Y1NX0\n").0.is_ok());
+        let given = Given { confirm: Some("S5Y1NX0"), ..Given::default() };
         refused(asked(&target, given, "y\n").0);
     }
 
@@ -341,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_wrong_option_is_refused_even_with_a_person_there() {
-        let given = Given { yes: true, confirm: Some("WD-1") };
+        let given = Given { yes: true, confirm: Some("WD-1"), repair: false };
         let (result, shown) = asked(&disk(Some("S5Y1NX0")), given, "S5Y1NX0\n");
         refused(result);
         assert_eq!(shown, "");
@@ -357,6 +381,18 @@ mod tests {
             refused(asked(&file(1), Given::default(), no).0);
         }
         assert!(scripted(&new_file("disk.raw"), false, None).is_ok());
+    }
+
+    #[test]
+    fn a_repair_does_not_say_that_all_will_be_lost() {
+        let repair = Given { repair: true, ..Given::default() };
+        let (result, shown) = asked(&disk(Some("S5Y1NX0")), repair, "S5Y1NX0\n");
+        assert!(result.is_ok());
+        assert!(shown.contains("changed in what is said above"), "{shown}");
+        let (result, more) = asked(&file(1), repair, "y\n");
+        assert!(result.is_ok());
+        assert!(!shown.contains("ALL DATA") && !more.contains("ALL DATA"), "{shown}{more}");
+        assert!(more.contains("Change it?"), "{more}");
     }
 
     #[test]

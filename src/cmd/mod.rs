@@ -19,6 +19,7 @@ mod meter;
 mod open;
 pub mod output;
 mod progress;
+pub mod repair;
 pub mod restore;
 pub mod save;
 mod signals;
@@ -111,6 +112,7 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     Compare(compare::CompareArgs),
     Clone(clone::CloneArgs),
+    Repair(repair::RepairArgs),
     Info(info::InfoArgs),
     Map(map::MapArgs),
     Demo(demo::DemoArgs),
@@ -149,6 +151,7 @@ impl Command {
             Self::Verify(args) => verify::run(args, output, cancel),
             Self::Compare(args) => compare::run(args, output, cancel),
             Self::Clone(args) => clone::run(args, output, cancel),
+            Self::Repair(args) => repair::run(args, output, cancel),
             Self::Info(args) => info::run(args, output, cancel),
             Self::Map(args) => map::run(args, output, cancel),
             Self::Demo(args) => demo::run(args, output, cancel),

@@ -19,7 +19,7 @@ mod samples;
 
 use serde::{Deserialize, Serialize};
 
-pub use relocation::{Relocation, relocate};
+pub use relocation::{Relocation, backup_to_end, relocate};
 
 use crate::error::Result;
 use crate::extent::{Extent, ExtentSet};
@@ -119,6 +119,16 @@ pub trait Table: Sync {
     ) -> Result<Relocation> {
         let _ = (disk, table, target_len);
         Ok(Relocation::default())
+    }
+
+    /// What the table needs for what it keeps at the end to be at the end of
+    /// this disk; `None` if it is there, or there is no such thing.
+    ///
+    /// # Errors
+    /// Refused if it cannot be told what the table should be.
+    fn to_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<Option<Relocation>> {
+        let _ = (disk, table);
+        Ok(None)
     }
 }
 

@@ -7,7 +7,7 @@
 //! refused unless all that is stored lies in front of its end. Everything that
 //! is changed is said in words.
 
-use super::{PartitionTable, TABLES, Table};
+use super::{Partition, PartitionTable, TABLES, Table};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, read_vec};
@@ -33,6 +33,16 @@ impl Relocation {
     /// Nothing is changed, and why.
     pub(super) fn none(why: impl Into<String>) -> Self {
         Self { steps: vec![why.into()], ..Self::default() }
+    }
+
+    /// Leaves out of what is blanked all that is written or in a partition.
+    fn keep_clear(&mut self, partitions: &[Partition], target_len: u64) {
+        let mut occupied: ExtentSet = partitions.iter().map(|partition| partition.extent).collect();
+        occupied.extend(self.writes.iter().map(|(position, bytes)| {
+            Extent::at(*position, u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+        }));
+        self.blank = self.blank.subtract(&occupied).intersect(&ExtentSet::all(target_len));
+        self.writes.sort_by_key(|(position, _)| *position);
     }
 }
 
@@ -69,7 +79,6 @@ pub fn relocate(original: &dyn ReadAt, stored: &ExtentSet, target_len: u64) -> R
 
     let end = relocation.end.unwrap_or(target_len);
     let stored = stored.subtract(&relocation.blank);
-    let mut occupied: ExtentSet = partitions.iter().map(|partition| partition.extent).collect();
     let misfit = match partitions.iter().find(|partition| partition.extent.end() > end) {
         Some(partition) => {
             Some(format!("partition {} ends at {:#x}", partition.number, partition.extent.end()))
@@ -89,12 +98,30 @@ pub fn relocate(original: &dyn ReadAt, stored: &ExtentSet, target_len: u64) -> R
             "the partition table stays as it is: {misfit}, where its backup would have to be"
         )));
     }
-    occupied.extend(relocation.writes.iter().map(|(position, bytes)| {
-        Extent::at(*position, u64::try_from(bytes.len()).unwrap_or(u64::MAX))
-    }));
-    relocation.blank = relocation.blank.subtract(&occupied).intersect(&ExtentSet::all(target_len));
-    relocation.writes.sort_by_key(|(position, _)| *position);
+    relocation.keep_clear(&partitions, target_len);
     Ok(relocation)
+}
+
+/// The changes that bring the backup of the disk's own table to the end of the
+/// disk, as is needed after the bytes of a disk of another size were copied to
+/// it; `None` if it is there, or the table has none.
+///
+/// # Errors
+/// Refused if a partition is where the backup has to be, or if it cannot be
+/// told what the table should be.
+pub fn backup_to_end(disk: &dyn ReadAt) -> Result<Option<Relocation>> {
+    let Some((kind, table)) = find(disk)? else { return Ok(None) };
+    let Some(mut relocation) = kind.to_end(disk, &table)? else { return Ok(None) };
+    let end = relocation.end.unwrap_or_else(|| disk.len());
+    if let Some(partition) = table.partitions.iter().find(|it| it.extent.end() > end) {
+        return Err(Error::refused(format!(
+            "partition {} ends at {:#x}, where the backup of the partition table would have to be",
+            partition.number,
+            partition.extent.end()
+        )));
+    }
+    relocation.keep_clear(&table.partitions, disk.len());
+    Ok(Some(relocation))
 }
 
 /// The first stored byte in `window` that has to be kept. The end of a disk

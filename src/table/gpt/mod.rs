@@ -75,6 +75,10 @@ impl Table for Gpt {
     ) -> Result<Relocation> {
         relocate::moved(disk, table, target_len)
     }
+
+    fn to_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<Option<Relocation>> {
+        relocate::to_end(disk, table)
+    }
 }
 
 /// The sector sizes to try: the reader's, then those of the disks that a file

@@ -14,7 +14,6 @@ use super::header::{Header, Place};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
-use crate::ondisk::Fields;
 use crate::table::mbr::boot_sector::BootSector;
 use crate::table::{PartitionTable, Relocation};
 use crate::units::{SectorSize, human};
@@ -42,21 +41,56 @@ pub(super) fn moved(
         // Another size, but the same sectors.
         return Ok(Relocation::default());
     }
-    let place = new_last.and_then(|last| new_place(&copies, header, last));
+    let new_last = new_last.ok_or_else(|| no_room(target_len))?;
+    rewritten(disk, &copies, header, new_last, &[copies.last_lba])
+}
+
+/// What the disk needs for its backup to be at its own end, as after its bytes
+/// were copied from a disk of another size; `None` if it is there.
+pub(super) fn to_end(disk: &dyn ReadAt, table: &PartitionTable) -> Result<Option<Relocation>> {
+    let Some(copies) = Copies::find(disk, table.sector_size) else { return Ok(None) };
+    let Some((header, _)) = copies.best() else { return Ok(None) };
+    let last = copies.last_lba;
+    let primary = copies.primary.header.as_ref();
+    let is_there =
+        copies.backup.as_ref().is_some_and(|backup| backup.good().is_some() && backup.lba == last);
+    if is_there && primary.is_none_or(|primary| primary.alternate_lba == last) {
+        return Ok(None);
+    }
+    if let Some(why) = doubt(&copies) {
+        return Err(Error::refused(format!("the partition table stays as it is: {why}")));
+    }
+    // The ends of the disk for which the table was made.
+    let ends: Vec<u64> = primary
+        .map(|primary| primary.alternate_lba)
+        .into_iter()
+        .chain(copies.backup.iter().filter(|backup| backup.signature).map(|backup| backup.lba))
+        .collect();
+    rewritten(disk, &copies, header, last, &ends).map(Some)
+}
+
+/// The sectors of a table whose disk ends with sector `new_last`. The
+/// protective MBR is changed if it covers a disk that ends with one of
+/// `old_ends`.
+fn rewritten(
+    disk: &dyn ReadAt,
+    copies: &Copies,
+    header: &Header,
+    new_last: u64,
+    old_ends: &[u64],
+) -> Result<Relocation> {
+    let size = copies.size;
     // The primary's array is checked as well: the usable sectors may be a lie.
     let fits = |place: &Place| {
         place.last_usable >= header.first_usable
             && place.entries_lba.saturating_mul(size.bytes()) >= copies.primary.array.end()
     };
-    let Some(place) = place.filter(fits) else {
-        return Err(Error::refused(format!(
-            "the target of {} has no room for the partition table",
-            human(target_len)
-        )));
-    };
+    let place = new_place(copies, header, new_last).filter(fits);
+    let len = new_last.saturating_add(1).saturating_mul(size.bytes());
+    let place = place.ok_or_else(|| no_room(len))?;
 
     let position = |lba: u64| lba.saturating_mul(size.bytes());
-    let (template, array) = backup_source(&copies, header);
+    let (template, array) = backup_source(copies, header);
     let array_len = usize::try_from(array.len()).map_err(|_| too_long())?;
     let mut relocation =
         Relocation { end: Some(position(place.entries_lba)), ..Relocation::default() };
@@ -64,10 +98,15 @@ pub(super) fn moved(
         (position(place.entries_lba), read_vec(disk, array.start(), array_len)?),
         (position(place.own_lba), template.at(place)),
     ];
-    relocation.steps.push(format!("the backup GPT moves to sector {}", place.own_lba));
-    match &copies.backup {
-        Some(backup) if backup.good().is_some() => {}
-        _ => relocation.steps.push("the backup GPT is made from the primary".into()),
+    let good = copies.backup.as_ref().filter(|backup| backup.good().is_some());
+    relocation.steps.push(match good {
+        Some(backup) if backup.lba == place.own_lba => {
+            format!("the backup GPT at sector {} stays there", place.own_lba)
+        }
+        _ => format!("the backup GPT moves to sector {}", place.own_lba),
+    });
+    if good.is_none() {
+        relocation.steps.push("the backup GPT is made from the primary".into());
     }
 
     // The header may hold even if its array does not: then it has to point to
@@ -91,12 +130,16 @@ pub(super) fn moved(
     if copies.primary.header.is_some() && copies.primary.entries.is_none() {
         relocation.steps.push("the damaged entries of the primary GPT stay as they are".into());
     }
-    resize_protective(disk, &copies, place.own_lba, &mut relocation)?;
+    resize_protective(disk, copies, old_ends, place.own_lba, &mut relocation)?;
     if let Some(backup) = copies.backup.as_ref().filter(|backup| backup.signature) {
         relocation.blank.insert(Extent::at(position(backup.lba), size.bytes()));
         relocation.blank.insert(backup.array);
     }
     Ok(relocation)
+}
+
+fn no_room(len: u64) -> Error {
+    Error::refused(format!("the target of {} has no room for the partition table", human(len)))
 }
 
 /// Why it cannot be told what the table on the target should be.
@@ -160,6 +203,7 @@ fn backup_source<'a>(copies: &'a Copies, best: &'a Header) -> (&'a Header, Exten
 fn resize_protective(
     disk: &dyn ReadAt,
     copies: &Copies,
+    old_ends: &[u64],
     new_last: u64,
     relocation: &mut Relocation,
 ) -> Result<()> {
@@ -170,12 +214,13 @@ fn resize_protective(
     let mut sector = read_vec(disk, 0, sector_len(copies.size))?;
     let covering = |last: u64| u32::try_from(last).unwrap_or(u32::MAX);
     let Some(entry) = BootSector::parse(&sector).map(|boot| boot.entries[0]) else { return Ok(()) };
-    if !entry.is_protective() || entry.start != 1 || entry.count != covering(copies.last_lba) {
-        relocation.steps.push("the protective MBR stays as it is".into());
+    let count = covering(new_last).to_le_bytes();
+    if entry.is_protective() && entry.count.to_le_bytes() == count {
         return Ok(());
     }
-    let count = covering(new_last).to_le_bytes();
-    if sector.array(FIRST_COUNT) == Some(count) {
+    let covered = old_ends.iter().any(|last| entry.count == covering(*last));
+    if !entry.is_protective() || entry.start != 1 || !covered {
+        relocation.steps.push("the protective MBR stays as it is".into());
         return Ok(());
     }
     if let Some(field) = sector.get_mut(FIRST_COUNT..).and_then(|rest| rest.get_mut(..4)) {

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `dacapo repair`: named steps for a restored machine that does not start, or
+//! whose disk is larger now.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+use serde_json::{Value, json};
+
+use crate::device::{DiskIdentity, Source};
+use crate::error::{Context, Error, Result};
+use crate::io::ReadAt;
+use crate::pipeline::Cancel;
+use crate::repair::{self, Machine, State, Step};
+
+use super::Outcome;
+use super::confirm::{self, confirm_repair};
+use super::output::{Output, plain};
+use super::terminal::Terminal;
+
+const EXAMPLE: &str = "\
+Examples:
+  dacapo repair /dev/sda                        what could be done, and why
+  dacapo repair /dev/sda --step boot-entry
+  dacapo repair /dev/sda --step backup-gpt --step grow";
+
+/// Make a restored machine start again, step by step
+///
+/// A restore brings back every byte of the disk, but not what the machine kept
+/// elsewhere: the boot entry in its firmware. And a larger disk stays partly
+/// unused. Each step changes one such thing. Without --step, all steps are
+/// listed with what each would do and why it may be needed, and nothing is
+/// written. What a step did is read back and reported as it is.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct RepairArgs {
+    /// Disk that was restored, or the file of one
+    #[arg(value_name = "DISK", value_hint = ValueHint::AnyPath)]
+    pub disk: PathBuf,
+
+    /// Step to run; several are run in this order
+    #[arg(long, short, value_name = "NAME", num_args = 1..,
+          value_parser = clap::builder::PossibleValuesParser::new(repair::names()))]
+    pub step: Vec<String>,
+
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Do not ask; a disk needs --confirm, too
+    #[arg(long, help_heading = "Confirmation without a question")]
+    pub yes: bool,
+
+    /// Serial number of the disk that may be changed
+    ///
+    /// 'dacapo disks' shows it. For a disk without one: its size in bytes.
+    #[arg(long, value_name = "SERIAL", help_heading = "Confirmation without a question")]
+    pub confirm: Option<String>,
+
+    /// Folder in place of /sys/firmware/efi
+    #[arg(long, value_name = "FOLDER", hide = true)]
+    pub firmware: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Refused before anything is written if a step is not possible or not
+/// confirmed; and if a step failed, after which no other is run.
+pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    let machine = match &args.firmware {
+        Some(folder) => Machine::with_firmware(folder),
+        None => Machine::running(),
+    };
+    let steps = repair::steps_on(&machine, &args.disk)?;
+    if args.step.is_empty() {
+        list(&steps, output);
+        output.summary(&json!({ "disk": args.disk, "steps": steps }));
+        return Ok(Outcome::Done);
+    }
+    let chosen: Vec<&Step> =
+        args.step.iter().filter_map(|name| steps.iter().find(|step| step.name == name)).collect();
+    for step in &chosen {
+        if let State::NotPossible(why) = &step.state {
+            return Err(Error::refused(format!("{} is not possible: {why}", step.name))
+                .hint("nothing was written; 'dacapo repair DISK' shows what can be done"));
+        }
+        show(step, output);
+    }
+    let is_needed = chosen.iter().any(|step| step.is_possible());
+    if args.dry_run || !is_needed {
+        output.summary(&json!({ "disk": args.disk, "steps": chosen }));
+        return Ok(Outcome::Done);
+    }
+    let target = target(&args.disk)?;
+    confirm_repair(&target, args.yes, args.confirm.as_deref(), output)?;
+    cancel.check()?;
+    // A step must not be torn: from here on it ends by itself.
+    cancel.finish();
+    let mut reports = Vec::new();
+    for name in &args.step {
+        let result = run_step(&machine, args, name, output, &mut reports);
+        if let Err(error) = result {
+            output.summary(&json!({ "disk": args.disk, "steps": reports }));
+            return Err(error).context(|| name.clone());
+        }
+    }
+    output.summary(&json!({ "disk": args.disk, "steps": reports }));
+    Ok(Outcome::Done)
+}
+
+/// Runs one step as it is possible now: the steps before may have changed that.
+fn run_step(
+    machine: &Machine,
+    args: &RepairArgs,
+    name: &str,
+    output: &Output,
+    reports: &mut Vec<Value>,
+) -> Result<()> {
+    let steps = repair::steps_on(machine, &args.disk)?;
+    let Some(step) = steps.iter().find(|step| step.name == name) else { return Ok(()) };
+    let mut report = serde_json::to_value(step).unwrap_or_default();
+    if let State::NotNeeded(why) = &step.state {
+        output.info(&format!("{name}: nothing to do: {}", plain(why)));
+        reports.push(report);
+        return Ok(());
+    }
+    let result = step.run();
+    match &result {
+        Ok(done) => {
+            output.info(&format!("{name}: done"));
+            for line in done {
+                output.info(&format!("  {}", plain(line)));
+            }
+            report["done"] = json!(done);
+        }
+        Err(error) => report["error"] = json!(error.to_string()),
+    }
+    reports.push(report);
+    result.map(|_| ())
+}
+
+/// All steps, for a person who wants to choose.
+fn list(steps: &[Step], output: &Output) {
+    let width = Terminal::of_stdout().width.saturating_sub(2).max(20);
+    for (n, step) in steps.iter().enumerate() {
+        if n > 0 {
+            output.result("");
+        }
+        output.result(&format!("{}: {}", step.name, step.title));
+        for line in wrapped(step.why, width) {
+            output.result(&format!("  {line}"));
+        }
+        for line in state_lines(step) {
+            for (m, part) in wrapped(&plain(&line), width - 2).iter().enumerate() {
+                output.result(&format!("  {}{part}", if m == 0 { "" } else { "  " }));
+            }
+        }
+    }
+}
+
+fn show(step: &Step, output: &Output) {
+    output.info(&format!("{}: {}", step.name, step.title));
+    for line in state_lines(step) {
+        output.info(&format!("  {}", plain(&line)));
+    }
+}
+
+fn state_lines(step: &Step) -> Vec<String> {
+    match &step.state {
+        State::Possible => step.will.iter().map(|line| format!("- {line}")).collect(),
+        State::NotNeeded(why) => vec![format!("nothing to do: {why}")],
+        State::NotPossible(why) => vec![format!("not possible here: {why}")],
+    }
+}
+
+/// The words of a text in lines of at most `width` letters.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// The disk, to be confirmed.
+fn target(path: &Path) -> Result<confirm::Target> {
+    let source = Source::open(path)?;
+    let size = source.len();
+    let kind = if source.is_device() {
+        let DiskIdentity { model, serial, .. } = source.identity();
+        confirm::Kind::Device { model, serial, size }
+    } else {
+        confirm::Kind::File { size }
+    };
+    Ok(confirm::Target { path: path.display().to_string(), kind, contents: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_between_words() {
+        assert_eq!(wrapped("a disk that was  copied", 9), ["a disk", "that was", "copied"]);
+        assert_eq!(wrapped("unbreakable", 4), ["unbreakable"]);
+        assert!(wrapped("", 4).is_empty());
+    }
+}
