@@ -20,6 +20,7 @@ mod info;
 mod interrupt;
 mod readme;
 mod repair;
+mod rescue;
 mod scrub;
 mod shadow_copies;
 mod support;

@@ -10,6 +10,7 @@
 #![allow(unreachable_pub)]
 
 mod disk;
+pub mod machine;
 mod needs;
 mod program;
 pub mod screen;
