@@ -64,6 +64,7 @@
 //! - [`verify`]: is all in an image good?
 //! - [`compare`]: is a disk what an image says?
 //! - [`repair`]: what a restored machine may need beyond its exact bytes
+//! - [`rescue`]: the medium that starts a machine without a system
 //!
 //! People:
 //!
@@ -107,6 +108,7 @@ pub mod ondisk;
 pub mod pipeline;
 pub mod progress;
 pub mod repair;
+pub mod rescue;
 pub mod restore;
 pub mod save;
 pub mod store;

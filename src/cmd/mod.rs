@@ -20,6 +20,7 @@ mod open;
 pub mod output;
 mod progress;
 pub mod repair;
+pub mod rescue;
 pub mod restore;
 pub mod save;
 mod signals;
@@ -115,6 +116,7 @@ pub enum Command {
     Repair(repair::RepairArgs),
     Info(info::InfoArgs),
     Map(map::MapArgs),
+    Rescue(rescue::RescueArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -154,6 +156,7 @@ impl Command {
             Self::Repair(args) => repair::run(args, output, cancel),
             Self::Info(args) => info::run(args, output, cancel),
             Self::Map(args) => map::run(args, output, cancel),
+            Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Demo(args) => demo::run(args, output, cancel),
             Self::Completions(args) => completions::run(args, output, cancel),
             Self::Man(args) => man::run(args, output, cancel),

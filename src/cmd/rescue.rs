@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `dacapo rescue`: making the medium that a machine without a system is
+//! started from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+use crate::error::{Error, Result};
+use crate::pipeline::Cancel;
+use crate::rescue::{Inputs, Plan};
+use crate::units::human;
+
+use super::Outcome;
+use super::output::Output;
+
+const EXAMPLE: &str = "\
+Examples:
+  dacapo rescue build rescue.iso";
+
+/// Make the medium that starts a machine without a system
+///
+/// A small system with nothing in it but a kernel, dacapo and a few tools. It
+/// starts from CD or USB stick, under BIOS and UEFI, with Secure Boot as well.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, arg_required_else_help = true)]
+pub struct RescueArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RescueCommand,
+}
+
+/// The steps of making a medium.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "a comment here would replace the help text of the struct")]
+pub enum RescueCommand {
+    Build(BuildArgs),
+}
+
+/// Build the rescue system as one file for CD and USB stick
+///
+/// Needs Debian 12 or its packages. They are fetched by apt, which checks their
+/// signatures, and unpacked in a temporary folder; nothing is installed.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct BuildArgs {
+    /// File to write
+    #[arg(value_name = "OUT.iso", value_hint = ValueHint::FilePath)]
+    pub out: PathBuf,
+
+    /// Fetch and show what would be in it, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Folder of Debian packages to take instead of fetching them
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub packages: Option<PathBuf>,
+
+    /// Kernel to take instead of Debian's
+    #[arg(long, value_name = "FILE", requires = "modules", value_hint = ValueHint::FilePath)]
+    pub kernel: Option<PathBuf>,
+
+    /// Modules of that kernel: its folder /lib/modules/VERSION
+    #[arg(long, value_name = "FOLDER", requires = "kernel", value_hint = ValueHint::DirPath)]
+    pub modules: Option<PathBuf>,
+
+    /// Folder of firmware files to put in, as in /lib/firmware
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub firmware: Option<PathBuf>,
+
+    /// Static dacapo to put in; else this program, if it is static
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub program: Option<PathBuf>,
+
+    /// Static init program to put in; else dacapo-init beside this program
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub init: Option<PathBuf>,
+
+    /// Write kernel and initramfs into the folder OUT.iso, for emulators
+    #[arg(long, hide = true)]
+    pub initramfs_only: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If something is missing or cannot be written.
+pub fn run(args: &RescueArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    match &args.command {
+        RescueCommand::Build(args) => build(args, output, cancel),
+    }
+}
+
+fn build(args: &BuildArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    let inputs = Inputs {
+        packages: args.packages.clone(),
+        kernel: args.kernel.clone().zip(args.modules.clone()),
+        firmware: args.firmware.clone(),
+        program: args.program.clone(),
+        init: args.init.clone(),
+    };
+    let listener = output.listener();
+    let plan = Plan::new(&inputs, cancel, &*listener);
+    drop(listener);
+    let plan = plan?;
+    show(&plan, output);
+    if args.dry_run {
+        output.summary(&plan);
+        return Ok(Outcome::Done);
+    }
+    if !args.initramfs_only {
+        return Err(Error::failed("the ISO is not written yet"));
+    }
+    let listener = output.listener();
+    let written = plan.write_files(&args.out, &*listener);
+    drop(listener);
+    written?;
+    output.summary(&plan);
+    Ok(Outcome::Done)
+}
+
+fn show(plan: &Plan, output: &Output) {
+    output.info(&format!("kernel {} ({})", plan.kernel, human(plan.kernel_bytes)));
+    output.info(&format!("{} modules ({})", plan.modules, human(plan.modules_bytes)));
+    output.info(&format!("both programs ({})", human(plan.programs_bytes)));
+    output.info("from these packages of Debian:");
+    for package in &plan.packages {
+        output.info(&format!("  {:<28} {:<34} {}", package.name, package.version, package.why));
+    }
+    output.info(&format!("{} unpacked", human(plan.unpacked_bytes)));
+    for notice in &plan.notices {
+        output.note(notice);
+    }
+}
