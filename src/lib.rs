@@ -65,6 +65,7 @@
 //! - [`compare`]: is a disk what an image says?
 //! - [`repair`]: what a restored machine may need beyond its exact bytes
 //! - [`rescue`]: the medium that starts a machine without a system
+//! - [`job`]: these from end to end, in the order that safety demands
 //!
 //! People:
 //!
@@ -102,6 +103,7 @@ pub mod extent;
 pub mod fs;
 pub mod image;
 pub mod io;
+pub mod job;
 pub mod layout;
 pub mod media;
 pub mod ondisk;

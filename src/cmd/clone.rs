@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::error::Result;
+use crate::job::open::{check_still_unused, open_source, readers};
 use crate::pipeline::Cancel;
 use crate::restore::Disk;
 use crate::save::{Options, Plan};
@@ -13,7 +14,7 @@ use crate::units::SectorSize;
 
 use super::Outcome;
 use super::bars;
-use super::open::{OthersArgs, check_still_unused, open_source, readers};
+use super::open::OthersArgs;
 use super::output::Output;
 use super::target::TargetArgs;
 use super::terminal::Terminal;

@@ -7,13 +7,10 @@ use std::time::Instant;
 
 use clap::{Args, ValueHint};
 
-use crate::compare;
 use crate::device::Source;
-use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::error::Result;
+use crate::job::compare;
 use crate::pipeline::Cancel;
-use crate::restore::Indexed;
-use crate::save::check_losses;
 use crate::units::human;
 
 use super::Outcome;
@@ -59,36 +56,28 @@ const LISTED: usize = 10;
 /// If one of the two cannot be read or the image is damaged.
 pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let reader = open_image(&args.image, output)?;
-    let layout = &reader.head().about.layout;
-    let window = match args.partition.map(NonZeroU32::get) {
-        None => Extent::new(0, reader.head().disk_len),
-        Some(number) => layout.partition_extent(number, reader.head().disk_len)?,
-    };
     let disk = Source::open(&args.disk)?;
     let started = Instant::now();
     let listener = output.listener();
-    let feed = Indexed::from_offset(&reader, window.start());
-    let compared = compare::run(&feed, window, &disk, cancel, &*listener)?;
+    let partition = args.partition.map(NonZeroU32::get);
+    let found = compare::run(&reader, partition, &disk, cancel, &*listener)?;
     drop(listener);
 
-    let different = &compared.different;
+    let different = &found.compared.different;
     let mut regions = Vec::new();
-    for region in &layout.regions {
-        let count = different.within(region.extent).count();
-        let bytes: u64 = different.within(region.extent).map(|part| part.len()).sum();
-        if bytes > 0 {
-            output.result(&format!(
-                "{} ({}): {} differ in {count} places",
-                region.title(),
-                plain(region.content()),
-                human(bytes)
-            ));
-            regions.push(serde_json::json!({
-                "region": region.title(),
-                "bytes": bytes,
-                "ranges": count,
-            }));
-        }
+    for region in &found.regions {
+        output.result(&format!(
+            "{} ({}): {} differ in {} places",
+            region.title,
+            plain(&region.content),
+            human(region.bytes),
+            region.ranges
+        ));
+        regions.push(serde_json::json!({
+            "region": region.title,
+            "bytes": region.bytes,
+            "ranges": region.ranges,
+        }));
     }
     let shown = if args.all { usize::MAX } else { LISTED };
     for extent in different.iter().take(shown) {
@@ -101,7 +90,7 @@ pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outco
     output.summary(&serde_json::json!({
         "image": args.image.to_string_lossy(),
         "disk": args.disk.to_string_lossy(),
-        "bytes_compared": compared.bytes,
+        "bytes_compared": found.compared.bytes,
         "bytes_different": different.bytes(),
         "regions": regions,
         "ranges": different.iter().take(shown).collect::<Vec<_>>(),
@@ -110,19 +99,10 @@ pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outco
     if different.is_empty() {
         output.info(&format!(
             "{} compared in {}: {} has all that is in the image",
-            human(compared.bytes),
+            human(found.compared.bytes),
             duration(seconds),
             args.disk.display()
         ));
-        return Ok(outcome(check_losses(&reader.report().losses)));
     }
-    let text = format!(
-        "{} differs from the image in {} of {}",
-        args.disk.display(),
-        human(different.bytes()),
-        human(compared.bytes)
-    );
-    Ok(Outcome::Finding(Error::damaged(text).hint(
-        "a system that has been started since changes its disk; restore again to get the saved state",
-    )))
+    Ok(outcome(found.finding(&args.disk)))
 }

@@ -1,54 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The question before a target is overwritten.
 //!
-//! A disk is shown by model, serial number, size and what is on it now, and
-//! its serial number must be typed, or its size if it has none: names such as
-//! /dev/sdb change from one start to the next, serial numbers do not. A script
-//! says the same with `--yes --confirm SERIAL`. A file that holds data needs a
-//! plain yes, a new file nothing.
+//! What it takes is said in [`crate::job::Target`]. A person types it; a script
+//! says the same with `--yes --confirm SERIAL`.
 
 use std::io::{self, BufRead, Write};
 
 use crate::error::{Context, Error, Result};
-use crate::units::{human, parse_size};
+use crate::job::{Confirmed, Kind, Target};
 
 use super::output::{Output, plain};
 use super::target::TargetArgs;
 
 /// How often a wrong answer is taken before giving up.
 const ATTEMPTS: u32 = 3;
-
-/// What is about to be overwritten.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The path the user gave.
-    pub path: String,
-    /// A disk or a file.
-    pub kind: Kind,
-    /// What is on it now, a line for each partition.
-    pub contents: Vec<String>,
-}
-
-/// The kinds of targets, which are confirmed differently.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file that does not exist yet, or is empty.
-    NewFile,
-    /// A regular file that holds data.
-    File {
-        /// Its size in bytes.
-        size: u64,
-    },
-    /// A disk or a partition.
-    Device {
-        /// The model, as the drive gives it.
-        model: Option<String>,
-        /// The serial number of the drive.
-        serial: Option<String>,
-        /// The size in bytes.
-        size: u64,
-    },
-}
 
 /// What the command line says about it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,7 +34,7 @@ struct Person<'a> {
 ///
 /// # Errors
 /// Refused, unless the options or the person at the terminal confirm it.
-pub fn confirm(target: &Target, args: &TargetArgs, output: &Output) -> Result<()> {
+pub fn confirm(target: &Target, args: &TargetArgs, output: &Output) -> Result<Confirmed> {
     ask(target, Given { yes: args.yes, confirm: args.confirm.as_deref(), repair: false }, output)
 }
 
@@ -82,11 +47,11 @@ pub fn confirm_repair(
     yes: bool,
     confirm: Option<&str>,
     output: &Output,
-) -> Result<()> {
+) -> Result<Confirmed> {
     ask(target, Given { yes, confirm, repair: true }, output)
 }
 
-fn ask(target: &Target, given: Given<'_>, output: &Output) -> Result<()> {
+fn ask(target: &Target, given: Given<'_>, output: &Output) -> Result<Confirmed> {
     if !output.can_ask() {
         return decide(target, given, None);
     }
@@ -96,54 +61,48 @@ fn ask(target: &Target, given: Given<'_>, output: &Output) -> Result<()> {
     })
 }
 
-fn decide(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<()> {
+fn decide(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<Confirmed> {
     match (&target.kind, given.confirm) {
         (Kind::NewFile | Kind::File { .. }, Some(named)) => Err(Error::refused(format!(
             "--confirm names the disk '{named}', but {} is no disk",
             target.path
         ))
         .hint("'dacapo disks' lists the disks; for a file, leave --confirm out")),
-        (Kind::NewFile, None) => new_file(target),
-        (Kind::File { .. }, None) if given.yes => Ok(()),
+        (Kind::NewFile, None) => target.confirm_new(),
         (Kind::File { .. }, None) => file(target, given, person),
-        (Kind::Device { .. }, Some(named)) if !target.is_named(named) => Err(Error::refused(
-            format!("--confirm names the disk '{named}', but {}", target.identity()),
-        )
-        .hint("make sure that TARGET is the disk you mean; 'dacapo disks' lists all")),
-        (Kind::Device { .. }, Some(_)) if given.yes => Ok(()),
-        (Kind::Device { .. }, _) => device(target, given, person),
+        (Kind::Device { .. }, Some(named)) => match target.confirm_by_name(named) {
+            Some(confirmed) if given.yes => Ok(confirmed),
+            Some(_) => device(target, given, person),
+            None => Err(Error::refused(format!(
+                "--confirm names the disk '{named}', but {}",
+                target.identity()
+            ))
+            .hint("make sure that TARGET is the disk you mean; 'dacapo disks' lists all")),
+        },
+        (Kind::Device { .. }, None) => device(target, given, person),
     }
 }
 
-/// A mistyped or unplugged disk must not become a file in the memory that
-/// holds /dev.
-fn new_file(target: &Target) -> Result<()> {
-    if target.path.starts_with("/dev/") {
-        return Err(Error::refused(format!("{} does not exist", target.path))
-            .hint("'dacapo disks' lists the disks"));
-    }
-    Ok(())
-}
-
-fn file(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<()> {
+fn file(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<Confirmed> {
     let verb = if given.repair { "change" } else { "overwrite" };
-    let Some(mut person) = person else {
+    let is_yes = if given.yes {
+        true
+    } else if let Some(mut person) = person {
+        person.show(target, given)?;
+        let question = if given.repair { "Change it? [y/N] " } else { "Overwrite it? [y/N] " };
+        let answer = person.ask(question)?;
+        ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes))
+    } else {
         return Err(Error::refused(format!(
             "{} exists and holds data, and there is no terminal to ask on",
             target.path
         ))
         .hint(format!("add --yes to {verb} it")));
     };
-    person.show(target, given)?;
-    let question = if given.repair { "Change it? [y/N] " } else { "Overwrite it? [y/N] " };
-    let answer = person.ask(question)?;
-    if ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes)) {
-        return Ok(());
-    }
-    Err(not_confirmed())
+    target.confirm_by_yes().filter(|_| is_yes).ok_or_else(not_confirmed)
 }
 
-fn device(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<()> {
+fn device(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Result<Confirmed> {
     let Some(mut person) = person else {
         let what = if given.yes { "--yes is not enough for a disk" } else { "not confirmed" };
         return Err(Error::refused(format!("{what}: {}", target.identity())).hint(format!(
@@ -159,8 +118,8 @@ fn device(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Resu
     };
     for _ in 0..ATTEMPTS {
         let answer = person.ask(&question)?;
-        if target.is_named(&answer) {
-            return Ok(());
+        if let Some(confirmed) = target.confirm_by_name(&answer) {
+            return Ok(confirmed);
         }
         if answer.is_empty() {
             break;
@@ -172,62 +131,6 @@ fn device(target: &Target, given: Given<'_>, person: Option<Person<'_>>) -> Resu
 
 fn not_confirmed() -> Error {
     Error::refused("not confirmed; nothing was written")
-}
-
-impl Target {
-    fn serial(&self) -> Option<&str> {
-        match &self.kind {
-            Kind::Device { serial: Some(serial), .. } => Some(serial.trim()),
-            _ => None,
-        }
-        .filter(|serial| !serial.is_empty())
-    }
-
-    const fn size(&self) -> u64 {
-        match self.kind {
-            Kind::NewFile => 0,
-            Kind::File { size } | Kind::Device { size, .. } => size,
-        }
-    }
-
-    /// What confirms this device: its serial number, else its size.
-    fn name(&self) -> String {
-        self.serial().map_or_else(|| self.size().to_string(), str::to_owned)
-    }
-
-    /// True if `text` is what confirms this device. Nobody types a serial
-    /// number with its blanks, and case tells no two disks apart.
-    fn is_named(&self, text: &str) -> bool {
-        let folded = |text: &str| -> String {
-            text.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect()
-        };
-        if text.trim().is_empty() {
-            return false;
-        }
-        match self.serial() {
-            Some(serial) => folded(serial) == folded(text),
-            None => {
-                parse_size(text).is_ok_and(|size| size == self.size())
-                    || folded(&human(self.size())) == folded(text)
-            }
-        }
-    }
-
-    /// "/dev/sdb is Samsung SSD 870 EVO, serial S5Y1, 466 GiB"
-    fn identity(&self) -> String {
-        let mut parts = Vec::new();
-        if let Kind::Device { model: Some(model), .. } = &self.kind {
-            parts.push(model.trim().to_owned());
-        }
-        if matches!(self.kind, Kind::Device { .. }) {
-            parts.push(self.serial().map_or_else(
-                || "without a serial number".to_owned(),
-                |serial| format!("serial {serial}"),
-            ));
-        }
-        parts.push(format!("{} ({} bytes)", human(self.size()), self.size()));
-        format!("{} is {}", self.path, parts.join(", "))
-    }
 }
 
 impl Person<'_> {
@@ -243,8 +146,8 @@ impl Person<'_> {
         })?;
         self.say("")?;
         self.say(&format!("  {}", plain(&target.identity())))?;
-        for line in &target.contents {
-            self.say(&format!("    {}", plain(line)))?;
+        for line in target.contents() {
+            self.say(&format!("    {}", plain(&line)))?;
         }
         self.say("")
     }
@@ -264,6 +167,27 @@ impl Person<'_> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::extent::Extent;
+    use crate::fs::Identity;
+    use crate::layout::{Layout, Region, RegionKind};
+
+    fn volume(label: &str) -> Region {
+        Region {
+            extent: Extent::at(0, 500_107_862_016),
+            kind: RegionKind::Volume,
+            partition: None,
+            filesystem: Some(Identity {
+                name: "ext4".into(),
+                label: Some(label.into()),
+                ..Identity::default()
+            }),
+            used: 0,
+            whole: None,
+            notes: Vec::new(),
+            advice: None,
+            volumes: Vec::new(),
+        }
+    }
 
     fn disk(serial: Option<&str>) -> Target {
         Target {
@@ -273,31 +197,31 @@ mod tests {
                 serial: serial.map(str::to_owned),
                 size: 500_107_862_016,
             },
-            contents: vec!["1  ESP  FAT32  512 MiB".into(), "2  STUDIO  ext4  465 GiB".into()],
+            layout: Layout { table: None, regions: vec![volume("STUDIO")] },
         }
     }
 
     fn file(size: u64) -> Target {
-        Target { path: "disk.raw".into(), kind: Kind::File { size }, contents: vec![] }
+        Target { path: "disk.raw".into(), kind: Kind::File { size }, layout: Layout::default() }
     }
 
     fn new_file(path: &str) -> Target {
-        Target { path: path.into(), kind: Kind::NewFile, contents: vec![] }
+        Target { path: path.into(), kind: Kind::NewFile, layout: Layout::default() }
     }
 
-    fn scripted(target: &Target, yes: bool, confirm: Option<&str>) -> Result<()> {
+    fn scripted(target: &Target, yes: bool, confirm: Option<&str>) -> Result<Confirmed> {
         decide(target, Given { yes, confirm, repair: false }, None)
     }
 
     /// The result and what was shown.
-    fn asked(target: &Target, given: Given<'_>, typed: &str) -> (Result<()>, String) {
+    fn asked(target: &Target, given: Given<'_>, typed: &str) -> (Result<Confirmed>, String) {
         let (mut input, mut shown) = (typed.as_bytes(), Vec::new());
         let person = Person { input: &mut input, output: &mut shown };
         let result = decide(target, given, Some(person));
         (result, String::from_utf8(shown).unwrap())
     }
 
-    fn refused(result: Result<()>) -> String {
+    fn refused(result: Result<Confirmed>) -> String {
         let error = result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         format!("{error} / {}", error.hint_text().unwrap_or_default())
@@ -344,7 +268,7 @@ mod tests {
         let target = disk(Some("S5Y1NX0"));
         let (result, shown) = asked(&target, Given::default(), " S5Y1NX0 \n");
         assert!(result.is_ok());
-        for part in ["/dev/sdb", "Samsung SSD 870 EVO", "S5Y1NX0", "466 GiB", "STUDIO  ext4"] {
+        for part in ["/dev/sdb", "Samsung SSD 870 EVO", "S5Y1NX0", "466 GiB", "ext4 'STUDIO'"] {
             assert!(shown.contains(part), "{part} is missing in:\n{shown}");
         }
         // Each option alone only leads to the question.
@@ -406,7 +330,7 @@ mod tests {
     #[test]
     fn what_a_disk_says_of_itself_cannot_steer_the_terminal() {
         let mut target = disk(Some("S5\u{1b}[2J"));
-        target.contents.push("3  \u{1b}]0;x\u{7}".into());
+        target.layout.regions.push(volume("\u{1b}]0;x\u{7}"));
         let (_, shown) = asked(&target, Given::default(), "\n");
         assert!(!shown.contains('\u{1b}'), "{shown:?}");
     }

@@ -14,12 +14,13 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::rescan::read_head;
 use crate::io::ReadAt;
+use crate::job::open::readers;
 use crate::layout;
 use crate::pipeline::Cancel;
 use crate::units::SectorSize;
 
 use super::Outcome;
-use super::open::{OthersArgs, readers};
+use super::open::OthersArgs;
 use super::output::{Output, plain};
 use super::values;
 

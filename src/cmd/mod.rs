@@ -15,7 +15,6 @@ pub mod disks;
 pub mod info;
 pub mod man;
 pub mod map;
-mod meter;
 mod open;
 pub mod output;
 mod progress;

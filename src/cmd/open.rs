@@ -6,27 +6,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
-use crate::device::{Source, check_opened_source, check_source};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::device::Source;
+use crate::error::{Context, Error, Result};
 use crate::image::{Reader, Stream};
-use crate::io::ReadAt;
+use crate::job::open;
 use crate::restore::Streamed;
-use crate::units::SectorSize;
 
 use super::Outcome;
 use super::output::Output;
-
-/// Opens a disk, partition or file to be saved.
-///
-/// # Errors
-/// Refused if something may write to it.
-pub(super) fn open_source(path: &Path, sector: Option<SectorSize>) -> Result<Source> {
-    check_source(path)?;
-    let source = Source::claim(path, sector)?;
-    // Somebody may have come in between.
-    check_opened_source(&source)?;
-    Ok(source)
-}
 
 /// Disks over which what is on the source may be spread.
 #[derive(Debug, Default, Args)]
@@ -64,46 +51,20 @@ impl OthersArgs {
     }
 }
 
-/// Opened disks as readers.
-pub(super) fn readers(others: &[Source]) -> Vec<&dyn ReadAt> {
-    others.iter().map(|other| other as &dyn ReadAt).collect()
-}
-
-/// Fails if something may have written to the source while it was read: what
-/// could not be claimed may have been mounted meanwhile.
-///
-/// # Errors
-/// That it was used, or that the kernel cannot be asked.
-pub(super) fn check_still_unused(source: &Source) -> Result<()> {
-    check_opened_source(source).map_err(|error| {
-        if error.kind() != ErrorKind::Refused {
-            return error;
-        }
-        let hint = error.hint_text().unwrap_or("make sure that nothing uses it").to_owned();
-        Error::failed(format!(
-            "{} was used while it was read, so that what was read may not fit together: {error}",
-            source.path()
-        ))
-        .hint(hint)
-    })
-}
-
 /// True if the user named a standard stream.
 pub(super) fn is_standard_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Opens an image to be read at any position.
+/// Opens an image to be read at any position, and says what is damaged about
+/// it.
 ///
 /// # Errors
 /// Damaged if it is not one.
 pub(super) fn open_image(path: &Path, output: &Output) -> Result<Reader<Source>> {
-    let file = Source::open(path)?;
-    let reader = Reader::open(file).context(|| format!("opening {}", path.display()))?;
-    if let Some(damage) = reader.index_damage() {
-        output.note(&format!("{damage}; the index was rebuilt from the image's frames"));
-    } else if let Some(damage) = reader.damage() {
-        output.note(&format!("{damage}; the image can be read all the same"));
+    let reader = open::open_image(path)?;
+    if let Some(note) = open::damage_note(&reader) {
+        output.note(&note);
     }
     Ok(reader)
 }

@@ -10,11 +10,13 @@ use serde_json::{Value, json};
 use crate::device::{DiskIdentity, Source};
 use crate::error::{Context, Error, Result};
 use crate::io::ReadAt;
+use crate::job::{Kind, Target};
+use crate::layout::Layout;
 use crate::pipeline::Cancel;
 use crate::repair::{self, Machine, State, Step};
 
 use super::Outcome;
-use super::confirm::{self, confirm_repair};
+use super::confirm::confirm_repair;
 use super::output::{Output, plain};
 use super::terminal::Terminal;
 
@@ -93,7 +95,7 @@ pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         return Ok(Outcome::Done);
     }
     let target = target(&args.disk)?;
-    confirm_repair(&target, args.yes, args.confirm.as_deref(), output)?;
+    let _agreed = confirm_repair(&target, args.yes, args.confirm.as_deref(), output)?;
     cancel.check()?;
     // A step must not be torn: from here on it ends by itself.
     cancel.finish();
@@ -190,16 +192,16 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// The disk, to be confirmed.
-fn target(path: &Path) -> Result<confirm::Target> {
+fn target(path: &Path) -> Result<Target> {
     let source = Source::open(path)?;
     let size = source.len();
     let kind = if source.is_device() {
         let DiskIdentity { model, serial, .. } = source.identity();
-        confirm::Kind::Device { model, serial, size }
+        Kind::Device { model, serial, size }
     } else {
-        confirm::Kind::File { size }
+        Kind::File { size }
     };
-    Ok(confirm::Target { path: path.display().to_string(), kind, contents: Vec::new() })
+    Ok(Target { path: path.display().to_string(), kind, layout: Layout::default() })
 }
 
 #[cfg(test)]

@@ -9,18 +9,18 @@ use clap::{Args, ValueHint};
 
 use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::Writer;
 use crate::image::format::DEFAULT_CHUNK_SIZE;
-use crate::image::rescan::{Rescan, read_head};
 use crate::io::ReadAt;
+use crate::job::open::{check_still_unused, open_source};
+use crate::job::save::{Done, Prepared};
 use crate::pipeline::Cancel;
-use crate::save::{self, Options, Plan, Saved, resume_check};
-use crate::store::{Partial, default_name, find_interrupted, partial_path, refuse_device, room_at};
+use crate::save::{self, Options, Plan, Saved};
+use crate::store::refuse_device;
 use crate::units::{SectorSize, human};
 
 use super::Outcome;
 use super::bars;
-use super::open::{OthersArgs, check_still_unused, open_source, outcome, readers};
+use super::open::{OthersArgs, outcome};
 use super::output::Output;
 use super::terminal::Terminal;
 use super::text::{duration, hex, ratio};
@@ -113,101 +113,34 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         command: std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect(),
     };
     let others = args.set.open(&args.source, |path| open_source(path, args.sector_size))?;
-    let mut plan = Plan::with(&source, &readers(&others), source.identity(), &options)?;
-    show_plan(&plan, &source, args.dry_run, output)?;
+    let prepared = Prepared::new(source, others, &options)?;
+    show_plan(&prepared, args.dry_run, output)?;
     if args.dry_run {
         return Ok(Outcome::Done);
     }
     if args.image.as_os_str() == "-" {
-        return to_stdout(&plan, &source, output, cancel);
+        return to_stdout(prepared.plan(), prepared.source(), output, cancel);
     }
-    let path = image_path(&args.image, &plan, args.resume);
-    let interrupted = partial_path(&path);
-    let kept = if args.resume && interrupted.exists() {
-        keep_interrupted(&interrupted, &mut plan, &source, output, cancel)?
-    } else {
-        None
-    };
-    let resumed = kept.is_some();
-    let (partial, found) = match kept {
-        Some(found) => (Partial::resume(&path, found.end)?, Some(found)),
-        None => {
-            if args.resume {
-                output.note("there is nothing to go on with; starting from the beginning");
-            } else if interrupted.exists() {
-                refuse_foreign(&interrupted, &plan)?;
-                output.note(&format!(
-                    "{} was interrupted and is replaced; --resume would have gone on with it",
-                    interrupted.display()
-                ));
-            }
-            check_room(&path, &plan, &source, output)?;
-            (Partial::create(&path)?, None)
-        }
-    };
-    let name = partial.partial().to_owned();
+    let path = prepared.image_path(&args.image, args.resume);
+    let listener = output.listener();
+    let len = prepared.source().len();
+    let begun = prepared.begin(&path, args.resume, cancel, &*listener)?;
+    drop(listener);
+    if let Some(kept) = begun.kept_bytes() {
+        output.info(&format!("going on after {} of {}", human(kept), human(len)));
+    }
+    let name = begun.partial().to_owned();
     output.way_on(format!(
         "what was saved is kept in {}; go on by running the same command with --resume",
         name.display()
     ));
-    let out = BufWriter::with_capacity(64 << 10, partial);
-    let writer = match found {
-        Some(found) => Writer::resume(out, found)?,
-        None => save::start(&plan, out)?,
-    };
     let started = Instant::now();
     let listener = output.listener();
-    let saved = save::run(&plan, &source, writer, resumed, cancel, &*listener);
+    let done = begun.run(cancel, &*listener);
     drop(listener);
-    let finish = || {
-        let (out, saved) = saved?;
-        let partial = out
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error)
-            .context(|| "writing the image".into())?;
-        [&source].into_iter().chain(&others).try_for_each(check_still_unused)?;
-        partial.commit()?;
-        Ok(saved)
-    };
-    let saved = finish().map_err(|error: Error| with_way_on(error, &name))?;
+    let Done { saved, plan, path } = done.map_err(|error| with_way_on(error, &name))?;
     report(&saved, &path.display().to_string(), &plan, started, output);
     Ok(outcome(save::check_losses(&saved.losses)))
-}
-
-/// Refuses to replace the interrupted image of another disk.
-fn refuse_foreign(interrupted: &Path, plan: &Plan) -> Result<()> {
-    let Ok((head, _, _)) = Source::open(interrupted).and_then(|old| read_head(&old)) else {
-        return Ok(());
-    };
-    let (old, new) = (&head.about.disk, &plan.head.about.disk);
-    if head.disk_len == plan.head.disk_len && old.serial == new.serial && old.model == new.model {
-        return Ok(());
-    }
-    Err(Error::refused(format!(
-        "{} is the interrupted image of another disk",
-        interrupted.display()
-    ))
-    .hint("choose another name for the image, or delete it first"))
-}
-
-/// What of an interrupted image can be kept; nothing, if not even its head was
-/// written.
-fn keep_interrupted(
-    interrupted: &Path,
-    plan: &mut Plan,
-    source: &Source,
-    output: &Output,
-    cancel: &Cancel,
-) -> Result<Option<Rescan>> {
-    let old = Source::open(interrupted)?;
-    if read_head(&old).is_err_and(|error| error.kind() == ErrorKind::Damaged) {
-        return Ok(None);
-    }
-    let listener = output.listener();
-    let kept = resume_check(plan, source, &old, cancel, &*listener)?;
-    drop(listener);
-    output.info(&format!("going on after {} of {}", human(kept.bytes), human(source.len())));
-    Ok(Some(kept.found))
 }
 
 fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> Result<Outcome> {
@@ -226,23 +159,8 @@ fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> 
     Ok(outcome(save::check_losses(&saved.losses)))
 }
 
-/// The file to write: in a folder it is named after the label or model and the
-/// date; an interrupted image of an earlier date is found, too.
-fn image_path(path: &Path, plan: &Plan, resume: bool) -> PathBuf {
-    if !path.is_dir() {
-        return path.to_owned();
-    }
-    let about = &plan.head.about;
-    let from_file =
-        || Path::new(&about.disk.path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    let title = about.label.clone().or_else(|| about.disk.model.clone()).or_else(from_file);
-    let title = title.as_deref().unwrap_or("disk");
-    let date = about.created.get(..10).unwrap_or_default();
-    let interrupted = if resume { find_interrupted(path, title) } else { None };
-    interrupted.unwrap_or_else(|| default_name(path, title, date))
-}
-
-fn show_plan(plan: &Plan, source: &Source, dry_run: bool, output: &Output) -> Result<()> {
+fn show_plan(prepared: &Prepared, dry_run: bool, output: &Output) -> Result<()> {
+    let (plan, source) = (prepared.plan(), prepared.source());
     let used = plan.head.used.bytes();
     output.info(&format!("{}: {} of {} to save", source.path(), human(used), human(source.len())));
     for line in bars::lines(plan.layout(), &Terminal::of_stdout()) {
@@ -262,29 +180,6 @@ fn show_plan(plan: &Plan, source: &Source, dry_run: bool, output: &Output) -> Re
             "disk": plan.head.about.disk,
             "layout": plan.layout(),
         }));
-    }
-    Ok(())
-}
-
-/// Refuses to begin what cannot end well for lack of space.
-fn check_room(path: &Path, plan: &Plan, source: &Source, output: &Output) -> Result<()> {
-    let room = room_at(path)?;
-    // Room for everything uncompressed needs no closer look.
-    if room > plan.head.used.bytes().saturating_add(plan.head.disk_len / 16384) {
-        return Ok(());
-    }
-    let estimate = plan.estimate(source)?;
-    let text = format!("about {} are needed and {} are free", human(estimate), human(room));
-    // The estimate is made from samples: only a clear case is refused.
-    if room < estimate / 4 * 3 {
-        return Err(Error::new(
-            ErrorKind::NoSpace,
-            format!("there is no room for {}: {text}", path.display()),
-        )
-        .hint("free some space, choose another place, or a higher --level"));
-    }
-    if room < estimate + estimate / 5 {
-        output.note(&format!("space may run out: {text}"));
     }
     Ok(())
 }

@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use clap::{Args, ValueHint};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::job::verify::{self, Checked};
 use crate::pipeline::Cancel;
-use crate::restore::{Feed, Indexed};
-use crate::save::check_losses;
+use crate::restore::Feed;
 use crate::units::human;
-use crate::verify;
 
 use super::Outcome;
 use super::open::{is_standard_stream, open_image, open_stdin, outcome};
@@ -45,42 +44,30 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let started = Instant::now();
     let listener = output.listener();
-    let (verified, len, losses, damage) = if is_standard_stream(&args.image) {
+    let (checked, len) = if is_standard_stream(&args.image) {
         let feed = open_stdin()?;
-        let verified = verify::run(&feed, cancel, &*listener)?;
-        (verified, None, feed.losses(), None)
+        let verified = crate::verify::run(&feed, cancel, &*listener)?;
+        (Checked { verified, losses: feed.losses(), damage: None, quick: false }, None)
     } else {
         let reader = open_image(&args.image, output)?;
-        let feed = Indexed::new(&reader);
-        let verified = if args.quick {
-            verify::Verified { pieces: reader.entries().len() as u64, bytes: 0 }
-        } else {
-            verify::run(&feed, cancel, &*listener)?
-        };
-        let damage = reader.damage().map(str::to_owned);
-        (verified, Some(reader.file_len()), feed.losses(), damage)
+        let checked = verify::run(&reader, args.quick, cancel, &*listener)?;
+        (checked, Some(reader.file_len()))
     };
     drop(listener);
     let seconds = started.elapsed().as_secs_f64();
     let depth = if args.quick { "structure and index are good" } else { "all data is good" };
     let size = len.map(|len| format!(" ({})", human(len))).unwrap_or_default();
-    if damage.is_none() {
+    if checked.damage.is_none() {
         output.info(&format!("{}{size}: {depth}, {}", args.image.display(), duration(seconds)));
     }
     output.summary(&serde_json::json!({
         "image": args.image.to_string_lossy(),
         "quick": args.quick,
-        "pieces": verified.pieces,
-        "bytes_decoded": verified.bytes,
-        "losses": losses,
-        "damage": damage,
+        "pieces": checked.verified.pieces,
+        "bytes_decoded": checked.verified.bytes,
+        "losses": checked.losses,
+        "damage": checked.damage,
         "seconds_elapsed": seconds,
     }));
-    if let Some(damage) = damage {
-        let data = if args.quick { "its data was not read" } else { "all its data is good" };
-        let error = Error::damaged(format!("{}: {damage}; {data}", args.image.display()))
-            .hint("the image can be restored; save the disk again while you can");
-        return Ok(Outcome::Finding(error));
-    }
-    Ok(outcome(check_losses(&losses)))
+    Ok(outcome(checked.finding(&args.image)))
 }

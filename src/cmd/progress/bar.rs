@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::progress::Event;
+use crate::progress::{Event, Snapshot};
 
-use super::super::meter::Snapshot;
 use super::{Face, bar_texts, event_text};
 
 /// A bar on a terminal.

@@ -7,9 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::error::ErrorKind;
-use crate::progress::Event;
+use crate::progress::{Event, Snapshot};
 
-use super::super::meter::Snapshot;
 use super::super::output::json_line;
 use super::super::sink::Sink;
 use super::Face;

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::progress::Event;
+use crate::progress::{Event, Snapshot};
 
-use super::super::meter::Snapshot;
 use super::super::sink::Sink;
 use super::{Face, bar_texts, event_text};
 

@@ -21,10 +21,9 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::ProgressDrawTarget;
 
 use crate::extent::Extent;
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Meter, Progress, Snapshot, clock};
 use crate::units::human;
 
-use super::meter::{Meter, Snapshot, clock};
 use super::output::{WARNING, note_line, plain};
 use super::sink::Sink;
 use super::terminal;

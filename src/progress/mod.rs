@@ -4,6 +4,10 @@
 //! No terminal code here. A job calls [`Progress`] from the thread that
 //! consumes results, never from the workers.
 
+mod meter;
+
+pub use meter::{Meter, Snapshot, Tally, clock};
+
 use crate::extent::Extent;
 
 /// Something worth telling while a job runs.

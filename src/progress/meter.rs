@@ -19,9 +19,11 @@ const ENOUGH: Duration = Duration::from_secs(1);
 
 /// A number of ranges and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) ranges: u64,
-    pub(crate) bytes: u64,
+pub struct Tally {
+    /// How many ranges.
+    pub ranges: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl Tally {
@@ -33,25 +35,31 @@ impl Tally {
 
 /// What a listener shows.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Snapshot {
-    pub(crate) stage: String,
+pub struct Snapshot {
+    /// What is being done: "saving".
+    pub stage: String,
     /// Where the job is: "partition 2, ext4".
-    pub(crate) current: String,
-    pub(crate) done: u64,
-    pub(crate) total: u64,
+    pub current: String,
+    /// Bytes of this stage that are done.
+    pub done: u64,
+    /// Bytes of this stage.
+    pub total: u64,
     /// Since the job began.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
     /// Bytes a second.
-    pub(crate) speed: Option<f64>,
+    pub speed: Option<f64>,
     /// Until this stage ends.
-    pub(crate) left: Option<Duration>,
-    pub(crate) unreadable: Tally,
-    pub(crate) different: Tally,
+    pub left: Option<Duration>,
+    /// What could not be read.
+    pub unreadable: Tally,
+    /// What differs.
+    pub different: Tally,
 }
 
 impl Snapshot {
     /// The part that is done, from 0 to 1.
-    pub(crate) fn part(&self) -> f64 {
+    #[must_use]
+    pub fn part(&self) -> f64 {
         if self.total == 0 {
             return 0.0;
         }
@@ -61,19 +69,21 @@ impl Snapshot {
 
 /// Keeps the counts of a running job.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub struct Meter {
     began: Instant,
     now: Snapshot,
     samples: VecDeque<(Instant, u64)>,
 }
 
 impl Meter {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Nothing is done yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self { began: now, now: Snapshot::default(), samples: VecDeque::from([(now, 0)]) }
     }
 
     /// A new stage; what was lost so far stays counted.
-    pub(crate) fn stage(&mut self, name: &str, total: u64, now: Instant) {
+    pub fn stage(&mut self, name: &str, total: u64, now: Instant) {
         name.clone_into(&mut self.now.stage);
         self.now.current.clear();
         self.now.done = 0;
@@ -81,20 +91,24 @@ impl Meter {
         self.samples = VecDeque::from([(now, 0)]);
     }
 
-    pub(crate) fn advance(&mut self, bytes: u64, now: Instant) {
+    /// So many bytes more are done.
+    pub fn advance(&mut self, bytes: u64, now: Instant) {
         self.now.done = self.now.done.saturating_add(bytes);
         self.sample(now);
     }
 
-    pub(crate) fn position(&mut self, text: &str) {
+    /// Where the job is.
+    pub fn position(&mut self, text: &str) {
         text.clone_into(&mut self.now.current);
     }
 
-    pub(crate) const fn unreadable(&mut self, extent: Extent) {
+    /// A range that could not be read.
+    pub const fn unreadable(&mut self, extent: Extent) {
         self.now.unreadable.add(extent);
     }
 
-    pub(crate) const fn different(&mut self, extent: Extent) {
+    /// A range that differs.
+    pub const fn different(&mut self, extent: Extent) {
         self.now.different.add(extent);
     }
 
@@ -110,7 +124,8 @@ impl Meter {
         }
     }
 
-    pub(crate) fn snapshot(&mut self, now: Instant) -> Snapshot {
+    /// What is to be shown now.
+    pub fn snapshot(&mut self, now: Instant) -> Snapshot {
         self.sample(now);
         let mut snapshot = self.now.clone();
         snapshot.elapsed = now.duration_since(self.began);
@@ -132,7 +147,8 @@ impl Meter {
 }
 
 /// "0:07", "12:34", "1:02:03".
-pub(crate) fn clock(time: Duration) -> String {
+#[must_use]
+pub fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 {
