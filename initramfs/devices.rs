@@ -10,6 +10,8 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +26,9 @@ use crate::{children, log, mounts};
 const REST: Duration = Duration::from_millis(250);
 /// After this it counts as at rest in any case.
 const LONGEST: Duration = Duration::from_secs(8);
+/// How many drivers look for their hardware at once: each waits for it most
+/// of the time.
+const AT_ONCE: usize = 4;
 
 /// Runs until the machine is powered off.
 pub(crate) fn run() -> ExitCode {
@@ -65,28 +70,39 @@ struct Devices {
 impl Devices {
     /// Everything that the kernel knows now.
     fn walk(&mut self) {
+        let mut aliases = Vec::new();
         let mut folders = vec![PathBuf::from("/sys/devices")];
         while let Some(folder) = folders.pop() {
             if let Ok(alias) = fs::read_to_string(folder.join("modalias")) {
-                self.load_for(alias.trim());
+                aliases.push(alias.trim().to_owned());
             }
             let Ok(entries) = fs::read_dir(&folder) else { continue };
             // Links lead back to where one came from, and are no folders here.
             let inside = entries.flatten().filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
             folders.extend(inside.map(|entry| entry.path()));
         }
+        self.load_for_all(aliases);
         for name in names_in(Path::new("/sys/class/input")) {
             self.buttons.extend(PowerButton::open(&format!("input/{name}")));
         }
     }
 
-    fn load_for(&mut self, alias: &str) {
-        if alias.is_empty() || !self.done.insert(alias.to_owned()) {
-            return;
-        }
-        for module in self.modules.resolve(alias) {
-            self.modules.load(&module);
-        }
+    fn load_for_all(&mut self, mut aliases: Vec<String>) {
+        aliases.retain(|alias| !alias.is_empty() && self.done.insert(alias.clone()));
+        let (modules, waiting) = (&self.modules, &Mutex::new(aliases));
+        let work = || {
+            let next = || waiting.lock().ok()?.pop();
+            while let Some(alias) = next() {
+                for module in modules.resolve(&alias) {
+                    modules.load(&module);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..AT_ONCE {
+                scope.spawn(work);
+            }
+        });
     }
 
     /// Nodes through which the kernel loads a driver when they are opened.
@@ -123,7 +139,7 @@ impl Devices {
                 Ok(Received::Lost) => self.walk(),
                 Err(error) => {
                     log::event(&format!("listening for new devices: {error}"));
-                    std::thread::sleep(Duration::from_secs(5));
+                    thread::sleep(Duration::from_secs(5));
                     return true;
                 }
             }
@@ -135,7 +151,7 @@ impl Devices {
             return;
         }
         if let Some(alias) = event.value("MODALIAS") {
-            self.load_for(alias);
+            self.load_for_all(vec![alias.to_owned()]);
         }
         if event.value("SUBSYSTEM") == Some("input")
             && event.value("ACTION") == Some("add")

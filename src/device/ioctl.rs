@@ -20,6 +20,7 @@ mod raw {
 
     // The kernel's header builds this number with size_t, but stores 64 bits.
     nix::ioctl_read_bad!(blkgetsize64, nix::request_code_read!(0x12, 114, size_of::<usize>()), u64);
+    nix::ioctl_write_ptr_bad!(blkroset, nix::request_code_none!(0x12, 93), c_int);
     nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), c_int);
     nix::ioctl_none_bad!(blkrrpart, nix::request_code_none!(0x12, 95));
     nix::ioctl_none_bad!(blkflsbuf, nix::request_code_none!(0x12, 97));
@@ -82,6 +83,15 @@ pub(super) fn is_read_only(device: &File) -> io::Result<bool> {
     // SAFETY: BLKROGET stores one int, to which the pointer points.
     unsafe { raw::blkroget(device.as_raw_fd(), &raw mut flag) }?;
     Ok(flag != 0)
+}
+
+/// Makes filesystems that are mounted from now on see a device that cannot be
+/// written, or one that can.
+pub(super) fn set_read_only(device: &File, is_read_only: bool) -> io::Result<()> {
+    let flag = c_int::from(is_read_only);
+    // SAFETY: BLKROSET reads one int, to which the pointer points.
+    unsafe { raw::blkroset(device.as_raw_fd(), &raw const flag) }?;
+    Ok(())
 }
 
 /// Tells the device that it need not keep the range.

@@ -263,6 +263,12 @@ pub fn payload_len(header: &[u8]) -> Option<u32> {
     (header.u32_le(0)? == SKIPPABLE_MAGIC).then(|| header.u32_le(4)).flatten()
 }
 
+/// True for the first 16 bytes of a file that says it is an image.
+#[must_use]
+pub fn is_image_start(start: &[u8; 16]) -> bool {
+    payload_len(start).is_some() && start.ends_with(&TAG_HEAD)
+}
+
 /// Checks the seal of a skippable frame's payload: its tag and its body.
 #[must_use]
 pub fn unseal(payload: &[u8]) -> Option<([u8; 8], &[u8])> {

@@ -256,6 +256,24 @@ pub fn decode(
     if blake3::hash(content) == entry.hash { Ok(()) } else { Err(Error::damaged(bad())) }
 }
 
+/// Checks that the image has the end that a finished save gives it, without
+/// reading all of its index.
+///
+/// # Errors
+/// Damaged if not; what is in front of the end may be whole nevertheless.
+pub fn check_end(file: &dyn ReadAt, head: &Head) -> Result<()> {
+    match find_trailer(file)? {
+        Some((trailer, position))
+            if trailer.image_id == head.image_id
+                && trailer.index_position.checked_add(trailer.index_len) == Some(position) =>
+        {
+            Ok(())
+        }
+        _ => Err(Error::damaged("the image is not complete: its end is missing or damaged")
+            .hint("was the save or the copy of it interrupted?")),
+    }
+}
+
 /// Finds and reads the index from the end of the file; with the trailer, and
 /// where that ends.
 fn read_index(file: &dyn ReadAt) -> Result<(format::Index, Trailer, u64)> {
