@@ -11,12 +11,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use nix::libc::{c_int, c_longlong, c_uint, c_void};
+use nix::libc::{c_int, c_long, c_longlong, c_uint, c_void};
 
 use crate::extent::Extent;
 
 mod raw {
-    use super::{BlkpgRequest, c_int, c_uint};
+    use super::{BlkpgRequest, c_int, c_long, c_uint};
 
     // The kernel's header builds this number with size_t, but stores 64 bits.
     nix::ioctl_read_bad!(blkgetsize64, nix::request_code_read!(0x12, 114, size_of::<usize>()), u64);
@@ -28,6 +28,9 @@ mod raw {
     nix::ioctl_write_ptr_bad!(blkpg, nix::request_code_none!(0x12, 105), BlkpgRequest);
     nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
     nix::ioctl_read_bad!(blkpbszget, nix::request_code_none!(0x12, 123), c_uint);
+    // The numbers are built with long, but the kernel reads and stores an int.
+    nix::ioctl_read!(fs_ioc_getflags, b'f', 1, c_long);
+    nix::ioctl_write_ptr!(fs_ioc_setflags, b'f', 2, c_long);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
 }
 
@@ -121,6 +124,23 @@ pub(super) fn reread_partitions(disk: &File) -> io::Result<()> {
 pub(super) fn flush_buffers(device: &File) -> io::Result<()> {
     // SAFETY: BLKFLSBUF takes no argument.
     unsafe { raw::blkflsbuf(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// The flags of a file, such as "immutable".
+pub(super) fn file_flags(file: &File) -> io::Result<c_long> {
+    let mut flags: c_long = 0;
+    // SAFETY: FS_IOC_GETFLAGS stores one int, to which the pointer points;
+    // there is room for a long.
+    unsafe { raw::fs_ioc_getflags(file.as_raw_fd(), &raw mut flags) }?;
+    Ok(flags)
+}
+
+/// Sets the flags of a file.
+pub(super) fn set_file_flags(file: &File, flags: c_long) -> io::Result<()> {
+    // SAFETY: FS_IOC_SETFLAGS reads one int from the pointer, which points to
+    // a long, and keeps none of it.
+    unsafe { raw::fs_ioc_setflags(file.as_raw_fd(), &raw const flags) }?;
     Ok(())
 }
 

@@ -10,11 +10,13 @@ pub mod conformance;
 mod deadline;
 mod limit;
 mod memory;
+mod overlay;
 mod window;
 
 pub use deadline::Deadline;
 pub use limit::Limit;
 pub use memory::Memory;
+pub use overlay::Overlay;
 pub use window::Window;
 
 use crate::error::{Error, Result};

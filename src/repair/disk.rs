@@ -17,15 +17,14 @@ use crate::units::SectorSize;
 
 /// A disk that is looked at, and its partition table.
 pub(super) struct Disk<'a> {
-    pub(super) path: &'a Path,
     pub(super) bytes: &'a dyn ReadAt,
     /// The table, or why it cannot be gone by.
     pub(super) table: Result<PartitionTable, String>,
 }
 
 impl<'a> Disk<'a> {
-    pub(super) fn new(path: &'a Path, bytes: &'a dyn ReadAt) -> Self {
-        Self { path, bytes, table: read_table(bytes) }
+    pub(super) fn new(bytes: &'a dyn ReadAt) -> Self {
+        Self { bytes, table: read_table(bytes) }
     }
 
     /// The partitions that hold data and are whole on the disk.
@@ -73,10 +72,6 @@ impl Seen {
                 .map_or(source.sector_size(), |table| table.sector_size)
                 .max(source.sector_size()),
         })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Opens the disk to read it.

@@ -6,10 +6,20 @@
 //! ever run unless a person chose it.
 //!
 //! - `disk`: the disk a step is about, seen and opened
+//! - `boot_entry`: the entry in the firmware; with `efivars`, the firmware's
+//!   variables, and `load_option`, the form of an entry
+//! - `fallback_loader`: the loader that is found without an entry; with `esp`,
+//!   the FAT volume it is on, and `loader`, what can be started there
 //! - `backup_gpt`: the backup of the partition table, at the end of the disk
 
 mod backup_gpt;
+mod boot_entry;
 mod disk;
+mod efivars;
+mod esp;
+mod fallback_loader;
+mod load_option;
+mod loader;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,7 +33,8 @@ use crate::error::{Error, Result};
 use disk::{Disk, Seen};
 
 /// Every step, in the order in which they are sensibly run.
-static REPAIRS: &[&dyn Repair] = &[&backup_gpt::BackupGpt];
+static REPAIRS: &[&dyn Repair] =
+    &[&boot_entry::BootEntry, &fallback_loader::FallbackLoader, &backup_gpt::BackupGpt];
 
 /// The machine a step runs on; tests have one in a folder.
 #[derive(Debug, Clone)]
@@ -48,6 +59,18 @@ impl Machine {
         let firmware = folder.into();
         let variables = firmware.join("efivars");
         Self { firmware, variables }
+    }
+
+    /// The part of the names of boot loaders that says for which processor
+    /// they are. Some machines of 64 bits have firmware of 32.
+    fn suffix(&self) -> loader::Suffix {
+        let bits = std::fs::read_to_string(self.firmware.join("fw_platform_size"));
+        let is_32 = bits.is_ok_and(|bits| bits.trim() == "32");
+        match std::env::consts::ARCH {
+            "x86_64" | "x86" if is_32 => "ia32",
+            "aarch64" => "aa64",
+            _ => "x64",
+        }
     }
 }
 
@@ -186,7 +209,7 @@ pub fn steps_on(machine: &Machine, path: &Path) -> Result<Vec<Step>> {
     let source = Source::open(path)?;
     let seen = Arc::new(Seen::new(path, &source)?);
     let machine = Arc::new(machine.clone());
-    let disk = Disk::new(path, &source);
+    let disk = Disk::new(&source);
     Ok(REPAIRS
         .iter()
         .map(|repair| {

@@ -3,6 +3,9 @@
 //! that it does not name must be as before.
 
 mod backup_gpt;
+mod boot_entry;
+mod efi_disk;
+mod fallback_loader;
 
 use std::fs;
 use std::path::Path;
