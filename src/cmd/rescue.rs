@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pipeline::Cancel;
-use crate::rescue::{Inputs, Plan};
+use crate::rescue::{self, Inputs, Plan};
 use crate::units::human;
 
 use super::Outcome;
@@ -76,6 +76,10 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub init: Option<PathBuf>,
 
+    /// Arguments for the kernel to add to the boot menu
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub append: String,
+
     /// Write kernel and initramfs into the folder OUT.iso, for emulators
     #[arg(long, hide = true)]
     pub initramfs_only: bool,
@@ -92,6 +96,9 @@ pub fn run(args: &RescueArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
 }
 
 fn build(args: &BuildArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    if !args.initramfs_only && !args.dry_run {
+        rescue::check(&args.out, &args.append)?;
+    }
     let inputs = Inputs {
         packages: args.packages.clone(),
         kernel: args.kernel.clone().zip(args.modules.clone()),
@@ -108,14 +115,24 @@ fn build(args: &BuildArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> 
         output.summary(&plan);
         return Ok(Outcome::Done);
     }
-    if !args.initramfs_only {
-        return Err(Error::failed("the ISO is not written yet"));
-    }
     let listener = output.listener();
-    let written = plan.write_files(&args.out, &*listener);
+    if args.initramfs_only {
+        plan.write_files(&args.out, &*listener)?;
+        drop(listener);
+        output.summary(&plan);
+        return Ok(Outcome::Done);
+    }
+    let written = plan.write(&args.out, &args.append, &*listener);
     drop(listener);
-    written?;
-    output.summary(&plan);
+    let sizes = written?;
+    output.result(&format!(
+        "{}: {}, {} of it the rescue system and {} the kernel",
+        args.out.display(),
+        human(sizes.medium),
+        human(sizes.initramfs),
+        human(plan.kernel_bytes)
+    ));
+    output.summary(&serde_json::json!({ "plan": plan, "sizes": sizes }));
     Ok(Outcome::Done)
 }
 

@@ -2,12 +2,11 @@
 //! What is in the rescue system: the two programs, the tools and libraries of
 //! the packages, the chosen modules, and the files of `initramfs/skeleton`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use super::libraries::{self, read_inside};
 use super::modules::{Chosen, Kernel};
-use super::packages::{Fetched, PACKAGES};
+use super::packages::PACKAGES;
 use super::tool::Tool;
 use super::tree::Tree;
 use crate::error::{Context, Error, Result};
@@ -43,7 +42,8 @@ const LEFT_OUT: [&str; 24] = [
 pub(super) struct Contents<'a> {
     /// The packages, unpacked into one folder; its real path.
     pub(super) root: &'a Path,
-    pub(super) packages: &'a [Fetched],
+    /// What it is made of, with versions.
+    pub(super) list: String,
     pub(super) kernel: &'a Kernel,
     pub(super) version: &'a str,
     pub(super) modules: &'a Chosen,
@@ -77,7 +77,7 @@ impl Contents<'_> {
         self.add_tools(&mut tree)?;
         self.add_modules(&mut tree)?;
         tree.file("etc/ssl/certs/ca-certificates.crt", self.authorities()?);
-        tree.file("etc/dacapo/packages.txt", self.list());
+        tree.file("etc/dacapo/packages.txt", self.list);
         if let Some(folder) = self.firmware {
             add_folder(&mut tree, folder, "lib/firmware", 16)?;
         }
@@ -98,6 +98,8 @@ impl Contents<'_> {
         }
         libraries::add(tree, self.root, &programs)?;
         tree.link("sbin/mount.ntfs", "ntfs-3g");
+        // Of the two that are there, the one that knows soft dependencies.
+        tree.link("sbin/modprobe", "/init");
         for (folder, name) in self.commands()? {
             let path = format!("{folder}/{name}");
             let is_known = ["bin", "sbin"].iter().any(|it| tree.has(&format!("{it}/{name}")));
@@ -122,7 +124,7 @@ impl Contents<'_> {
                 (if folder.ends_with("sbin") { "sbin" } else { "bin" }, name.to_owned())
             })
             .collect();
-        for needed in ["sh", "modprobe", "udhcpc", "mount"] {
+        for needed in ["sh", "udhcpc", "mount"] {
             if !commands.iter().any(|(_, name)| name == needed) {
                 return Err(Error::failed(format!("this busybox has no {needed}")));
             }
@@ -159,14 +161,6 @@ impl Contents<'_> {
             }
         }
         Ok(all)
-    }
-
-    fn list(&self) -> String {
-        let mut text = format!("dacapo {}\nkernel {}\n", env!("CARGO_PKG_VERSION"), self.version);
-        for package in self.packages {
-            let _ = writeln!(text, "{} {}", package.name, package.version);
-        }
-        text
     }
 }
 

@@ -10,8 +10,10 @@
 //!
 //! The same inputs give the same bytes: all orders and times are fixed.
 
+mod boot;
 mod contents;
 mod elf;
+mod iso;
 mod libraries;
 mod modules;
 mod packages;
@@ -19,14 +21,17 @@ mod tool;
 mod tree;
 mod workshop;
 
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 pub use self::packages::Fetched;
 
+use self::boot::Firmware;
 use self::contents::Contents;
 use self::elf::Elf;
+use self::iso::Parts;
 use self::modules::Kernel;
 use self::packages::Shelf;
 use self::tree::Tree;
@@ -42,6 +47,34 @@ const LEVEL: i32 = 19;
 
 /// The date in a medium with somebody's own kernel: 2026-01-01.
 const DATE: u64 = 1_767_225_600;
+
+/// Fails unless a medium can be written to `out` with these arguments for the
+/// kernel; asked before minutes of work.
+///
+/// # Errors
+/// Refused, if there is something, or the arguments cannot stand in the menu.
+pub fn check(out: &Path, append: &str) -> Result<()> {
+    boot::menu(append)?;
+    let shown = out.display();
+    let folder = match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::failed(format!("there is no folder {}", folder.display())));
+    }
+    let is_device = folder == Path::new("/dev")
+        || std::fs::metadata(out).is_ok_and(|found| found.file_type().is_block_device());
+    if is_device {
+        return Err(Error::refused(format!("the medium is built as a file, and {shown} is none"))
+            .hint("build OUT.iso first, then 'dacapo rescue write OUT.iso DISK' makes a stick"));
+    }
+    if out.symlink_metadata().is_ok() {
+        return Err(Error::refused(format!("{shown} exists already"))
+            .hint("choose another name, or delete it first"));
+    }
+    Ok(())
+}
 
 /// What a rescue medium is made from.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +116,8 @@ pub struct Plan {
     vmlinuz: Vec<u8>,
     #[serde(skip)]
     tree: Tree,
+    #[serde(skip)]
+    firmware: Firmware,
     // Removed with the plan.
     #[serde(skip)]
     workshop: Workshop,
@@ -136,7 +171,7 @@ impl Plan {
         let date = date(&image, inputs.kernel.is_some())?;
         let contents = Contents {
             root: &root,
-            packages: &packages,
+            list: packages::list(&version, &packages),
             kernel: &kernel,
             version: &version,
             modules: &chosen,
@@ -144,6 +179,7 @@ impl Plan {
             program,
             init,
         };
+        let firmware = Firmware::open(&root)?;
         let tree = contents.into_tree()?;
         Ok(Self {
             kernel_bytes: vmlinuz.len() as u64,
@@ -157,6 +193,7 @@ impl Plan {
             date,
             vmlinuz,
             tree,
+            firmware,
             workshop,
         })
     }
@@ -174,6 +211,19 @@ impl Plan {
         encoder.finish().context(packing)
     }
 
+    /// Writes the medium to a file. `append` are further arguments for the
+    /// kernel.
+    ///
+    /// # Errors
+    /// Refused, if something of that name exists; or if a tool fails.
+    pub fn write(&self, out: &Path, append: &str, progress: &dyn Progress) -> Result<Sizes> {
+        let initramfs = self.initramfs(progress)?;
+        let parts = Parts { plan: self, firmware: &self.firmware, initramfs: &initramfs, append };
+        parts.write(out, self.workshop.path())?;
+        let found = std::fs::metadata(out).context(|| format!("looking at {}", out.display()))?;
+        Ok(Sizes { medium: found.len(), initramfs: initramfs.len() as u64 })
+    }
+
     /// Writes the kernel and the packed rescue system as two files, which an
     /// emulator or a boot loader of one's own can start.
     ///
@@ -189,6 +239,15 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// How large a medium has become.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sizes {
+    /// The bytes of the whole medium.
+    pub medium: u64,
+    /// The bytes of the rescue system, packed.
+    pub initramfs: u64,
 }
 
 /// Tells how far the packing is.
@@ -280,7 +339,6 @@ fn date(image: &Path, is_own: bool) -> Result<u64> {
     if is_own {
         return Ok(DATE);
     }
-    use std::os::unix::fs::MetadataExt as _;
     let found =
         std::fs::metadata(image).context(|| format!("looking at {}", image.display()))?.mtime();
     Ok(u64::try_from(found).unwrap_or(DATE))

@@ -6,6 +6,7 @@
 //! run but busybox, which is asked for its list of commands.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -48,7 +49,7 @@ pub(super) const PACKAGES: &[Package] = &[
     Package { name: "grub-pc-bin", why: "the boot menu under BIOS", files: &[] },
     Package {
         name: "busybox-static",
-        why: "shell, modprobe, DHCP client and the small commands",
+        why: "shell, DHCP client and the small commands",
         files: &[("bin/busybox", "bin/busybox")],
     },
     Package {
@@ -170,6 +171,15 @@ pub(super) fn unpack(package: &Fetched, folder: &Path) -> Result<()> {
         .run(&args!["--extract", &package.file, folder], folder, 0)
         .map(drop)
         .context(|| format!("unpacking {}", package.file.display()))
+}
+
+/// What a rescue system is made of, a name and a version a line.
+pub(super) fn list(kernel: &str, packages: &[Fetched]) -> String {
+    let mut text = format!("dacapo {}\nkernel {kernel}\n", env!("CARGO_PKG_VERSION"));
+    for package in packages {
+        let _ = writeln!(text, "{} {}", package.name, package.version);
+    }
+    text
 }
 
 fn download(folder: &Path, names: &[&str]) -> Result<()> {
