@@ -14,6 +14,7 @@ mod device_jobs;
 mod disks;
 mod format;
 mod generated;
+mod http;
 mod huge;
 mod image;
 mod info;

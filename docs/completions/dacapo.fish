@@ -37,6 +37,7 @@ complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "clone" -d 'Copy a dis
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "repair" -d 'Make a restored machine start again, step by step'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "info" -d 'Show what an image holds'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "map" -d 'Print which ranges are in use, as a map for GNU ddrescue'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "rescue" -d 'Make the medium that starts a machine without a system'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "demo" -d 'Show a save and a restore on a small disk in a temporary folder'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "completions" -d 'Print a script that completes dacapo\'s commands in a shell'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "man" -d 'Write the manual pages into a folder'
@@ -109,6 +110,21 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l sector-size -d 'Se
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -f -a "build" -d 'Build the rescue system as one file for CD and USB stick'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l packages -d 'Folder of Debian packages to take instead of fetching them' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l kernel -d 'Kernel to take instead of Debian\'s' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l modules -d 'Modules of that kernel: its folder /lib/modules/VERSION' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l firmware -d 'Folder of firmware files to put in, as in /lib/firmware' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l program -d 'Static dacapo to put in; else this program, if it is static' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l init -d 'Static init program to put in; else dacapo-init beside this program' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l dry-run -d 'Fetch and show what would be in it, and write nothing'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l initramfs-only -d 'Write kernel and initramfs into the folder OUT.iso, for emulators'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l keep -d 'Folder in which the files are made and kept' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l json -d 'Print JSON, one object a line, instead of text'

@@ -11,6 +11,7 @@ use crate::device::Source;
 use crate::error::Result;
 use crate::job::compare;
 use crate::pipeline::Cancel;
+use crate::store;
 use crate::units::human;
 
 use super::Outcome;
@@ -30,7 +31,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct CompareArgs {
-    /// Image to compare with
+    /// Image to compare with: a file, an http(s) address, or - for standard
+    /// input
     #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
 
@@ -55,12 +57,12 @@ const LISTED: usize = 10;
 /// # Errors
 /// If one of the two cannot be read or the image is damaged.
 pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let reader = open_image(&args.image, output)?;
+    let image = open_image(&args.image, output)?;
     let disk = Source::open(&args.disk)?;
     let started = Instant::now();
     let listener = output.listener();
     let partition = args.partition.map(NonZeroU32::get);
-    let found = compare::run(&reader, partition, &disk, cancel, &*listener)?;
+    let found = compare::run(&image, partition, &disk, cancel, &*listener)?;
     drop(listener);
 
     let different = &found.compared.different;
@@ -88,7 +90,7 @@ pub fn run(args: &CompareArgs, output: &Output, cancel: &Cancel) -> Result<Outco
     }
     let seconds = started.elapsed().as_secs_f64();
     output.summary(&serde_json::json!({
-        "image": args.image.to_string_lossy(),
+        "image": store::shown(&args.image),
         "disk": args.disk.to_string_lossy(),
         "bytes_compared": found.compared.bytes,
         "bytes_different": different.bytes(),

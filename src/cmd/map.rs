@@ -12,15 +12,17 @@ use clap::{Args, ValueHint};
 use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
+use crate::image::Head;
 use crate::image::rescan::read_head;
 use crate::io::ReadAt;
 use crate::job::open::readers;
-use crate::layout;
+use crate::layout::{self, Layout};
 use crate::pipeline::Cancel;
+use crate::store;
 use crate::units::SectorSize;
 
 use super::Outcome;
-use super::open::OthersArgs;
+use super::open::{OthersArgs, open_image};
 use super::output::{Output, plain};
 use super::values;
 
@@ -36,7 +38,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct MapArgs {
-    /// Disk, partition, raw image file or image
+    /// Disk, partition, raw image file, or image, also at an http(s) address
     #[arg(value_name = "SOURCE_OR_IMAGE", value_hint = ValueHint::AnyPath)]
     pub source: PathBuf,
 
@@ -74,28 +76,36 @@ pub fn run(args: &MapArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> 
         Some(sector) => Source::open_with_sector_size(path, sector),
         None => Source::open(path),
     };
-    let source = open(&args.source)?;
-    let (used, layout, len) = match read_head(&source) {
-        Ok((head, _, _)) => (head.used, head.about.layout, head.disk_len),
-        // Not an image, so it is a disk; a damaged image has no map.
-        Err(error) if error.kind() == ErrorKind::Damaged => {
-            let others = args.set.open(&args.source, open)?;
-            let scan = layout::scan_with(&source, &readers(&others))?;
-            (scan.used, scan.layout, source.len())
+    let (used, layout, len) = if store::is_address(&args.source) {
+        of_head(open_image(&args.source, output)?.head().clone())
+    } else {
+        let source = open(&args.source)?;
+        match read_head(&source) {
+            Ok((head, _, _)) => of_head(head),
+            // Not an image, so it is a disk; a damaged image has no map.
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                let others = args.set.open(&args.source, open)?;
+                let scan = layout::scan_with(&source, &readers(&others))?;
+                (scan.used, scan.layout, source.len())
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => return Err(error),
     };
     let window = match args.partition.map(NonZeroU32::get) {
         None => Extent::new(0, len),
         Some(number) => layout.partition_extent(number, len)?,
     };
-    let name = args.source.display().to_string();
+    let name = store::shown(&args.source);
     if args.writes_to_stdout() {
         mapfile(&name, &used, window, |text| output.data(text.as_bytes()))?;
     } else if let Some(path) = &args.output {
         write_new(path, &name, &used, window)?;
     }
     Ok(Outcome::Done)
+}
+
+fn of_head(head: Head) -> (ExtentSet, Layout, u64) {
+    (head.used, head.about.layout, head.disk_len)
 }
 
 /// Writes a file that was not there: a mistyped name must not cost a disk, and

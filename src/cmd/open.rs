@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opening what the commands read: sources and images.
 
-use std::io::{BufReader, Stdin};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
 use crate::device::Source;
 use crate::error::{Context, Error, Result};
-use crate::image::{Reader, Stream};
-use crate::job::open;
+use crate::image::Stream;
+use crate::job::open::{self, Image};
 use crate::restore::Streamed;
 
 use super::Outcome;
@@ -56,26 +56,27 @@ pub(super) fn is_standard_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Opens an image to be read at any position, and says what is damaged about
-/// it.
+/// Opens an image - a file, an address, or `-` for standard input - and says
+/// what is unusual about it.
 ///
 /// # Errors
 /// Damaged if it is not one.
-pub(super) fn open_image(path: &Path, output: &Output) -> Result<Reader<Source>> {
-    let reader = open::open_image(path)?;
-    if let Some(note) = open::damage_note(&reader) {
+pub(super) fn open_image(path: &Path, output: &Output) -> Result<Image> {
+    if is_standard_stream(path) {
+        return open_stdin();
+    }
+    let image = open::open_image(path)?;
+    if let Some(note) = image.note() {
         output.note(&note);
     }
-    Ok(reader)
+    Ok(image)
 }
 
 /// Opens the image that comes through standard input.
-///
-/// # Errors
-/// Damaged if it is not one.
-pub(super) fn open_stdin() -> Result<Streamed<BufReader<Stdin>>> {
+fn open_stdin() -> Result<Image> {
     let stdin = BufReader::with_capacity(1 << 20, std::io::stdin());
-    Ok(Streamed::new(Stream::open(stdin).context(|| "reading standard input".into())?))
+    let stream = Stream::open(Box::new(stdin) as Box<dyn Read + Send>);
+    Ok(Image::Streamed(Streamed::new(stream.context(|| "reading standard input".into())?)))
 }
 
 /// A finding, if there is one, as the outcome of a command.

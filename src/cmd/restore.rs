@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::error::Result;
+use crate::job::open::Image;
 use crate::pipeline::Cancel;
 use crate::restore::Indexed;
+use crate::store;
 
 use super::Outcome;
-use super::open::{is_standard_stream, open_image, open_stdin};
+use super::open::{is_standard_stream, open_image};
 use super::output::Output;
 use super::target::TargetArgs;
 use super::write::Job;
@@ -20,7 +22,9 @@ const EXAMPLE: &str = "\
 Examples:
   dacapo restore studio.img.zst /dev/sdb
   dacapo restore studio.img.zst /dev/sdb --yes --confirm S3Z9NB0K
-  dacapo restore studio.img.zst disk.raw --partition 2";
+  dacapo restore studio.img.zst disk.raw --partition 2
+  dacapo restore http://nas.local/studio.img.zst /dev/sdb
+  ssh nas cat studio.img.zst | dacapo restore - /dev/sdb";
 
 /// Restore an image to a disk, a partition or a file
 ///
@@ -31,7 +35,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct RestoreArgs {
-    /// Image to restore, or - for standard input
+    /// Image to restore: a file, an http(s) address, or - for standard input
     #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
 
@@ -53,16 +57,17 @@ pub struct RestoreArgs {
 /// # Errors
 /// If the image is damaged, or the target refused or not written.
 pub fn run(args: &RestoreArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let is_pipe = is_standard_stream(&args.image);
+    let is_file = !is_standard_stream(&args.image) && !store::is_address(&args.image);
     let job = Job {
         path: &args.target,
         how: &args.how,
         partition: args.partition.map(NonZeroU32::get),
-        image: (!is_pipe).then_some(args.image.as_path()),
+        image: is_file.then_some(args.image.as_path()),
     };
-    if is_pipe {
-        return job.run(&open_stdin()?, None, output, cancel);
+    match open_image(&args.image, output)? {
+        Image::Streamed(feed) => job.run(&feed, None, output, cancel),
+        Image::Indexed(reader) => {
+            job.run(&Indexed::new(&reader), Some((&reader, reader.entries())), output, cancel)
+        }
     }
-    let reader = open_image(&args.image, output)?;
-    job.run(&Indexed::new(&reader), Some((&reader, reader.entries())), output, cancel)
 }

@@ -7,13 +7,14 @@ use std::time::Instant;
 use clap::{Args, ValueHint};
 
 use crate::error::Result;
-use crate::job::verify::{self, Checked};
+use crate::job::open::Image;
+use crate::job::verify;
 use crate::pipeline::Cancel;
-use crate::restore::Feed;
+use crate::store;
 use crate::units::human;
 
 use super::Outcome;
-use super::open::{is_standard_stream, open_image, open_stdin, outcome};
+use super::open::{open_image, outcome};
 use super::output::Output;
 use super::text::duration;
 
@@ -28,7 +29,7 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct VerifyArgs {
-    /// Image to check, or - for standard input
+    /// Image to check: a file, an http(s) address, or - for standard input
     #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
 
@@ -44,25 +45,23 @@ pub struct VerifyArgs {
 pub fn run(args: &VerifyArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let started = Instant::now();
     let listener = output.listener();
-    let (checked, len) = if is_standard_stream(&args.image) {
-        let feed = open_stdin()?;
-        let verified = crate::verify::run(&feed, cancel, &*listener)?;
-        (Checked { verified, losses: feed.losses(), damage: None, quick: false }, None)
-    } else {
-        let reader = open_image(&args.image, output)?;
-        let checked = verify::run(&reader, args.quick, cancel, &*listener)?;
-        (checked, Some(reader.file_len()))
+    let image = open_image(&args.image, output)?;
+    let checked = verify::run(&image, args.quick, cancel, &*listener)?;
+    let len = match &image {
+        Image::Indexed(reader) => Some(reader.file_len()),
+        Image::Streamed(_) => None,
     };
     drop(listener);
+    let name = store::shown(&args.image);
     let seconds = started.elapsed().as_secs_f64();
-    let depth = if args.quick { "structure and index are good" } else { "all data is good" };
+    let depth = if checked.quick { "structure and index are good" } else { "all data is good" };
     let size = len.map(|len| format!(" ({})", human(len))).unwrap_or_default();
     if checked.damage.is_none() {
-        output.info(&format!("{}{size}: {depth}, {}", args.image.display(), duration(seconds)));
+        output.info(&format!("{name}{size}: {depth}, {}", duration(seconds)));
     }
     output.summary(&serde_json::json!({
-        "image": args.image.to_string_lossy(),
-        "quick": args.quick,
+        "image": name,
+        "quick": checked.quick,
         "pieces": checked.verified.pieces,
         "bytes_decoded": checked.verified.bytes,
         "losses": checked.losses,

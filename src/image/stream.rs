@@ -60,7 +60,10 @@ impl<R: Read> Stream<R> {
                 .hint("a dacapo image is made by 'dacapo save'")
         };
         let mut header = [0; 8];
-        input.read_exact(&mut header).map_err(|_| foreign())?;
+        input.read_exact(&mut header).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => foreign(),
+            _ => Error::io("reading the image", error),
+        })?;
         let len = format::payload_len(&header)
             .filter(|len| u64::from(*len) <= format::MAX_HEAD_FRAME)
             .ok_or_else(foreign)?;

@@ -148,6 +148,24 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
     }
 }
 
+impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        (**self).sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        (**self).read_at(offset, buf)
+    }
+
+    fn known_zeros(&self) -> ExtentSet {
+        (**self).known_zeros()
+    }
+}
+
 impl<T: WriteAt + ?Sized> WriteAt for &T {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         (**self).write_at(offset, buf)

@@ -6,13 +6,14 @@ use std::path::Path;
 use crate::compare::{self, Compared};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::image::Reader;
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
-use crate::restore::Indexed;
+use crate::restore::{Feed, Indexed};
 use crate::save::check_losses;
 use crate::units::human;
+
+use super::open::Image;
 
 /// What a comparison has found.
 #[derive(Debug)]
@@ -43,20 +44,28 @@ pub struct Different {
 /// # Errors
 /// If one of the two cannot be read, the image is damaged, or has no such
 /// partition.
-pub fn run<F: ReadAt>(
-    reader: &Reader<F>,
+pub fn run(
+    image: &Image,
     partition: Option<u32>,
     disk: &dyn ReadAt,
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<Found> {
-    let layout = &reader.head().about.layout;
+    let head = image.head();
+    let layout = &head.about.layout;
     let window = match partition {
-        None => Extent::new(0, reader.head().disk_len),
-        Some(number) => layout.partition_extent(number, reader.head().disk_len)?,
+        None => Extent::new(0, head.disk_len),
+        Some(number) => layout.partition_extent(number, head.disk_len)?,
     };
-    let feed = Indexed::from_offset(reader, window.start());
-    let compared = compare::run(&feed, window, disk, cancel, progress)?;
+    let indexed;
+    let feed: &dyn Feed = match image {
+        Image::Streamed(feed) => feed,
+        Image::Indexed(reader) => {
+            indexed = Indexed::from_offset(reader, window.start());
+            &indexed
+        }
+    };
+    let compared = compare::run(feed, window, disk, cancel, progress)?;
     let different = |region: &crate::layout::Region| Different {
         title: region.title(),
         content: region.content().to_owned(),
@@ -64,7 +73,7 @@ pub fn run<F: ReadAt>(
         ranges: compared.different.within(region.extent).count(),
     };
     let regions = layout.regions.iter().map(different).filter(|it| it.bytes > 0).collect();
-    Ok(Found { compared, regions, losses: reader.report().losses.clone() })
+    Ok(Found { compared, regions, losses: feed.losses() })
 }
 
 impl Found {

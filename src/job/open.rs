@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opening what the jobs read: sources and images.
 
+use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use crate::device::{Source, check_opened_source, check_source};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::Reader;
+use crate::image::{Head, Reader, Stream};
 use crate::io::ReadAt;
+use crate::restore::{Feed, Streamed};
+use crate::store::{self, Opened};
 use crate::units::SectorSize;
 
 /// Opens a disk, partition or file to be saved.
@@ -46,21 +50,58 @@ pub fn check_still_unused(source: &Source) -> Result<()> {
     })
 }
 
-/// Opens an image to be read at any position.
+/// An image, opened to be read by its index or, where that is not possible,
+/// front to back.
+pub enum Image {
+    /// From a file, or a server that gives parts of it.
+    Indexed(Reader<Box<dyn ReadAt>>),
+    /// From a pipe, or a server that gives it whole.
+    Streamed(Streamed<Box<dyn Read + Send>>),
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Indexed(_) => "Indexed",
+            Self::Streamed(_) => "Streamed",
+        })
+    }
+}
+
+impl Image {
+    /// What is known of the disk.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        match self {
+            Self::Indexed(reader) => reader.head(),
+            Self::Streamed(feed) => feed.head(),
+        }
+    }
+
+    /// What has to be said of an image that is damaged and can be read all the
+    /// same, or that comes front to back from a server.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let Self::Indexed(reader) = self else {
+            return Some("the image is read front to back: the server gives no parts of it".into());
+        };
+        if let Some(damage) = reader.index_damage() {
+            return Some(format!("{damage}; the index was rebuilt from the image's frames"));
+        }
+        reader.damage().map(|damage| format!("{damage}; the image can be read all the same"))
+    }
+}
+
+/// Opens an image: a file, or what is at an address.
 ///
 /// # Errors
 /// Damaged if it is not one.
-pub fn open_image(path: &Path) -> Result<Reader<Source>> {
-    let file = Source::open(path)?;
-    Reader::open(file).context(|| format!("opening {}", path.display()))
-}
-
-/// What has to be said of an image that is damaged and can be read all the
-/// same.
-#[must_use]
-pub fn damage_note<F: ReadAt>(reader: &Reader<F>) -> Option<String> {
-    if let Some(damage) = reader.index_damage() {
-        return Some(format!("{damage}; the index was rebuilt from the image's frames"));
-    }
-    reader.damage().map(|damage| format!("{damage}; the image can be read all the same"))
+pub fn open_image(path: &Path) -> Result<Image> {
+    let what = || format!("opening {}", store::shown(path));
+    Ok(match store::open(path)? {
+        Opened::Anywhere(file) => Image::Indexed(Reader::open(file).context(what)?),
+        Opened::FrontToBack(input) => {
+            Image::Streamed(Streamed::new(Stream::open(input).context(what)?))
+        }
+    })
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::image::Reader;
-use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
 use crate::restore::{Feed, Indexed};
 use crate::save::check_losses;
+use crate::store;
 use crate::verify::{self, Verified};
+
+use super::open::Image;
 
 /// What is known of an image that was verified.
 #[derive(Debug)]
@@ -26,16 +27,23 @@ pub struct Checked {
     pub quick: bool,
 }
 
-/// Verifies an image that can be read at any position.
+/// Verifies an image. Of one that comes front to back, all is read in any case.
 ///
 /// # Errors
 /// Damaged at the first piece that is.
-pub fn run<F: ReadAt>(
-    reader: &Reader<F>,
+pub fn run(
+    image: &Image,
     quick: bool,
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<Checked> {
+    let reader = match image {
+        Image::Indexed(reader) => reader,
+        Image::Streamed(feed) => {
+            let verified = verify::run(feed, cancel, progress)?;
+            return Ok(Checked { verified, losses: feed.losses(), damage: None, quick: false });
+        }
+    };
     let feed = Indexed::new(reader);
     let verified = if quick {
         Verified { pieces: reader.entries().len() as u64, bytes: 0 }
@@ -54,7 +62,7 @@ impl Checked {
     pub fn finding(&self, path: &Path) -> Result<()> {
         let Some(damage) = &self.damage else { return check_losses(&self.losses) };
         let data = if self.quick { "its data was not read" } else { "all its data is good" };
-        Err(Error::damaged(format!("{}: {damage}; {data}", path.display()))
+        Err(Error::damaged(format!("{}: {damage}; {data}", store::shown(path)))
             .hint("the image can be restored; save the disk again while you can"))
     }
 }

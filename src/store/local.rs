@@ -198,9 +198,14 @@ fn refuse_existing(path: &Path) -> Result<()> {
 /// easily given in the wrong order, and "delete it first" is no advice then.
 ///
 /// # Errors
-/// Refused, if there is a device or another thing that is no file.
+/// Refused, if there is a device or another thing that is no file; usage, if
+/// it is an address.
 pub fn refuse_device(path: &Path) -> Result<()> {
-    let shown = path.display();
+    let shown = super::shown(path);
+    if super::is_address(path) {
+        return Err(Error::usage(format!("images are only read from addresses such as {shown}"))
+            .hint("give the name of a file or folder, or - to pipe it to another program"));
+    }
     let Ok(found) = std::fs::metadata(path) else {
         // A mistyped device must not become a file in memory.
         if path.parent() == Some(Path::new("/dev")) {

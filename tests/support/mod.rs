@@ -10,11 +10,13 @@
 #![allow(unreachable_pub)]
 
 mod disk;
+mod http_server;
 pub mod machine;
 mod needs;
 mod program;
 pub mod screen;
 
 pub use disk::*;
+pub use http_server::*;
 pub use needs::*;
 pub use program::*;

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{read_head, rescan};
 use crate::image::{Head, Reader, Report, Stream};
 use crate::io::ReadAt;
+use crate::store::{self, Opened};
 
 /// All that is known of an image; what could not be read is `None`.
 #[derive(Debug)]
@@ -33,10 +33,16 @@ impl Facts {
         Ok(Self::of_head(stream.head().clone(), None))
     }
 
-    /// Reads head and index of a file.
+    /// Reads head and index of a file, or what is at an address.
     pub(super) fn of_file(path: &Path) -> Result<Self> {
-        let file = Source::open(path)?;
-        Self::of(&file).context(|| format!("reading {}", path.display()))
+        let what = || format!("reading {}", store::shown(path));
+        match store::open(path)? {
+            Opened::Anywhere(file) => Self::of(&*file).context(what),
+            Opened::FrontToBack(input) => {
+                let stream = Stream::open(input).context(what)?;
+                Ok(Self::of_head(stream.head().clone(), None))
+            }
+        }
     }
 
     fn of(file: &dyn ReadAt) -> Result<Self> {
@@ -108,10 +114,13 @@ impl Facts {
             return "an interrupted save goes on with the command that began it and --resume"
                 .into();
         }
+        let unpack = match store::is_address(path) {
+            true => format!("curl {} | zstd -dc", store::shown(path)),
+            false => format!("zstd -dc {}", path.display()),
+        };
         format!(
-            "what is there can be unpacked with: zstd -dc {} > DISK; copy the image again, if \
-             this is a copy",
-            path.display()
+            "what is there can be unpacked with: {unpack} > DISK; copy the image again, if this \
+             is a copy"
         )
     }
 }

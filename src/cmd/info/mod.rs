@@ -13,6 +13,7 @@ use clap::{Args, ValueHint};
 
 use crate::error::{Error, Result};
 use crate::pipeline::Cancel;
+use crate::store;
 
 use super::Outcome;
 use super::open::is_standard_stream;
@@ -33,7 +34,9 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct InfoArgs {
-    /// Image to show, or - for standard input, of which only the head is read
+    /// Image to show: a file, an http(s) address, or - for standard input
+    ///
+    /// Of an image that comes front to back, only the head is read.
     #[arg(value_name = "IMAGE", value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
 }
@@ -49,7 +52,7 @@ pub fn run(args: &InfoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     } else {
         Facts::of_file(&args.image)?
     };
-    let name = args.image.display().to_string();
+    let name = store::shown(&args.image).into_owned();
     for line in show::lines(&name, &facts, &Terminal::of_stdout()) {
         output.result(&line);
     }
