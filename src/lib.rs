@@ -70,6 +70,7 @@
 //! People:
 //!
 //! - [`cmd`]: the commands, and everything that is printed
+//! - [`tui`]: the screens, which do the same for those who do not know commands
 //!
 //! # How data flows
 //!
@@ -115,6 +116,7 @@ pub mod restore;
 pub mod save;
 pub mod store;
 pub mod table;
+pub mod tui;
 pub mod units;
 pub mod verify;
 pub mod volume;

@@ -52,6 +52,9 @@ _dacapo() {
             dacapo,save)
                 cmd="dacapo__subcmd__save"
                 ;;
+            dacapo,tui)
+                cmd="dacapo__subcmd__tui"
+                ;;
             dacapo,verify)
                 cmd="dacapo__subcmd__verify"
                 ;;
@@ -65,7 +68,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map rescue demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map tui rescue demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -452,6 +455,20 @@ _dacapo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__tui)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

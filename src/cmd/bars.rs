@@ -44,7 +44,7 @@ impl<'a> Row<'a> {
 
 /// The lines that show a layout; each fits the terminal, as far as a bar can
 /// shrink.
-pub(super) fn lines(layout: &Layout, terminal: &Terminal) -> Vec<String> {
+pub(crate) fn lines(layout: &Layout, terminal: &Terminal) -> Vec<String> {
     let rows: Vec<Row<'_>> = layout
         .regions
         .iter()

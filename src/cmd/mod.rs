@@ -5,7 +5,7 @@
 //! `--help`, in the manual pages and in the completions; those are generated
 //! from here and nowhere written by hand.
 
-mod bars;
+pub(crate) mod bars;
 pub mod clone;
 pub mod compare;
 pub mod completions;
@@ -25,8 +25,9 @@ pub mod save;
 mod signals;
 mod sink;
 mod target;
-mod terminal;
-mod text;
+pub(crate) mod terminal;
+pub(crate) mod text;
+pub mod tui;
 mod values;
 mod verdict;
 pub mod verify;
@@ -115,6 +116,7 @@ pub enum Command {
     Repair(repair::RepairArgs),
     Info(info::InfoArgs),
     Map(map::MapArgs),
+    Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
@@ -130,6 +132,8 @@ pub enum Outcome {
     /// ranges, a difference. The report has been shown; this decides the exit
     /// code and is the last line the user reads.
     Finding(Error),
+    /// Done, and whoever started the program is told more by its exit code.
+    Code(u8),
 }
 
 impl Command {
@@ -155,6 +159,7 @@ impl Command {
             Self::Repair(args) => repair::run(args, output, cancel),
             Self::Info(args) => info::run(args, output, cancel),
             Self::Map(args) => map::run(args, output, cancel),
+            Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Demo(args) => demo::run(args, output, cancel),
             Self::Completions(args) => completions::run(args, output, cancel),
@@ -205,6 +210,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         .and_then(|outcome| output.check_written().map(|()| outcome));
     match result {
         Ok(Outcome::Done) => 0,
+        Ok(Outcome::Code(code)) => code,
         Ok(Outcome::Finding(error)) | Err(error) => {
             output.exit_error(&error);
             error.kind().exit_code()

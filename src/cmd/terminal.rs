@@ -11,32 +11,32 @@ const DEFAULT_WIDTH: usize = 80;
 const MAX_WIDTH: usize = 120;
 
 /// The style of what a bar shows as used.
-pub(super) const USED: Style = AnsiColor::Green.on_default();
+pub(crate) const USED: Style = AnsiColor::Green.on_default();
 /// The style of what a bar shows as stored without a map.
-pub(super) const WHOLE: Style = AnsiColor::Yellow.on_default();
+pub(crate) const WHOLE: Style = AnsiColor::Yellow.on_default();
 /// The style of what is less important.
-pub(super) const FAINT: Style = Style::new().dimmed();
+pub(crate) const FAINT: Style = Style::new().dimmed();
 /// The style of titles.
-pub(super) const TITLE: Style = Style::new().bold();
+pub(crate) const TITLE: Style = Style::new().bold();
 
 /// True if the terminal says that it knows no escape sequences: it can neither
 /// move its cursor nor show colours.
-pub(super) fn is_dumb() -> bool {
+pub(crate) fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// What can be shown.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     /// Columns.
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// True if characters outside of ASCII will be seen as they are meant.
-    pub(super) unicode: bool,
+    pub(crate) unicode: bool,
 }
 
 impl Terminal {
     /// Asks standard output.
-    pub(super) fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         let stdout = std::io::stdout();
         if !stdout.is_terminal() {
             return Self { width: DEFAULT_WIDTH, unicode: false };
@@ -44,6 +44,11 @@ impl Terminal {
         let width = terminal_size::terminal_size_of(&stdout)
             .map_or(DEFAULT_WIDTH, |(width, _)| usize::from(width.0))
             .clamp(20, MAX_WIDTH);
+        Self { width, unicode: Self::locale_is_utf8() }
+    }
+
+    /// True if the locale is one of UTF-8.
+    pub(crate) fn locale_is_utf8() -> bool {
         // As setlocale does: the first of these that is set decides.
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .into_iter()
@@ -51,13 +56,12 @@ impl Terminal {
             .find(|value| !value.is_empty())
             .unwrap_or_default()
             .to_ascii_lowercase();
-        let unicode = locale.contains("utf-8") || locale.contains("utf8");
-        Self { width, unicode }
+        locale.contains("utf-8") || locale.contains("utf8")
     }
 
     /// A bar of `columns`, of which `part` of `whole` is filled. What is used
     /// at all is seen, and so is what is free at all.
-    pub(super) fn bar(&self, part: u64, whole: u64, columns: usize, style: Style) -> String {
+    pub(crate) fn bar(&self, part: u64, whole: u64, columns: usize, style: Style) -> String {
         let (fill, rest) = if self.unicode { ('\u{2588}', '\u{2591}') } else { ('#', '-') };
         let filled = match whole {
             0 => 0,
@@ -78,7 +82,7 @@ impl Terminal {
 /// `text` in lines of at most `width` columns, all but the first of them moved
 /// right by `indent`; the first line has that much less room, too. A word that
 /// is longer than a line stays whole.
-pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let room = width.saturating_sub(indent).max(20);
     let mut lines: Vec<String> = Vec::new();
     let mut columns = 0;

@@ -2,7 +2,7 @@
 //! Figures as people read them.
 
 /// "7 s", "3 min 5 s", "2 h 10 min".
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
@@ -15,7 +15,7 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// What part of a whole something is: "41 %".
-pub(super) fn ratio(part: u64, whole: u64) -> String {
+pub(crate) fn ratio(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "-".into();
     }
@@ -23,7 +23,7 @@ pub(super) fn ratio(part: u64, whole: u64) -> String {
 }
 
 /// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -18,7 +18,7 @@ use crate::progress::{Event, Progress};
 use crate::restore::{self, Feed, Options, Plan, Restored, TargetFacts};
 use crate::units::SectorSize;
 
-use super::target::{Confirmed, Kind, Seen, Target, check_same, look_at};
+use super::target::{Confirmed, Kind, Seen, Target, check_same, kind_of, look_at};
 
 /// The disk to write from, if it can be read at any position.
 pub type Disk<'a> = Option<(&'a dyn ReadAt, &'a [Entry])>;
@@ -54,7 +54,7 @@ impl Prepared {
         let head = feed.head();
         check_target(path, read)?;
         let (target, seen) = look_at(path)?;
-        let facts = facts(path, options.partition, head, &target)?;
+        let facts = facts(path, options.partition, head, &target.kind)?;
         // Planned before it is opened: opening makes the file.
         let plan = Plan::new(head, disk, &facts, options)?;
         let (path, read) = (path.to_owned(), read.map(Path::to_owned));
@@ -143,18 +143,34 @@ impl Opened<'_> {
     }
 }
 
-fn facts(path: &Path, partition: Option<u32>, head: &Head, target: &Target) -> Result<TargetFacts> {
+/// Whether a target would be refused, without a look at what is on it.
+///
+/// # Errors
+/// As [`Prepared::new`].
+pub fn check(
+    path: &Path,
+    read: Option<&Path>,
+    options: &Options,
+    feed: &dyn Feed,
+    disk: Disk<'_>,
+) -> Result<()> {
+    check_target(path, read)?;
+    let facts = facts(path, options.partition, feed.head(), &kind_of(path)?)?;
+    Plan::new(feed.head(), disk, &facts, options).map(|_| ())
+}
+
+fn facts(path: &Path, partition: Option<u32>, head: &Head, kind: &Kind) -> Result<TargetFacts> {
     let wanted = match partition {
         Some(number) => head.about.layout.partition_extent(number, head.disk_len)?.len(),
         None => head.disk_len,
     };
-    let (is_device, is_new) = match target.kind {
+    let (is_device, is_new) = match kind {
         Kind::NewFile => (false, true),
         Kind::File { .. } => (false, false),
         Kind::Device { .. } => (true, false),
     };
     let mut facts = TargetFacts {
-        name: target.path.clone(),
+        name: path.display().to_string(),
         len: wanted,
         sector_size: SectorSize::new(head.about.disk.logical_sector).unwrap_or(SectorSize::B512),
         is_device,

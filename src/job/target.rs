@@ -187,22 +187,32 @@ pub(super) struct Seen {
 /// to know it again, unless it holds nothing.
 pub(super) fn look_at(path: &Path) -> Result<(Target, Option<Seen>)> {
     let name = path.display().to_string();
-    let is_new = std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0);
-    if is_new {
+    if is_new(path) {
         let kind = Kind::NewFile;
         return Ok((Target { path: name, kind, layout: Layout::default() }, None));
     }
     let source = Source::open(path)?;
     let seen = Seen { node: source.node()?, disk: source.identity() };
-    let size = source.len();
-    let kind = if source.is_device() {
-        let DiskIdentity { model, serial, .. } = seen.disk.clone();
-        Kind::Device { model, serial, size }
-    } else {
-        Kind::File { size }
-    };
     let scan = layout::scan(&source).unwrap_or_default();
-    Ok((Target { path: name, kind, layout: scan.layout }, Some(seen)))
+    Ok((Target { path: name, kind: kind_of_opened(&source), layout: scan.layout }, Some(seen)))
+}
+
+/// What kind of target is at a path.
+pub(super) fn kind_of(path: &Path) -> Result<Kind> {
+    if is_new(path) { Ok(Kind::NewFile) } else { Ok(kind_of_opened(&Source::open(path)?)) }
+}
+
+fn is_new(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0)
+}
+
+fn kind_of_opened(source: &Source) -> Kind {
+    let size = source.len();
+    if !source.is_device() {
+        return Kind::File { size };
+    }
+    let DiskIdentity { model, serial, .. } = source.identity();
+    Kind::Device { model, serial, size }
 }
 
 /// Fails unless the opened target is what was confirmed: while a person reads

@@ -20,49 +20,49 @@ use crate::layout::{self, Layout, Region, RegionKind, TableSummary};
 use crate::table::{self, PartitionTable};
 
 /// A disk with what is on it.
-#[derive(Debug, Serialize)]
-pub(super) struct Shown {
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Shown {
     #[serde(flatten)]
-    pub(super) disk: Disk,
+    pub(crate) disk: Disk,
     /// True if the running system was started from it.
-    pub(super) booted: bool,
+    pub(crate) booted: bool,
     #[serde(flatten)]
-    pub(super) content: Content,
+    pub(crate) content: Content,
     /// Why it could not be read.
-    pub(super) unreadable: Option<String>,
+    pub(crate) unreadable: Option<String>,
 }
 
 /// What was read from a disk.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Content {
+#[derive(Debug, Default, Clone, Serialize)]
+pub(crate) struct Content {
     /// The partition table.
-    pub(super) table: Option<TableSummary>,
+    pub(crate) table: Option<TableSummary>,
     /// What fills the disk, if it has no partitions.
-    pub(super) filesystem: Option<Identity>,
+    pub(crate) filesystem: Option<Identity>,
     /// What a save would store of that.
-    pub(super) region: Option<Region>,
+    pub(crate) region: Option<Region>,
     /// The partitions, those of the kernel and those of the table.
-    pub(super) partitions: Vec<Part>,
+    pub(crate) partitions: Vec<Part>,
 }
 
 /// A partition.
-#[derive(Debug, Serialize)]
-pub(super) struct Part {
-    pub(super) number: u32,
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Part {
+    pub(crate) number: u32,
     /// "sda1"; of a partition that the kernel does not see, `None`.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// "/dev/sda1"
-    pub(super) path: Option<String>,
-    pub(super) start: u64,
-    pub(super) size: u64,
+    pub(crate) path: Option<String>,
+    pub(crate) start: u64,
+    pub(crate) size: u64,
     /// The type in words, if it is a known one.
-    pub(super) type_name: Option<String>,
+    pub(crate) type_name: Option<String>,
     /// The name in the table.
-    pub(super) label: Option<String>,
-    pub(super) filesystem: Option<Identity>,
+    pub(crate) label: Option<String>,
+    pub(crate) filesystem: Option<Identity>,
     /// What a save would store of it; `None` while it is in use.
-    pub(super) region: Option<Region>,
-    pub(super) users: Vec<User>,
+    pub(crate) region: Option<Region>,
+    pub(crate) users: Vec<User>,
 }
 
 /// How long a disk may take.
@@ -71,7 +71,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 impl Shown {
     /// Looks at a disk, with all others at hand. What cannot be read is told,
     /// and is no reason not to show the rest.
-    pub(super) fn new(
+    pub(crate) fn new(
         disk: Disk,
         source: &Result<Source>,
         others: &[&dyn ReadAt],

@@ -13,12 +13,15 @@ use crate::device::{self, Source};
 use crate::error::Result;
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
+use crate::progress::{Progress, Silent};
 
 use super::Outcome;
 use super::output::Output;
 use super::terminal::Terminal;
 
-use self::content::Shown;
+pub(crate) use self::content::Shown;
+#[cfg(test)]
+pub(crate) use self::content::{Content, Part};
 
 const EXAMPLE: &str = "\
 Example:
@@ -39,6 +42,22 @@ pub struct DisksArgs {}
 /// # Errors
 /// If the list of disks cannot be read.
 pub fn run(_: &DisksArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    let shown = look(cancel, &Silent)?;
+    for line in show::lines(&shown, &Terminal::of_stdout()) {
+        output.result(&line);
+    }
+    for note in show::unreadable(&shown) {
+        output.note(&note);
+    }
+    output.summary(&serde_json::json!({ "disks": shown }));
+    Ok(Outcome::Done)
+}
+
+/// Looks at all disks.
+///
+/// # Errors
+/// If the list of disks cannot be read.
+pub(crate) fn look(cancel: &Cancel, progress: &dyn Progress) -> Result<Vec<Shown>> {
     let mut disks = device::disks()?;
     // Files that stand in for disks are of less interest, and there may be
     // dozens of them.
@@ -49,6 +68,7 @@ pub fn run(_: &DisksArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let mut shown: Vec<Shown> = Vec::new();
     for (n, disk) in disks.into_iter().enumerate() {
         cancel.check()?;
+        progress.stage(&disk.identity.path, 0);
         let is_other = |(other, _): &(usize, &Result<Source>)| *other != n;
         let others = sources.iter().enumerate().filter(is_other);
         let others: Vec<&dyn ReadAt> = others
@@ -57,12 +77,10 @@ pub fn run(_: &DisksArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
             .collect();
         shown.push(Shown::new(disk, &sources[n], &others, &booted));
     }
-    for line in show::lines(&shown, &Terminal::of_stdout()) {
-        output.result(&line);
-    }
-    for note in show::unreadable(&shown) {
-        output.note(&note);
-    }
-    output.summary(&serde_json::json!({ "disks": shown }));
-    Ok(Outcome::Done)
+    Ok(shown)
+}
+
+/// One disk in words, in lines for a terminal.
+pub(crate) fn describe(shown: &Shown, terminal: &Terminal) -> Vec<String> {
+    show::lines(std::slice::from_ref(shown), terminal)
 }

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The first screen: what can be done.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+use super::disks::Disks;
+use super::images::{Images, Purpose};
+use super::keys::Key;
+use super::look::{Look, Tone};
+use super::power::Power;
+use super::screen::{Hint, Next, Screen, Shared};
+use super::widgets::{Item, List, Page, draw_lines, split};
+
+/// The exit code that asks the rescue system for a shell.
+const SHELL: u8 = 12;
+
+/// One thing that can be done.
+struct Entry {
+    name: &'static str,
+    /// What it does, in a sentence.
+    does: &'static str,
+    only: Only,
+    begin: fn(&Shared) -> Next,
+}
+
+/// Where an entry is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Everywhere,
+    InRescue,
+    Installed,
+}
+
+/// The entries, in their order. The first letters are their shortcuts.
+const ENTRIES: &[Entry] = &[
+    Entry {
+        name: "Restore",
+        does: "Bring a disk back from an image: this computer starts as it did on the day it \
+               was saved. Everything that is on that disk now is lost.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Images::new(session, Purpose::Restore)),
+    },
+    Entry {
+        name: "Disks",
+        does: "See the disks of this computer, with their partitions. Nothing is changed.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Disks::new(session)),
+    },
+    Entry {
+        name: "Shell",
+        does: "A command line, for those who know one. Type 'exit' to come back.",
+        only: Only::InRescue,
+        begin: |_| Next::Quit(SHELL),
+    },
+    Entry {
+        name: "Power off",
+        does: "Switch this computer off, or start it again without the stick.",
+        only: Only::InRescue,
+        begin: |_| Next::push(Power::default()),
+    },
+    Entry { name: "Quit", does: "Leave dacapo.", only: Only::Installed, begin: |_| Next::Quit(0) },
+];
+
+/// The menu.
+pub(crate) struct Menu {
+    session: Shared,
+    list: List,
+}
+
+impl Menu {
+    pub(crate) fn new(session: &Shared) -> Self {
+        Self { session: session.clone(), list: List::default() }
+    }
+
+    fn entries(&self) -> Vec<&'static Entry> {
+        let is_shown = |entry: &&Entry| match entry.only {
+            Only::Everywhere => true,
+            Only::InRescue => self.session.rescue,
+            Only::Installed => !self.session.rescue,
+        };
+        ENTRIES.iter().filter(is_shown).collect()
+    }
+}
+
+impl Screen for Menu {
+    fn title(&self) -> String {
+        String::new()
+    }
+
+    fn hints(&self) -> Vec<Hint> {
+        vec![("Enter", "choose"), ("Up/Down", "move"), ("R, S ...", "first letters")]
+    }
+
+    fn draw(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) -> Option<Position> {
+        let entries = self.entries();
+        let (head, rest) = split(area, 2);
+        let title = "What do you want to do?";
+        buffer.set_stringn(head.x, head.y, title, head.width.into(), look.style(Tone::Strong));
+        let (list, rest) = split(rest, entries.len());
+        let items: Vec<Item> = entries.iter().map(|entry| Item::new(entry.name)).collect();
+        self.list.draw(&items, list, buffer, look);
+        let chosen = self.list.chosen(entries.len()).unwrap_or_default();
+        let mut page = Page::default();
+        page.blank().text(entries[chosen].does);
+        draw_lines(&page.lines(rest.width.into(), look), rest, buffer);
+        None
+    }
+
+    fn key(&mut self, key: Key) -> Next {
+        let entries = self.entries();
+        if self.list.key(key, entries.len()) {
+            return Next::Draw;
+        }
+        let begin = |number: usize| (entries[number].begin)(&self.session);
+        match key {
+            Key::Enter => self.list.chosen(entries.len()).map_or(Next::Stay, begin),
+            Key::Interrupt if !self.session.rescue => Next::Quit(0),
+            Key::Letter(c) => {
+                let is_it = |entry: &&Entry| {
+                    entry.name.chars().next().is_some_and(|first| first.eq_ignore_ascii_case(&c))
+                };
+                let Some(number) = entries.iter().position(is_it) else { return Next::Stay };
+                self.list.choose(number);
+                begin(number)
+            }
+            _ => Next::Stay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::samples;
+
+    #[test]
+    fn first_letters_tell_the_entries_apart() {
+        for rescue in [false, true] {
+            let menu = Menu::new(&samples::session(rescue));
+            let mut letters: Vec<char> =
+                menu.entries().iter().filter_map(|entry| entry.name.chars().next()).collect();
+            letters.sort_unstable();
+            let count = letters.len();
+            letters.dedup();
+            // Save and Shell, where the first one wins, are told apart below.
+            assert!(count - letters.len() <= 1, "{letters:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_rescue_system_has_a_shell_and_is_switched_off() {
+        let names = |rescue| -> Vec<&str> {
+            Menu::new(&samples::session(rescue)).entries().iter().map(|it| it.name).collect()
+        };
+        assert!(names(true).contains(&"Shell") && names(true).contains(&"Power off"));
+        assert!(!names(true).contains(&"Quit"));
+        assert!(!names(false).contains(&"Shell") && names(false).contains(&"Quit"));
+        let mut menu = Menu::new(&samples::session(true));
+        assert!(matches!(menu.key(Key::Interrupt), Next::Stay));
+        let mut menu = Menu::new(&samples::session(false));
+        assert!(matches!(menu.key(Key::Letter('q')), Next::Quit(0)));
+    }
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Made-up disks and images, to draw screens in tests.
+
+use std::sync::Arc;
+
+use super::log::Log;
+use super::screen::{Session, Shared};
+use super::shelf::Offer;
+use crate::cmd::disks::{Content, Part, Shown};
+use crate::device::{DeviceNumber, Disk, DiskIdentity};
+use crate::extent::Extent;
+use crate::fs::Identity;
+use crate::image::format::About;
+use crate::layout::{Layout, Region, RegionKind, TableSummary};
+use crate::table::Partition;
+use crate::units::{GIB, MIB};
+
+/// The size of the disk.
+pub(crate) const DISK_LEN: u64 = 500_107_862_016;
+
+fn region(number: u32, start: u64, len: u64, name: &str, label: &str, used: u64) -> Region {
+    Region {
+        extent: Extent::at(start, len),
+        kind: RegionKind::Partition,
+        partition: Some(Partition {
+            number,
+            extent: Extent::at(start, len),
+            type_id: String::new(),
+            type_name: None,
+            id: None,
+            name: None,
+            container: false,
+        }),
+        filesystem: Some(Identity {
+            name: name.into(),
+            label: Some(label.into()),
+            clean: true,
+            ..Identity::default()
+        }),
+        used,
+        whole: None,
+        notes: Vec::new(),
+        advice: None,
+        volumes: Vec::new(),
+    }
+}
+
+/// A disk with Windows.
+pub(crate) fn layout() -> Layout {
+    let rest = DISK_LEN - 641 * MIB;
+    Layout {
+        table: Some(TableSummary { kind: "GPT".into(), ..TableSummary::default() }),
+        regions: vec![
+            region(1, MIB, 512 * MIB, "FAT32", "ESP", 40 * MIB),
+            region(2, 513 * MIB, 128 * MIB, "-", "", 128 * MIB),
+            region(3, 641 * MIB, rest - 2 * MIB, "NTFS", "Windows\u{1b}[2J and studio", 120 * GIB),
+        ],
+    }
+}
+
+/// What a disk says of itself.
+pub(crate) fn identity() -> DiskIdentity {
+    DiskIdentity {
+        path: "/dev/nvme0n1".into(),
+        model: Some("Samsung SSD 970 EVO Plus 500GB".into()),
+        serial: Some("S4EVNX0M123456A".into()),
+        wwn: Some("eui.0025385b11b4e0d1".into()),
+        size: DISK_LEN,
+        logical_sector: 512,
+        physical_sector: 4096,
+        bus: Some("nvme".into()),
+        rotational: Some(false),
+    }
+}
+
+/// A disk of a machine.
+pub(crate) fn disk() -> Disk {
+    Disk {
+        identity: identity(),
+        name: "nvme0n1".into(),
+        number: DeviceNumber::parse("259:0").unwrap(),
+        read_only: false,
+        removable: false,
+        discard: true,
+        zoned: false,
+        users: Vec::new(),
+        partitions: Vec::new(),
+    }
+}
+
+/// A disk with what is on it.
+pub(crate) fn shown() -> Shown {
+    let part = |region: Region| {
+        let entry = region.partition.clone().unwrap();
+        Part {
+            number: entry.number,
+            name: Some(format!("nvme0n1p{}", entry.number)),
+            path: Some(format!("/dev/nvme0n1p{}", entry.number)),
+            start: entry.extent.start(),
+            size: entry.extent.len(),
+            type_name: None,
+            label: None,
+            filesystem: region.filesystem.clone(),
+            region: Some(region),
+            users: Vec::new(),
+        }
+    };
+    Shown {
+        disk: disk(),
+        booted: false,
+        content: Content {
+            table: layout().table,
+            filesystem: None,
+            region: None,
+            partitions: layout().regions.into_iter().map(part).collect(),
+        },
+        unreadable: None,
+    }
+}
+
+/// What an image says of itself.
+pub(crate) fn about() -> About {
+    About {
+        dacapo: "0.1.0".into(),
+        created: "2026-11-21T14:03:22+01:00".into(),
+        label: Some("studio before the \u{1b}[31mupdate".into()),
+        note: None,
+        host: Some("studio-pc".into()),
+        command: Vec::new(),
+        level: 1,
+        disk: identity(),
+        layout: layout(),
+    }
+}
+
+/// Images: good ones, and one that is damaged.
+pub(crate) fn offers() -> Vec<Offer> {
+    let offer = |number: u32, head| Offer {
+        place: format!("USB stick DACAPO, images/studio-{number}.img.zst"),
+        path: format!("/run/dacapo/media/sdb1/studio-{number}.img.zst").into(),
+        len: 61 * GIB,
+        head,
+        disk_len: DISK_LEN,
+    };
+    let mut offers: Vec<Offer> = (1..30).map(|number| offer(number, Ok(about()))).collect();
+    offers.push(offer(30, Err("the head is damaged".into())));
+    offers
+}
+
+/// What the screens share.
+pub(crate) fn session(rescue: bool) -> Shared {
+    Arc::new(Session { rescue, folders: Vec::new(), log: Log::new(None) })
+}

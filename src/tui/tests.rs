@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every screen, drawn in every size there is.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::keys::Key;
+use super::look::Look;
+use super::screen::Screen;
+use super::{Stack, draw_screen, hint_line};
+use super::{disks, images, menu, path, power, samples};
+
+const LOOK: Look = Look { unicode: true, colour: true };
+
+/// Every screen with made-up data, by name.
+fn screens() -> Vec<(&'static str, Box<dyn Screen>)> {
+    let session = samples::session(true);
+    vec![
+        ("menu", Box::new(menu::Menu::new(&session))),
+        ("menu, installed", Box::new(menu::Menu::new(&samples::session(false)))),
+        ("power", Box::new(power::Power::default())),
+        ("disks", Box::new(disks::Disks::with(vec![samples::shown(), samples::shown()]))),
+        ("no disks", Box::new(disks::Disks::with(Vec::new()))),
+        ("images", Box::new(images::Images::with(&session, samples::offers()))),
+        ("no images", Box::new(images::Images::with(&session, Vec::new()))),
+        (
+            "path",
+            Box::new(path::PathScreen::new(
+                &session,
+                path::Wanted::Image(images::Purpose::Restore),
+            )),
+        ),
+    ]
+}
+
+fn drawn(screen: &mut dyn Screen, width: u16, height: u16, look: Look) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal
+        .draw(|frame| {
+            let area = frame.area();
+            draw_screen(screen, area, frame.buffer_mut(), &look);
+        })
+        .unwrap();
+    terminal.backend().to_string()
+}
+
+#[test]
+fn every_screen_can_be_drawn_in_any_size() {
+    for (name, mut screen) in screens() {
+        let sizes = (1..=200).step_by(7).chain([39, 40, 41, 79, 80, 81]);
+        for width in sizes {
+            for height in (1..=60).step_by(5).chain([11, 12, 24, 25]) {
+                let text = drawn(&mut *screen, width, height, LOOK);
+                assert!(!text.is_empty(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_screen_says_its_keys_in_80_columns_and_the_way_back_in_40() {
+    for (name, screen) in screens() {
+        let hints = screen.hints();
+        let all: Vec<String> = hints.iter().map(|(key, does)| format!("{key} {does}")).collect();
+        assert_eq!(hint_line(&hints, 78), all.join("   "), "{name}");
+        let short = hint_line(&hints, 38);
+        let is_menu = name.starts_with("menu");
+        assert!(is_menu || short.contains("Esc"), "{name}: {short}");
+    }
+}
+
+#[test]
+fn without_a_font_for_it_all_is_ascii_and_without_colours_it_has_none() {
+    let plain = Look { unicode: false, colour: false };
+    for (name, mut screen) in screens() {
+        let text = drawn(&mut *screen, 80, 25, plain);
+        assert!(text.is_ascii(), "{name}: {text}");
+        let mut terminal = Terminal::new(TestBackend::new(80, 25)).unwrap();
+        terminal
+            .draw(|frame| {
+                let area = frame.area();
+                draw_screen(&mut *screen, area, frame.buffer_mut(), &plain);
+            })
+            .unwrap();
+        for cell in terminal.backend().buffer().content() {
+            assert_eq!(cell.fg, ratatui::style::Color::Reset, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_chosen_is_marked_without_colours() {
+    for (name, mut screen) in screens() {
+        if ["menu", "disks", "images", "power"].contains(&name) {
+            let text = drawn(&mut *screen, 80, 25, Look { unicode: false, colour: false });
+            assert!(text.contains(" > ") || text.contains("\"> "), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_small_terminal_is_told_so() {
+    let mut menu = menu::Menu::new(&samples::session(true));
+    assert!(drawn(&mut menu, 39, 12, LOOK).contains("too small"));
+    assert!(drawn(&mut menu, 40, 11, LOOK).contains("too small"));
+    assert!(drawn(&mut menu, 40, 12, LOOK).contains("Restore"));
+}
+
+#[test]
+fn escape_leads_back_from_everywhere_but_not_out_of_the_menu() {
+    let session = samples::session(true);
+    for (name, screen) in screens() {
+        let mut stack = Stack::new(Box::new(menu::Menu::new(&session)));
+        if name.starts_with("menu") {
+            let next = stack.top().key(Key::Esc);
+            assert!(stack.follow(next).1.is_none(), "{name}");
+            continue;
+        }
+        stack.screens.push(screen);
+        let next = stack.top().key(Key::Esc);
+        stack.follow(next);
+        assert_eq!(stack.screens.len(), 1, "{name}");
+        let _ = stack.follow(super::Next::Back);
+        assert_eq!(stack.screens.len(), 1);
+    }
+}
+
+#[test]
+fn nothing_from_a_disk_reaches_the_terminal_unchecked() {
+    for (name, mut screen) in screens() {
+        let text = drawn(&mut *screen, 120, 40, LOOK);
+        assert!(!text.contains('\u{1b}'), "{name}: {text:?}");
+    }
+}
