@@ -118,7 +118,10 @@ impl Modules {
         for path in self.order(module) {
             let name = module_of_path(path).unwrap_or_default();
             let result = self.load_file(path, &name);
-            if let Err(error) = &result {
+            // A driver for several machines looks whether this is one of them.
+            if let Err(error) = &result
+                && error.raw_os_error() != Some(nix::libc::ENODEV)
+            {
                 log::event(&format!("loading the module {name}: {error}"));
             }
             if path == wanted.path {
@@ -163,20 +166,32 @@ impl Modules {
     /// Nodes of drivers that are loaded when somebody opens the node, such as
     /// /dev/fuse: name, major and minor number of a character device.
     pub(crate) fn node_names(&self) -> Vec<(String, u64, u64)> {
-        let text = fs::read_to_string(self.folder.join("modules.devname")).unwrap_or_default();
-        text.lines().filter_map(parse_node).collect()
+        let text = fs::read_to_string(self.folder.join("modules.alias")).unwrap_or_default();
+        parse_nodes(&text)
     }
 }
 
-/// "fuse fuse c10:229".
-fn parse_node(line: &str) -> Option<(String, u64, u64)> {
-    let mut words = line.split_ascii_whitespace();
-    let (module, name, number) = (words.next()?, words.next()?, words.next()?);
-    let (major, minor) = number.strip_prefix('c')?.split_once(':')?;
-    if module.starts_with('#') || name.split('/').any(|part| part == "..") {
-        return None;
+/// A driver with a node has two aliases: "devname:fuse", "char-major-10-229".
+fn parse_nodes(aliases: &str) -> Vec<(String, u64, u64)> {
+    let (mut names, mut numbers) = (Vec::new(), HashMap::new());
+    for line in aliases.lines() {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (Some(alias), Some(module)) = (words.next(), words.next()) else { continue };
+        if let Some(name) = alias.strip_prefix("devname:") {
+            names.push((name, module));
+        } else if let Some(number) = alias.strip_prefix("char-major-")
+            && let Some((major, minor)) = number.split_once('-')
+            && let (Ok(major), Ok(minor)) = (major.parse(), minor.parse())
+        {
+            numbers.insert(module, (major, minor));
+        }
     }
-    Some((name.to_owned(), major.parse().ok()?, minor.parse().ok()?))
+    let node = |(name, module): (&str, &str)| {
+        let (major, minor) = *numbers.get(module)?;
+        let is_below_dev = !name.starts_with('/') && !name.split('/').any(|part| part == "..");
+        is_below_dev.then(|| (name.to_owned(), major, minor))
+    };
+    names.into_iter().filter_map(node).collect()
 }
 
 /// "kernel/fs/ext4/ext4.ko: kernel/lib/crc16.ko kernel/fs/jbd2/jbd2.ko".
@@ -306,11 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_made_of_character_devices_only() {
-        assert_eq!(parse_node("fuse fuse c10:229"), Some(("fuse".into(), 10, 229)));
-        assert_eq!(parse_node("loop loop-control c10:237").unwrap().0, "loop-control");
-        for line in ["# Device nodes", "x ../etc/x c1:1", "x y b7:0", "x y c7", ""] {
-            assert_eq!(parse_node(line), None, "{line}");
-        }
+    fn nodes_are_those_of_drivers_with_a_name_and_a_number() {
+        let aliases = "alias char-major-10-237 loop\nalias devname:loop-control loop\n\
+                       alias devname:fuse fuse\nalias char-major-10-229 fuse\n\
+                       alias devname:../etc/x bad\nalias char-major-1-1 bad\n\
+                       alias devname:lonely lonely\nalias char-major-10-* any\n";
+        let nodes = parse_nodes(aliases);
+        assert_eq!(nodes, [("loop-control".to_owned(), 10, 237), ("fuse".to_owned(), 10, 229)]);
     }
 }

@@ -13,6 +13,7 @@ use crate::units::human;
 
 use super::Outcome;
 use super::output::Output;
+use super::unattended::{self, AutoArgs};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -35,6 +36,8 @@ pub struct RescueArgs {
 #[expect(missing_docs, reason = "a comment here would replace the help text of the struct")]
 pub enum RescueCommand {
     Build(BuildArgs),
+    #[command(hide = true)]
+    Auto(AutoArgs),
 }
 
 /// Build the rescue system as one file for CD and USB stick
@@ -92,6 +95,7 @@ pub struct BuildArgs {
 pub fn run(args: &RescueArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     match &args.command {
         RescueCommand::Build(args) => build(args, output, cancel),
+        RescueCommand::Auto(args) => unattended::run(args, output, cancel),
     }
 }
 

@@ -7,6 +7,7 @@
 //! [`Progress`](crate::progress::Progress), and what a person has to agree to
 //! is a value that only the agreement makes: [`Confirmed`].
 
+pub mod choice;
 pub mod compare;
 pub mod open;
 pub mod overwrite;

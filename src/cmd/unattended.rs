@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `dacapo rescue auto`: a restore without a question, as the kernel's command
+//! line asks for it.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::device::{Disk, disks, volumes};
+use crate::error::{Error, Result};
+use crate::job::choice::{self, Choice};
+use crate::media::command_line::CommandLine;
+use crate::media::{self, Search, trouble};
+use crate::pipeline::Cancel;
+
+use super::Outcome;
+use super::output::{Output, plain};
+use super::restore::{self, RestoreArgs};
+use super::target::{FreeSpace, TargetArgs};
+
+/// How long drives may take to appear, if nothing else is asked for.
+const WAIT: Duration = Duration::from_secs(30);
+/// Nothing is chosen before the drives have been the same for this long:
+/// another one that fits may be about to appear.
+const QUIET: Duration = Duration::from_secs(3);
+/// How often the drives are looked at.
+const STEP: Duration = Duration::from_millis(500);
+
+/// Restore as the kernel's command line asks for, without a question
+///
+/// Reads dacapo.restore=LABEL_OR_PATH and dacapo.target=SERIAL. Nothing is
+/// written unless both stand for exactly one image and one disk.
+#[derive(Debug, Args)]
+pub struct AutoArgs {
+    /// Text to take for the kernel's command line
+    #[arg(long, value_name = "TEXT", hide = true)]
+    pub command_line: Option<String>,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    image: String,
+    target: String,
+    wait: Duration,
+}
+
+impl Wanted {
+    fn of(line: &CommandLine) -> Result<Self> {
+        let value = |name: &str| {
+            line.value(name).map(str::to_owned).ok_or_else(|| {
+                Error::refused(format!("the kernel's command line has no {name}=")).hint(
+                    "an unattended restore needs dacapo.restore=IMAGE and dacapo.target=SERIAL",
+                )
+            })
+        };
+        let wait = match line.value("dacapo.wait") {
+            None => WAIT,
+            Some(seconds) => Duration::from_secs(seconds.parse().map_err(|_| {
+                Error::refused(format!("dacapo.wait={seconds} is no number of seconds"))
+            })?),
+        };
+        Ok(Self { image: value("dacapo.restore")?, target: value("dacapo.target")?, wait })
+    }
+
+    fn is_address(&self) -> bool {
+        ["http://", "https://"].iter().any(|scheme| self.image.starts_with(scheme))
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Refused if image or disk are not there or not unambiguous; else as
+/// `dacapo restore`.
+pub fn run(args: &AutoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    let line = match &args.command_line {
+        Some(text) => CommandLine::parse(text),
+        None => CommandLine::of_kernel(),
+    };
+    let wanted = Wanted::of(&line)?;
+    let (target, search) = wait_for(&wanted, output, cancel)?;
+    if wanted.is_address() {
+        return restore(Path::new(&wanted.image), &wanted, &target, output, cancel);
+    }
+    let Choice::One(image) = choice::image(&wanted.image, &search.images) else {
+        return Err(no_image(&wanted, &search));
+    };
+    output.info(&format!("image: {}", plain(&choice::describe_image(image))));
+    // Mounted until the restore has ended.
+    let opened = media::open(image)?;
+    restore(opened.path(), &wanted, &target, output, cancel)
+}
+
+fn restore(
+    image: &Path,
+    wanted: &Wanted,
+    target: &Disk,
+    output: &Output,
+    cancel: &Cancel,
+) -> Result<Outcome> {
+    output.info(&format!("target: {}", plain(&choice::describe_disk(target))));
+    let args = RestoreArgs {
+        image: image.to_owned(),
+        target: PathBuf::from(&target.identity.path),
+        partition: None,
+        how: TargetArgs {
+            dry_run: false,
+            free: FreeSpace::Auto,
+            fit: false,
+            no_verify: false,
+            yes: true,
+            confirm: Some(wanted.target.clone()),
+        },
+    };
+    restore::run(&args, output, cancel)
+}
+
+/// Waits until both are there and nothing else has appeared for a while.
+///
+/// # Errors
+/// Refused, with what was found in their place.
+fn wait_for(wanted: &Wanted, output: &Output, cancel: &Cancel) -> Result<(Disk, Search)> {
+    let started = Instant::now();
+    let (mut present, mut since) = (Vec::new(), Instant::now());
+    let mut search = None;
+    let mut has_waited = false;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(Error::interrupted());
+        }
+        let now = volume_names();
+        if now != present {
+            (present, since, search) = (now, Instant::now(), None);
+        }
+        let is_late = started.elapsed() >= wanted.wait;
+        if since.elapsed() >= QUIET || is_late {
+            let all = disks()?;
+            let found = search.get_or_insert_with(|| look(wanted, output));
+            let image = choice::image(&wanted.image, &found.images);
+            let has_image = wanted.is_address() || matches!(image, Choice::One(_));
+            match choice::target(&wanted.target, &all) {
+                Choice::One(disk) if has_image => {
+                    return Ok((disk.clone(), search.unwrap_or_default()));
+                }
+                // More drives do not make it less ambiguous.
+                Choice::Several => return Err(no_target(wanted, &all)),
+                _ if matches!(image, Choice::Several) => return Err(no_image(wanted, found)),
+                Choice::None if is_late => return Err(no_target(wanted, &all)),
+                Choice::One(_) if is_late => return Err(no_image(wanted, found)),
+                _ => {}
+            }
+            if !std::mem::replace(&mut has_waited, true) {
+                output.info("waiting for the image and the disk to appear");
+            }
+        }
+        thread::sleep(STEP);
+    }
+}
+
+fn volume_names() -> Vec<PathBuf> {
+    volumes().unwrap_or_default().into_iter().map(|node| node.path).collect()
+}
+
+fn look(wanted: &Wanted, output: &Output) -> Search {
+    if wanted.is_address() {
+        return Search::default();
+    }
+    media::search(&|what| output.info(&format!("looking for images: {}", plain(what))))
+}
+
+/// Says why no image was chosen, and which there are.
+fn no_image(wanted: &Wanted, search: &Search) -> Error {
+    let what = match choice::image(&wanted.image, &search.images) {
+        Choice::Several => "stands for more than one image",
+        _ => "is no image on any drive",
+    };
+    let mut lines: Vec<String> = search.images.iter().map(choice::describe_image).collect();
+    lines
+        .extend(search.skipped.iter().map(|it| format!("not searched: {}: {}", it.medium, it.why)));
+    refused("dacapo.restore", &wanted.image, what, "images", &lines)
+}
+
+/// Says why no disk was chosen, and which there are.
+fn no_target(wanted: &Wanted, disks: &[Disk]) -> Error {
+    let what = match choice::target(&wanted.target, disks) {
+        Choice::Several => "stands for more than one disk",
+        _ => "is the serial number of no disk",
+    };
+    let mut lines: Vec<String> = disks.iter().map(choice::describe_disk).collect();
+    if lines.is_empty() {
+        lines = trouble::no_disks();
+    }
+    refused("dacapo.target", &wanted.target, what, "disks", &lines)
+}
+
+fn refused(name: &str, value: &str, what: &str, kind: &str, found: &[String]) -> Error {
+    let found = match found {
+        [] => format!("no {kind} were found"),
+        lines => {
+            let lines: Vec<String> =
+                lines.iter().map(|line| format!("\n  {}", plain(line))).collect();
+            format!("nothing was written; the {kind} that were found:{}", lines.concat())
+        }
+    };
+    Error::refused(format!("{name}={value} {what}")).hint(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn both_image_and_disk_have_to_be_named() {
+        let wanted = |text: &str| Wanted::of(&CommandLine::parse(text));
+        let both = wanted("dacapo.restore=\"Studio 1\" dacapo.target=S1 dacapo.wait=5").unwrap();
+        assert_eq!((both.image.as_str(), both.target.as_str()), ("Studio 1", "S1"));
+        assert_eq!(both.wait, Duration::from_secs(5));
+        assert!(!both.is_address());
+        assert!(wanted("dacapo.restore=http://nas/a.zst dacapo.target=S1").unwrap().is_address());
+        for text in [
+            "quiet",
+            "dacapo.restore=a",
+            "dacapo.target=S1",
+            "dacapo.restore= dacapo.target=S1",
+            "dacapo.restore=a dacapo.target=S1 dacapo.wait=soon",
+        ] {
+            assert_eq!(wanted(text).unwrap_err().kind(), ErrorKind::Refused, "{text}");
+        }
+    }
+}
