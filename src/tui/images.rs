@@ -11,9 +11,11 @@ use super::load::Load;
 use super::look::{Look, Tone};
 use super::path::{PathScreen, Wanted};
 use super::screen::{Hint, Next, Screen, Shared};
-use super::shelf::{self, Offer, Picked, date_of, name_of};
+use super::shelf::{self, Offer, Picked, Shelf, date_of};
 use super::targets::Targets;
+use super::trouble::sentence;
 use super::widgets::{Item, List, Page, draw_lines, picture, short, split};
+use crate::media::FoundImage;
 use crate::units::human;
 
 /// What an image is chosen for.
@@ -43,69 +45,67 @@ impl Purpose {
 pub(crate) struct Images {
     session: Shared,
     purpose: Purpose,
-    offers: Load<Vec<Offer>>,
+    shelf: Load<Shelf>,
     list: List,
 }
 
 impl Images {
     pub(crate) fn new(session: &Shared, purpose: Purpose) -> Self {
-        let offers = search(session);
-        Self { session: session.clone(), purpose, offers, list: List::default() }
+        let shelf = search(session);
+        Self { session: session.clone(), purpose, shelf, list: List::default() }
     }
 
     #[cfg(test)]
-    pub(crate) fn with(session: &Shared, offers: Vec<Offer>) -> Self {
-        let offers = Load::Ready(offers);
-        let purpose = Purpose::Restore;
-        Self { session: session.clone(), purpose, offers, list: List::default() }
+    pub(crate) fn with(session: &Shared, shelf: Shelf) -> Self {
+        let (shelf, purpose) = (Load::Ready(shelf), Purpose::Restore);
+        Self { session: session.clone(), purpose, shelf, list: List::default() }
     }
 
-    fn draw_detail(offer: &Offer, area: Rect, buffer: &mut Buffer, look: &Look) {
+    fn draw_detail(image: &FoundImage, area: Rect, buffer: &mut Buffer, look: &Look) {
         let mut page = Page::default();
         let width = usize::from(area.width);
-        let rule = look.rule().to_string().repeat(width);
-        page.row(Tone::Faint, rule);
-        page.row(Tone::Plain, format!("File: {} ({})", offer.place, human(offer.len)));
-        match &offer.head {
-            Ok(about) => {
-                let disk = &about.disk;
-                let serial = disk.serial.as_deref().unwrap_or("none");
-                let model = disk.model.as_deref().unwrap_or("unknown");
-                page.row(Tone::Plain, format!("Disk: {model}, serial {serial}"));
-                let host = about.host.as_deref().unwrap_or("unknown");
-                page.row(Tone::Plain, format!("Computer: {host}"));
-                let mut lines = page.lines(width, look);
-                lines.extend(picture(&about.layout, offer.disk_len, width, look));
-                draw_lines(&lines, area, buffer);
-            }
-            Err(why) => {
-                page.add(Tone::Bad, format!("It cannot be used: {why}"));
-                draw_lines(&page.lines(width, look), area, buffer);
-            }
+        page.row(Tone::Faint, look.rule().to_string().repeat(width));
+        let path = image.path_on_medium.display();
+        page.row(Tone::Plain, format!("File: {path}, {}", human(image.size)));
+        page.row(Tone::Plain, format!("Drive: {}", image.medium));
+        if let Some(error) = &image.error {
+            page.add(Tone::Bad, sentence(error));
         }
+        let mut lines = page.lines(width, look);
+        if let Some(facts) = &image.facts {
+            let mut page = Page::default();
+            let model = facts.disk.model.as_deref().unwrap_or("a disk without a name");
+            let serial = facts.disk.serial.as_deref().map(|it| format!(", serial {it}"));
+            page.row(Tone::Plain, format!("Was: {model}{}", serial.unwrap_or_default()));
+            if let Some(note) = &facts.note {
+                page.row(Tone::Plain, format!("Note: {note}"));
+            }
+            lines.extend(page.lines(width, look));
+            lines.extend(picture(&facts.layout, facts.disk_len, width, look));
+        }
+        draw_lines(&lines, area, buffer);
     }
 }
 
-fn search(session: &Shared) -> Load<Vec<Offer>> {
+fn search(session: &Shared) -> Load<Shelf> {
     let folders = session.folders.clone();
     Load::start(move |cancel, progress| shelf::find(&folders, cancel, progress))
 }
 
 /// An image as something to choose.
-fn item(offer: &Offer) -> Item {
-    match &offer.head {
-        Ok(about) => Item::new(format!(
-            "{}  {:<32}  {:>8}  {}",
-            date_of(about),
-            short(&name_of(about), 32),
-            human(offer.disk_len),
-            about.host.as_deref().unwrap_or_default()
-        )),
-        Err(_) => {
-            let name = offer.path.file_name().unwrap_or_default().to_string_lossy();
-            Item { refused: true, ..Item::new(format!("(damaged)         {name}")) }
-        }
-    }
+fn item(image: &FoundImage) -> Item {
+    let Some(facts) = &image.facts else {
+        let name = image.path_on_medium.display();
+        return Item { refused: true, ..Item::new(format!("(damaged)         {name}")) };
+    };
+    let damaged = if image.error.is_some() { " (damaged)" } else { "" };
+    Item::new(format!(
+        "{}  {:<32}  {:>8}  {}{damaged}",
+        date_of(&facts.created),
+        short(facts.title(), 32),
+        human(facts.disk_len),
+        facts.machine.as_deref().unwrap_or_default()
+    ))
 }
 
 impl Screen for Images {
@@ -123,40 +123,45 @@ impl Screen for Images {
     }
 
     fn draw(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) -> Option<Position> {
-        if self.offers.draw("Looking for images", area, buffer, look) {
+        if self.shelf.draw("Looking for images", area, buffer, look) {
             return None;
         }
-        let offers = self.offers.ready()?;
-        if offers.is_empty() {
-            let mut page = Page::default();
+        let Shelf { images, skipped } = self.shelf.ready()?;
+        let mut page = Page::default();
+        if images.is_empty() {
             page.blank().add(Tone::Warning, "No image was found.");
             page.blank().text(
                 "Plug in the drive that holds your images and press R to look again. If they are \
                  elsewhere, press P and type where. Images are files whose names end in .img.zst.",
             );
-            draw_lines(&page.lines(area.width.into(), look), area, buffer);
-            return None;
+            page.blank();
         }
-        let detail = if area.height >= 12 { 5 } else { 0 };
+        for skipped in skipped.iter().take(3) {
+            page.row(Tone::Warning, format!("Not searched: {skipped}"));
+        }
+        let lines = page.lines(area.width.into(), look);
+        let (head, area) = split(area, lines.len());
+        draw_lines(&lines, head, buffer);
+        let chosen = &images[self.list.chosen(images.len())?];
+        let detail = if area.height >= 13 { 7 } else { 0 };
         let (list, below) = split(area, usize::from(area.height) - detail);
-        let items: Vec<Item> = offers.iter().map(item).collect();
+        let items: Vec<Item> = images.iter().map(item).collect();
         self.list.draw(&items, list, buffer, look);
-        if let Some(number) = self.list.chosen(offers.len()) {
-            Self::draw_detail(&offers[number], below, buffer, look);
-        }
+        Self::draw_detail(chosen, below, buffer, look);
         None
     }
 
     fn key(&mut self, key: Key) -> Next {
-        let offers = self.offers.ready().map_or(&[][..], Vec::as_slice);
-        if self.list.key(key, offers.len()) {
+        let images = self.shelf.ready().map_or(&[][..], |shelf| &shelf.images);
+        if self.list.key(key, images.len()) {
             return Next::Draw;
         }
         match key {
             Key::Esc | Key::Interrupt => Next::Back,
-            Key::Enter => match self.list.chosen(offers.len()) {
+            Key::Enter => match self.list.chosen(images.len()) {
                 Some(number) => {
-                    Next::push(Opening::new(&self.session, self.purpose, offers[number].clone()))
+                    let offer = Offer::Found(Box::new(images[number].clone()));
+                    Next::push(Opening::new(&self.session, self.purpose, offer))
                 }
                 None => Next::Stay,
             },
@@ -165,7 +170,7 @@ impl Screen for Images {
                 Next::push(PathScreen::new(&self.session, wanted))
             }
             _ if key.is('r') => {
-                self.offers = search(&self.session);
+                self.shelf = search(&self.session);
                 Next::Draw
             }
             _ => Next::Stay,
@@ -173,7 +178,7 @@ impl Screen for Images {
     }
 
     fn tick(&mut self) -> Next {
-        if self.offers.tick() { Next::Draw } else { Next::Stay }
+        if self.shelf.tick() { Next::Draw } else { Next::Stay }
     }
 }
 
@@ -192,8 +197,8 @@ impl Opening {
     }
 
     fn open(offer: &Offer) -> Load<Picked> {
-        let path = offer.path.clone();
-        Load::start(move |_, _| Picked::open(&path))
+        let offer = offer.clone();
+        Load::start(move |_, _| Picked::open(&offer))
     }
 }
 
@@ -211,7 +216,7 @@ impl Screen for Opening {
     }
 
     fn draw(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) -> Option<Position> {
-        self.picked.draw(&format!("Opening {}", self.offer.place), area, buffer, look);
+        self.picked.draw(&format!("Opening {}", self.offer.shown()), area, buffer, look);
         None
     }
 

@@ -47,12 +47,7 @@ impl Wanted {
 
     fn go_on(&self, session: &Shared, path: PathBuf) -> Next {
         match self {
-            Self::Image(purpose) => {
-                let place = path.display().to_string();
-                let head = Err("not opened yet".to_owned());
-                let offer = Offer { place, path, len: 0, head, disk_len: 0 };
-                Next::push(Opening::new(session, *purpose, offer))
-            }
+            Self::Image(purpose) => Next::push(Opening::new(session, *purpose, Offer::Typed(path))),
             Self::Target(picked) => Next::push(Plan::new(session, picked, path, false)),
         }
     }

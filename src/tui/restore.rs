@@ -17,10 +17,9 @@ use super::shelf::Picked;
 use super::trouble::sentence;
 use super::widgets::{Input, Page, Scroll, draw_lines, short, split};
 use crate::error::{ErrorKind, Result};
-use crate::io::ReadAt;
 use crate::job::overwrite::Prepared;
 use crate::job::{Confirmed, Kind, Target};
-use crate::restore::{self, Indexed, Options, Restored};
+use crate::restore::{self, Options, Restored};
 use crate::units::human;
 
 /// What would be overwritten, and with what.
@@ -65,8 +64,8 @@ impl Plan {
         for notice in &prepared.plan().notices {
             page.text(sentence(notice));
         }
-        if let Some(note) = &self.picked.note {
-            page.add(Tone::Warning, sentence(note));
+        if let Some(note) = self.picked.note() {
+            page.add(Tone::Warning, sentence(&note));
         }
         page
     }
@@ -86,9 +85,9 @@ fn prepare(picked: &Arc<Picked>, path: &std::path::Path, fit: bool) -> Load<Arc<
     let (picked, path) = (Arc::clone(picked), path.to_owned());
     Load::start(move |_, _| {
         let options = Options { fit, ..Options::default() };
-        let feed = Indexed::new(&picked.reader);
-        let disk = Some((&picked.reader as &dyn ReadAt, picked.reader.entries()));
-        Prepared::new(&path, Some(&picked.path), &options, &feed, disk).map(Arc::new)
+        picked.with_feed(|feed, disk| {
+            Prepared::new(&path, picked.file(), &options, feed, disk).map(Arc::new)
+        })
     })
 }
 
@@ -199,9 +198,10 @@ impl Confirm {
             &[format!("Image: {}", self.picked.name()), format!("Disk:  {}", named(target))],
             stop,
             move |cancel, progress| {
-                let feed = Indexed::new(&picked.reader);
-                let opened = prepared.open(&confirmed)?;
-                opened.run(&feed, cancel, progress)
+                picked.with_feed(|feed, _| {
+                    let opened = prepared.open(&confirmed)?;
+                    opened.run(feed, cancel, progress)
+                })
             },
             move |result, notices| {
                 let ending = ending(&result, &path, notices);

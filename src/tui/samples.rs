@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::log::Log;
 use super::screen::{Session, Shared};
-use super::shelf::Offer;
+use super::shelf::Shelf;
 use crate::cmd::disks::{Content, Part, Shown};
 use crate::device::{DeviceNumber, Disk, DiskIdentity};
 use crate::extent::Extent;
 use crate::fs::Identity;
-use crate::image::format::About;
 use crate::layout::{Layout, Region, RegionKind, TableSummary};
+use crate::media::{Facts, FoundImage, Medium};
 use crate::table::Partition;
 use crate::units::{GIB, MIB};
 
@@ -118,33 +118,37 @@ pub(crate) fn shown() -> Shown {
     }
 }
 
-/// What an image says of itself.
-pub(crate) fn about() -> About {
-    About {
-        dacapo: "0.1.0".into(),
-        created: "2026-11-21T14:03:22+01:00".into(),
-        label: Some("studio before the \u{1b}[31mupdate".into()),
-        note: None,
-        host: Some("studio-pc".into()),
-        command: Vec::new(),
-        level: 1,
-        disk: identity(),
-        layout: layout(),
-    }
-}
-
 /// Images: good ones, and one that is damaged.
-pub(crate) fn offers() -> Vec<Offer> {
-    let offer = |number: u32, head| Offer {
-        place: format!("USB stick DACAPO, images/studio-{number}.img.zst"),
-        path: format!("/run/dacapo/media/sdb1/studio-{number}.img.zst").into(),
-        len: 61 * GIB,
-        head,
-        disk_len: DISK_LEN,
+pub(crate) fn shelf() -> Shelf {
+    let image = |number: u32, facts| FoundImage {
+        medium: Medium {
+            device: "/dev/sdb1".into(),
+            filesystem: "exFAT".into(),
+            label: Some("DACAPO\u{1b}[2J".into()),
+            size: 64 * GIB,
+            disk: identity(),
+            ..Medium::default()
+        },
+        path_on_medium: format!("images/studio-{number}.img.zst").into(),
+        size: 61 * GIB,
+        facts,
+        error: None,
     };
-    let mut offers: Vec<Offer> = (1..30).map(|number| offer(number, Ok(about()))).collect();
-    offers.push(offer(30, Err("the head is damaged".into())));
-    offers
+    let facts = Facts {
+        image_id: uuid::Uuid::nil(),
+        label: Some("studio before the \u{1b}[31mupdate".into()),
+        note: Some("all plug-ins are authorised".into()),
+        created: "2026-11-21T14:03:22+01:00".into(),
+        machine: Some("studio-pc".into()),
+        disk: identity(),
+        disk_len: DISK_LEN,
+        used: 121 * GIB,
+        layout: layout(),
+    };
+    let mut images: Vec<FoundImage> =
+        (1..30).map(|number| image(number, Some(facts.clone()))).collect();
+    images.push(FoundImage { error: Some("the head is damaged".into()), ..image(30, None) });
+    Shelf { images, skipped: vec!["/dev/sdc1: it is encrypted (BitLocker)".into()] }
 }
 
 /// What the screens share.

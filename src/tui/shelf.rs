@@ -4,110 +4,156 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::device::Source;
-use crate::error::{Error, Result};
-use crate::image::Reader;
+use super::widgets::short;
+use crate::error::Result;
 use crate::image::format::{About, Head};
-use crate::image::rescan::read_head;
-use crate::job::open::{damage_note, open_image};
+use crate::job::open::{Image, open_image};
+use crate::job::overwrite::Disk;
+use crate::media::{self, FoundImage, OpenImage};
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
+use crate::restore::{Feed, Indexed};
+use crate::store;
 
-/// An image that was found.
+/// An image to be opened.
 #[derive(Debug, Clone)]
-pub(crate) struct Offer {
-    /// Where it is, in words.
-    pub(crate) place: String,
-    /// How to open it.
-    pub(crate) path: PathBuf,
-    /// The size of the file.
-    pub(crate) len: u64,
-    /// What it says of itself, or why it cannot be used.
-    pub(crate) head: Result<About, String>,
-    /// The size of the disk that was saved.
-    pub(crate) disk_len: u64,
+pub(crate) enum Offer {
+    /// One that was found on a drive.
+    Found(Box<FoundImage>),
+    /// A path or an address that was typed.
+    Typed(PathBuf),
+}
+
+impl Offer {
+    /// What it is called where it is.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Found(found) => found.path_on_medium.display().to_string(),
+            Self::Typed(path) => store::shown(path).to_string(),
+        }
+    }
 }
 
 /// An image that was chosen and opened.
 #[derive(Debug)]
 pub(crate) struct Picked {
-    /// Its file.
-    pub(crate) path: PathBuf,
-    /// What it is read by.
-    pub(crate) reader: Reader<Source>,
-    /// What has to be said of it, if it is damaged and can be read all the same.
-    pub(crate) note: Option<String>,
+    path: PathBuf,
+    image: Image,
+    /// Holds the mount of its drive.
+    _held: Option<OpenImage>,
 }
 
 impl Picked {
-    /// Opens an image file.
+    /// Opens an image.
     ///
     /// # Errors
     /// If it is none, or cannot be read.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let reader = open_image(path)?;
-        let note = damage_note(&reader);
-        Ok(Self { path: path.to_owned(), reader, note })
+    pub(crate) fn open(offer: &Offer) -> Result<Self> {
+        let (path, held) = match offer {
+            Offer::Found(found) => {
+                let held = media::open(found)?;
+                (held.path().to_owned(), Some(held))
+            }
+            Offer::Typed(path) => (path.clone(), None),
+        };
+        Ok(Self { image: open_image(&path)?, path, _held: held })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its file, which must not be on the target; none at an address.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        (!store::is_address(&self.path)).then_some(self.path.as_path())
     }
 
     /// What it says of itself.
     pub(crate) fn head(&self) -> &Head {
-        self.reader.head()
+        self.image.head()
+    }
+
+    /// What has to be said of it before it is used.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.image.note()
+    }
+
+    /// Gives its image to a job. One that is read front to back is opened
+    /// anew, because it can be read only once.
+    ///
+    /// # Errors
+    /// Those of the job, and if it cannot be opened again.
+    pub(crate) fn with_image<T>(&self, job: impl FnOnce(&Image) -> Result<T>) -> Result<T> {
+        match &self.image {
+            Image::Indexed(_) => job(&self.image),
+            Image::Streamed(_) => job(&open_image(&self.path)?),
+        }
+    }
+
+    /// As [`Picked::with_image`], for a job that writes it.
+    ///
+    /// # Errors
+    /// As [`Picked::with_image`].
+    pub(crate) fn with_feed<T>(
+        &self,
+        job: impl FnOnce(&dyn Feed, Disk<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.with_image(|image| match image {
+            Image::Indexed(reader) => job(&Indexed::new(reader), Some((reader, reader.entries()))),
+            Image::Streamed(feed) => job(feed, None),
+        })
     }
 
     /// "'studio before the update', saved 2026-11-21 14:03"
     pub(crate) fn name(&self) -> String {
         let about = &self.head().about;
-        format!("'{}', saved {}", name_of(about), date_of(about))
+        format!("'{}', saved {}", name_of(about), date_of(&about.created))
     }
 }
 
 /// What a person called it, or else what the disk is called.
-pub(crate) fn name_of(about: &About) -> String {
+fn name_of(about: &About) -> String {
     let name = about.label.as_deref().or(about.disk.model.as_deref()).unwrap_or("a disk");
-    super::widgets::short(name, 40)
+    short(name, 36)
 }
 
-/// "2026-11-21 14:03"
-pub(crate) fn date_of(about: &About) -> String {
-    let date: String = about.created.chars().take(16).collect();
-    super::widgets::short(&date.replace('T', " "), 16)
+/// "2026-11-21 14:03" of the time in an image.
+pub(crate) fn date_of(created: &str) -> String {
+    let date: String = created.chars().take(16).collect();
+    short(&date.replace('T', " "), 16)
 }
 
-/// Looks for images.
+/// What was found, and what was not searched.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelf {
+    pub(crate) images: Vec<FoundImage>,
+    /// Drives that were left out, each with the reason.
+    pub(crate) skipped: Vec<String>,
+}
+
+/// Looks for images in folders, if there are any, and on all drives else.
 ///
 /// # Errors
 /// If it was asked to stop.
-pub(crate) fn find(
-    folders: &[PathBuf],
-    cancel: &Cancel,
-    progress: &dyn Progress,
-) -> Result<Vec<Offer>> {
-    let mut offers = Vec::new();
-    for folder in folders {
-        progress.stage(&format!("looking in {}", folder.display()), 0);
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        for entry in entries.flatten() {
-            cancel.check()?;
-            let path = entry.path();
-            if path.extension().is_some_and(|it| it == "zst") && path.is_file() {
-                offers.push(look_at(&path));
-            }
-        }
+pub(crate) fn find(folders: &[PathBuf], cancel: &Cancel, progress: &dyn Progress) -> Result<Shelf> {
+    let tell = |text: &str| progress.stage(text, 0);
+    let mut shelf = Shelf::default();
+    if folders.is_empty() {
+        let search = media::search(&tell);
+        shelf.images = search.images;
+        let skipped = search.skipped.iter();
+        shelf.skipped = skipped.map(|it| format!("{}: {}", it.medium, it.why)).collect();
+    } else {
+        shelf.images = media::find_in(folders, &tell);
     }
-    offers.sort_by(|a, b| newest_first(a).cmp(&newest_first(b)));
-    Ok(offers)
+    cancel.check()?;
+    // The newest first: mostly it is the one that is wanted.
+    shelf.images.sort_by(|a, b| newest_first(a).cmp(&newest_first(b)));
+    Ok(shelf)
 }
 
-fn newest_first(offer: &Offer) -> (bool, std::cmp::Reverse<String>) {
-    let created = offer.head.as_ref().map(|about| about.created.clone());
-    (created.is_err(), std::cmp::Reverse(created.unwrap_or_default()))
-}
-
-fn look_at(path: &Path) -> Offer {
-    let len = std::fs::metadata(path).map_or(0, |it| it.len());
-    let head = Source::open(path).and_then(|file| read_head(&file)).map(|(head, _, _)| head);
-    let disk_len = head.as_ref().map_or(0, |head| head.disk_len);
-    let head = head.map(|head| head.about).map_err(|error: Error| error.to_string());
-    Offer { place: path.display().to_string(), path: path.to_owned(), len, head, disk_len }
+fn newest_first(image: &FoundImage) -> (bool, std::cmp::Reverse<String>) {
+    let created = image.facts.as_ref().map(|facts| facts.created.clone());
+    (created.is_none(), std::cmp::Reverse(created.unwrap_or_default()))
 }

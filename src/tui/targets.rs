@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::job::overwrite;
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
-use crate::restore::{Indexed, Options};
+use crate::restore::Options;
 
 /// A disk, and whether it can be chosen.
 #[derive(Debug, Clone)]
@@ -78,9 +78,9 @@ fn candidates(
         let path = shown.disk.identity.path.clone();
         let check = |fit| {
             let options = Options { fit, ..Options::default() };
-            let feed = Indexed::new(&picked.reader);
-            let disk = Some((&picked.reader as &dyn crate::io::ReadAt, picked.reader.entries()));
-            overwrite::check(Path::new(&path), Some(&picked.path), &options, &feed, disk)
+            picked.with_feed(|feed, disk| {
+                overwrite::check(Path::new(&path), picked.file(), &options, feed, disk)
+            })
         };
         let refused = check(false).err();
         // Only asked for where nothing else is wrong: it waives the size.
@@ -115,8 +115,8 @@ impl Screen for Targets {
         let disks = self.disks.ready()?;
         let mut page = Page::default();
         page.row(Tone::Strong, format!("Which disk is overwritten with {}?", self.picked.name()));
-        if let Some(note) = &self.picked.note {
-            page.add(Tone::Warning, sentence(note));
+        if let Some(note) = self.picked.note() {
+            page.add(Tone::Warning, sentence(&note));
         }
         if disks.is_empty() {
             page.blank().add(Tone::Warning, NO_DISK);

@@ -8,7 +8,7 @@ use super::keys::Key;
 use super::look::Look;
 use super::screen::Screen;
 use super::{Stack, draw_screen, hint_line};
-use super::{disks, images, menu, path, power, samples};
+use super::{disks, images, menu, path, power, samples, shelf};
 
 const LOOK: Look = Look { unicode: true, colour: true };
 
@@ -21,8 +21,8 @@ fn screens() -> Vec<(&'static str, Box<dyn Screen>)> {
         ("power", Box::new(power::Power::default())),
         ("disks", Box::new(disks::Disks::with(vec![samples::shown(), samples::shown()]))),
         ("no disks", Box::new(disks::Disks::with(Vec::new()))),
-        ("images", Box::new(images::Images::with(&session, samples::offers()))),
-        ("no images", Box::new(images::Images::with(&session, Vec::new()))),
+        ("images", Box::new(images::Images::with(&session, samples::shelf()))),
+        ("no images", Box::new(images::Images::with(&session, shelf::Shelf::default()))),
         (
             "path",
             Box::new(path::PathScreen::new(
