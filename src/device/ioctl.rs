@@ -9,14 +9,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 use nix::libc::{c_int, c_long, c_longlong, c_uint, c_void};
 
 use crate::extent::Extent;
 
 mod raw {
-    use super::{BlkpgRequest, c_int, c_long, c_uint};
+    use super::{BlkpgRequest, LoopConfig, c_int, c_long, c_uint};
 
     // The kernel's header builds this number with size_t, but stores 64 bits.
     nix::ioctl_read_bad!(blkgetsize64, nix::request_code_read!(0x12, 114, size_of::<usize>()), u64);
@@ -31,6 +31,9 @@ mod raw {
     // The numbers are built with long, but the kernel reads and stores an int.
     nix::ioctl_read!(fs_ioc_getflags, b'f', 1, c_long);
     nix::ioctl_write_ptr!(fs_ioc_setflags, b'f', 2, c_long);
+    nix::ioctl_none_bad!(loop_ctl_get_free, 0x4c82);
+    nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, LoopConfig);
+    nix::ioctl_none_bad!(loop_clr_fd, 0x4c01);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
 }
 
@@ -52,6 +55,30 @@ struct BlkpgPartition {
     devname: [u8; 64],
     volname: [u8; 64],
 }
+
+/// `struct loop_config` with the `struct loop_info64` in it (linux/loop.h).
+#[repr(C)]
+pub(super) struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+    reserved: [u64; 8],
+}
+
+/// The device goes away with the last who has it open.
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
 const BLKPG_ADD_PARTITION: c_int = 1;
 const BLKPG_DEL_PARTITION: c_int = 2;
@@ -144,6 +171,51 @@ pub(super) fn set_file_flags(file: &File, flags: c_long) -> io::Result<()> {
     Ok(())
 }
 
+/// The number of a loop device that is not in use.
+pub(super) fn free_loop_number(control: &File) -> io::Result<c_int> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument.
+    Ok(unsafe { raw::loop_ctl_get_free(control.as_raw_fd()) }?)
+}
+
+/// Makes a loop device show a part of an open file or device.
+pub(super) fn configure_loop(
+    device: &File,
+    backing: RawFd,
+    extent: Extent,
+    block_size: u32,
+) -> io::Result<()> {
+    let fd = backing.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let config = LoopConfig {
+        fd,
+        block_size,
+        device: 0,
+        inode: 0,
+        rdevice: 0,
+        offset: extent.start(),
+        size_limit: extent.len(),
+        number: 0,
+        encrypt_type: 0,
+        encrypt_key_size: 0,
+        flags: LO_FLAGS_AUTOCLEAR,
+        file_name: [0; 64],
+        crypt_name: [0; 64],
+        encrypt_key: [0; 32],
+        init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: LOOP_CONFIGURE reads one loop_config from the pointer and keeps
+    // none of it; the kernel takes its own reference to the file behind `fd`.
+    unsafe { raw::loop_configure(device.as_raw_fd(), &raw const config) }?;
+    Ok(())
+}
+
+/// Detaches a loop device from what it shows.
+pub(super) fn detach_loop(device: &File) -> io::Result<()> {
+    // SAFETY: LOOP_CLR_FD takes no argument.
+    unsafe { raw::loop_clr_fd(device.as_raw_fd()) }?;
+    Ok(())
+}
+
 /// Makes partition `number` of `disk` known to the kernel.
 pub(super) fn add_partition(disk: &File, number: u32, extent: Extent) -> io::Result<()> {
     blkpg(disk, BLKPG_ADD_PARTITION, number, extent)
@@ -189,6 +261,10 @@ mod tests {
         assert_eq!(size_of::<BlkpgPartition>(), 152);
         assert_eq!(offset_of!(BlkpgPartition, pno), 16);
         assert_eq!(offset_of!(BlkpgPartition, devname), 20);
+        assert_eq!(size_of::<LoopConfig>(), 304);
+        assert_eq!(offset_of!(LoopConfig, offset), 32);
+        assert_eq!(offset_of!(LoopConfig, flags), 60);
+        assert_eq!(offset_of!(LoopConfig, reserved), 240);
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //! - `fallback_loader`: the loader that is found without an entry; with `esp`,
 //!   the FAT volume it is on, and `loader`, what can be started there
 //! - `backup_gpt`: the backup of the partition table, at the end of the disk
+//! - `grow`: the last partition of a larger disk; with `filesystem`, how each
+//!   filesystem grows, and `tool`, the programs that do it
 
 mod backup_gpt;
 mod boot_entry;
@@ -18,8 +20,11 @@ mod disk;
 mod efivars;
 mod esp;
 mod fallback_loader;
+mod filesystem;
+mod grow;
 mod load_option;
 mod loader;
+mod tool;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,8 +38,12 @@ use crate::error::{Error, Result};
 use disk::{Disk, Seen};
 
 /// Every step, in the order in which they are sensibly run.
-static REPAIRS: &[&dyn Repair] =
-    &[&boot_entry::BootEntry, &fallback_loader::FallbackLoader, &backup_gpt::BackupGpt];
+static REPAIRS: &[&dyn Repair] = &[
+    &boot_entry::BootEntry,
+    &fallback_loader::FallbackLoader,
+    &backup_gpt::BackupGpt,
+    &grow::Grow,
+];
 
 /// The machine a step runs on; tests have one in a folder.
 #[derive(Debug, Clone)]
@@ -43,6 +52,8 @@ pub struct Machine {
     pub firmware: PathBuf,
     /// Where the firmware's variables are files.
     pub variables: PathBuf,
+    /// Where the programs of filesystems are looked for.
+    pub tools: Vec<PathBuf>,
 }
 
 impl Machine {
@@ -58,7 +69,11 @@ impl Machine {
     pub fn with_firmware(folder: impl Into<PathBuf>) -> Self {
         let firmware = folder.into();
         let variables = firmware.join("efivars");
-        Self { firmware, variables }
+        Self { firmware, variables, tools: tool::folders() }
+    }
+
+    fn has_tool(&self, name: &str) -> bool {
+        tool::find(&self.tools, name).is_some()
     }
 
     /// The part of the names of boot loaders that says for which processor

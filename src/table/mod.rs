@@ -19,9 +19,9 @@ mod samples;
 
 use serde::{Deserialize, Serialize};
 
-pub use relocation::{Relocation, backup_to_end, relocate};
+pub use relocation::{Relocation, backup_to_end, enlarge, relocate, space_end};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
@@ -129,6 +129,35 @@ pub trait Table: Sync {
     fn to_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<Option<Relocation>> {
         let _ = (disk, table);
         Ok(None)
+    }
+
+    /// The byte up to which partitions may reach on this disk.
+    ///
+    /// # Errors
+    /// If the table has no good copy.
+    fn space_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<u64> {
+        let _ = table;
+        Ok(disk.len())
+    }
+
+    /// The sectors that make partition `number` end at byte `end` and leave all
+    /// else as it is, in the order in which they are to be written.
+    ///
+    /// # Errors
+    /// Refused if this kind of table, or what is unusual about it, does not
+    /// allow it.
+    fn enlarged(
+        &self,
+        disk: &dyn ReadAt,
+        table: &PartitionTable,
+        number: u32,
+        end: u64,
+    ) -> Result<Vec<(u64, Vec<u8>)>> {
+        let _ = (disk, number, end);
+        Err(Error::refused(format!(
+            "partitions in a table of the kind {} stay as they are",
+            table.kind
+        )))
     }
 }
 

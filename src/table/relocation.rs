@@ -124,6 +124,38 @@ pub fn backup_to_end(disk: &dyn ReadAt) -> Result<Option<Relocation>> {
     Ok(Some(relocation))
 }
 
+/// The byte up to which partitions of the disk's own table may reach.
+///
+/// # Errors
+/// If there is no good table.
+pub fn space_end(disk: &dyn ReadAt) -> Result<u64> {
+    let (kind, table) = find(disk)?.ok_or_else(no_table)?;
+    kind.space_end(disk, &table)
+}
+
+/// The sectors that make partition `number` end at byte `end`, in the order in
+/// which they are to be written.
+///
+/// # Errors
+/// Refused if the partition would end before its start or reach into another
+/// one or the table, or if the table does not allow it.
+pub fn enlarge(disk: &dyn ReadAt, number: u32, end: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+    let (kind, table) = find(disk)?.ok_or_else(no_table)?;
+    let found = table.partitions.iter().find(|partition| partition.number == number);
+    let found = found.ok_or_else(|| Error::failed(format!("there is no partition {number}")))?;
+    let added = Extent::new(found.extent.end(), end);
+    let is_free = table.partitions.iter().all(|partition| !partition.extent.overlaps(&added));
+    let is_inside = end <= kind.space_end(disk, &table)? && end > found.extent.end();
+    if table.doubtful || found.container || !is_free || !is_inside {
+        return Err(Error::refused(format!("partition {number} cannot end at {end:#x}")));
+    }
+    kind.enlarged(disk, &table, number, end)
+}
+
+fn no_table() -> Error {
+    Error::refused("the disk has no partition table")
+}
+
 /// The first stored byte in `window` that has to be kept. The end of a disk
 /// mostly belongs to no partition and is stored for that; as far as the target
 /// reaches, zeros there make room. What is stored behind is kept in any case.

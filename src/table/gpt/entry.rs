@@ -49,6 +49,17 @@ fn partition(entry: &[u8], number: u32, size: SectorSize) -> Option<Partition> {
     })
 }
 
+/// Makes partition `number` end with sector `last`; `None` if it has no entry.
+pub(super) fn set_end(array: &mut [u8], entry_size: usize, number: u32, last: u64) -> Option<()> {
+    let index = usize::try_from(number.checked_sub(1)?).ok()?;
+    let entry = array.chunks_exact_mut(entry_size.max(1)).nth(index)?;
+    if entry.array(TYPE_GUID)? == [0; 16] {
+        return None;
+    }
+    entry.get_mut(ENDING_LBA..)?.get_mut(..8)?.copy_from_slice(&last.to_le_bytes());
+    Some(())
+}
+
 /// A GUID as it is printed everywhere: the first three fields little-endian.
 pub(super) fn guid(bytes: [u8; 16]) -> String {
     Uuid::from_bytes_le(bytes).hyphenated().to_string()

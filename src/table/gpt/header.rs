@@ -177,6 +177,19 @@ impl Header {
     }
 }
 
+impl Header {
+    /// The sector of the same header for entries with this checksum, with
+    /// `last` among the usable sectors.
+    pub(super) fn with_entries(&self, entries_crc: u32, last: u64) -> Vec<u8> {
+        let mut sector = self.sector.clone();
+        put(&mut sector, LAST_USABLE_LBA, &self.last_usable.max(last).to_le_bytes());
+        put(&mut sector, ENTRY_CRC, &entries_crc.to_le_bytes());
+        let crc = checksum(sector.get(..self.header_size).unwrap_or_default());
+        put(&mut sector, HEADER_CRC, &crc.to_le_bytes());
+        sector
+    }
+}
+
 /// The checksum of a header, in which its own field counts as zero.
 fn checksum(header: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();

@@ -10,6 +10,7 @@
 //! neither repaired nor left out of the image.
 
 mod copies;
+mod enlarge;
 mod entry;
 mod header;
 mod protective;
@@ -78,6 +79,20 @@ impl Table for Gpt {
 
     fn to_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<Option<Relocation>> {
         relocate::to_end(disk, table)
+    }
+
+    fn space_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<u64> {
+        enlarge::space_end(disk, table)
+    }
+
+    fn enlarged(
+        &self,
+        disk: &dyn ReadAt,
+        table: &PartitionTable,
+        number: u32,
+        end: u64,
+    ) -> Result<Vec<(u64, Vec<u8>)>> {
+        enlarge::enlarged(disk, table, number, end)
     }
 }
 

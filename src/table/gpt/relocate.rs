@@ -168,7 +168,7 @@ fn too_long() -> Error {
 
 /// Where the backup goes if `last` is the last sector: as far in front of the
 /// header as it was, if that is how tables are made.
-fn new_place(copies: &Copies, header: &Header, last: u64) -> Option<Place> {
+pub(super) fn new_place(copies: &Copies, header: &Header, last: u64) -> Option<Place> {
     let sectors = header.array_sectors(copies.size);
     let reserved = RESERVED_ARRAY.div_ceil(copies.size.bytes()).max(sectors);
     let distance = copies

@@ -8,8 +8,8 @@ use crate::ondisk::Fields;
 pub(in crate::table) const BOOT_RECORD: usize = 512;
 
 const DISK_SIGNATURE: usize = 0x1b8;
-const ENTRIES: usize = 0x1be;
-const ENTRY_LEN: usize = 16;
+pub(super) const ENTRIES: usize = 0x1be;
+pub(super) const ENTRY_LEN: usize = 16;
 const MAGIC: usize = 0x1fe;
 
 /// The type of the entry that stands for a whole GPT disk.

@@ -11,6 +11,7 @@
 //! stored.
 
 pub(in crate::table) mod boot_sector;
+mod enlarge;
 mod extended;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use boot_sector::{BOOT_RECORD, BootSector, Entry};
 
 use super::misfits::note_misfits;
 use super::{Partition, PartitionTable, Table};
+use crate::error::Result;
 use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
@@ -67,6 +69,22 @@ impl Table for Mbr {
         }
         note_misfits(&mut table, disk.len());
         Ok(Some(table))
+    }
+
+    fn space_end(&self, disk: &dyn ReadAt, table: &PartitionTable) -> Result<u64> {
+        // Sectors have numbers of 32 bits.
+        let most = u64::from(u32::MAX).saturating_mul(table.sector_size.bytes());
+        Ok(disk.len().min(most))
+    }
+
+    fn enlarged(
+        &self,
+        disk: &dyn ReadAt,
+        table: &PartitionTable,
+        number: u32,
+        end: u64,
+    ) -> Result<Vec<(u64, Vec<u8>)>> {
+        enlarge::enlarged(disk, table, number, end)
     }
 }
 
