@@ -58,6 +58,9 @@ _dacapo() {
             dacapo,verify)
                 cmd="dacapo__subcmd__verify"
                 ;;
+            dacapo__subcmd__rescue,auto)
+                cmd="dacapo__subcmd__rescue__subcmd__auto"
+                ;;
             dacapo__subcmd__rescue,build)
                 cmd="dacapo__subcmd__rescue__subcmd__build"
                 ;;
@@ -278,11 +281,11 @@ _dacapo() {
             fi
             case "${prev}" in
                 --step)
-                    COMPREPLY=($(compgen -W "backup-gpt" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "boot-entry fallback-loader backup-gpt grow" -- "${cur}"))
                     return 0
                     ;;
                 -s)
-                    COMPREPLY=($(compgen -W "backup-gpt" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "boot-entry fallback-loader backup-gpt grow" -- "${cur}"))
                     return 0
                     ;;
                 --confirm)
@@ -301,7 +304,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__rescue)
-            opts="-q -h --quiet --json --help build"
+            opts="-q -h --quiet --json --help build auto"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -314,8 +317,26 @@ _dacapo() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dacapo__subcmd__rescue__subcmd__auto)
+            opts="-q -h --command-line --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --command-line)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dacapo__subcmd__rescue__subcmd__build)
-            opts="-q -h --dry-run --packages --kernel --modules --firmware --program --init --initramfs-only --quiet --json --help"
+            opts="-q -h --dry-run --packages --kernel --modules --firmware --program --init --append --initramfs-only --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -385,6 +406,10 @@ _dacapo() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o filenames
                     fi
+                    return 0
+                    ;;
+                --append)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

@@ -93,7 +93,10 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l yes -d 'Do not a
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s s -l step -d 'Step to run; several are run in this order' -r -f -a "backup-gpt\t''"
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s s -l step -d 'Step to run; several are run in this order' -r -f -a "boot-entry\t''
+fallback-loader\t''
+backup-gpt\t''
+grow\t''"
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l confirm -d 'Serial number of the disk that may be changed' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l firmware -d 'Folder in place of /sys/firmware/efi' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l dry-run -d 'Show what would be done, and write nothing'
@@ -114,21 +117,27 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s h -l help -d 'Prin
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -s q -l quiet -d 'Print errors and results only'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -l json -d 'Print JSON, one object a line, instead of text'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build" -f -a "build" -d 'Build the rescue system as one file for CD and USB stick'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -f -a "build" -d 'Build the rescue system as one file for CD and USB stick'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -f -a "auto" -d 'Restore as the kernel\'s command line asks for, without a question'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l packages -d 'Folder of Debian packages to take instead of fetching them' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l kernel -d 'Kernel to take instead of Debian\'s' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l modules -d 'Modules of that kernel: its folder /lib/modules/VERSION' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l firmware -d 'Folder of firmware files to put in, as in /lib/firmware' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l program -d 'Static dacapo to put in; else this program, if it is static' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l init -d 'Static init program to put in; else dacapo-init beside this program' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l append -d 'Arguments for the kernel to add to the boot menu' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l dry-run -d 'Fetch and show what would be in it, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l initramfs-only -d 'Write kernel and initramfs into the folder OUT.iso, for emulators'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -l command-line -d 'Text to take for the kernel\'s command line' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l keep -d 'Folder in which the files are made and kept' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand demo" -l json -d 'Print JSON, one object a line, instead of text'
