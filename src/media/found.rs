@@ -305,7 +305,11 @@ fn look_into(
 /// # Errors
 /// What to tell a person who knows that there is an image on it.
 fn mount_volume(node: &VolumeNode, folder: &MountFolder) -> Result<Option<(Medium, Mounted)>> {
-    let source = Source::open(&node.path)?;
+    let source = match Source::open(&node.path) {
+        // A drive for discs without one.
+        Err(_) if node.is_disc => return Ok(None),
+        opened => opened?,
+    };
     let Some(identity) = layout::probe(&[&source]) else { return Ok(None) };
     drop(source);
     let Some(kind) = kinds::of(&identity.name) else {

@@ -15,6 +15,8 @@ pub(super) struct Kind {
     pub(super) untouched: &'static str,
     /// Options to write to it; none if it cannot be written.
     pub(super) written: Option<&'static str>,
+    /// A program that mounts it where the kernel has no driver.
+    pub(super) program: Option<&'static str>,
     /// The largest file it takes.
     pub(super) largest_file: Option<u64>,
 }
@@ -27,6 +29,7 @@ const KINDS: [Kind; 8] = [
         fstype: "ext4",
         untouched: "noload",
         written: Some(""),
+        program: None,
         largest_file: None,
     },
     // Two disks with one filesystem are common: the original and its copy.
@@ -35,6 +38,7 @@ const KINDS: [Kind; 8] = [
         fstype: "xfs",
         untouched: "norecovery,nouuid",
         written: Some("nouuid"),
+        program: None,
         largest_file: None,
     },
     Kind {
@@ -42,6 +46,7 @@ const KINDS: [Kind; 8] = [
         fstype: "btrfs",
         untouched: "rescue=nologreplay",
         written: Some(""),
+        program: None,
         largest_file: None,
     },
     Kind {
@@ -49,6 +54,7 @@ const KINDS: [Kind; 8] = [
         fstype: "vfat",
         untouched: "utf8",
         written: Some("utf8"),
+        program: None,
         largest_file: Some(4 * GIB - 1),
     },
     Kind {
@@ -56,6 +62,7 @@ const KINDS: [Kind; 8] = [
         fstype: "exfat",
         untouched: "iocharset=utf8",
         written: Some("iocharset=utf8"),
+        program: None,
         largest_file: None,
     },
     Kind {
@@ -63,6 +70,8 @@ const KINDS: [Kind; 8] = [
         fstype: "ntfs3",
         untouched: "iocharset=utf8",
         written: Some("iocharset=utf8"),
+        // Debian's kernel has no driver that could write to it, or none.
+        program: Some("ntfs-3g"),
         largest_file: None,
     },
     Kind {
@@ -70,9 +79,17 @@ const KINDS: [Kind; 8] = [
         fstype: "iso9660",
         untouched: "utf8",
         written: None,
+        program: None,
         largest_file: None,
     },
-    Kind { names: &["UDF"], fstype: "udf", untouched: "utf8", written: None, largest_file: None },
+    Kind {
+        names: &["UDF"],
+        fstype: "udf",
+        untouched: "utf8",
+        written: None,
+        program: None,
+        largest_file: None,
+    },
 ];
 
 /// The kind of a filesystem, if the kernel can mount it.

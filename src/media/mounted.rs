@@ -10,9 +10,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
@@ -27,6 +28,8 @@ const FOLDER: &str = "/run/dacapo/media";
 /// How often unmounting is tried, and how long to wait in between.
 const ATTEMPTS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a program may take to mount.
+const FOR_PROGRAM: Duration = Duration::from_secs(20);
 
 /// The folder in which everything is mounted.
 #[derive(Debug, Clone)]
@@ -65,7 +68,7 @@ impl MountFolder {
         let mut mounted = self.new_folder(&node.name, &node.path)?;
         self.protect(&node.name, &node.path)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOATIME;
-        mounted.mount(kind.fstype, flags, kind.untouched)?;
+        mounted.mount(kind, flags, kind.untouched)?;
         Ok(mounted)
     }
 
@@ -80,7 +83,7 @@ impl MountFolder {
                 .hint("another screen is searching it; wait a moment and try again"));
         }
         let mut mounted = self.new_folder(&node.name, &node.path)?;
-        mounted.mount(kind.fstype, MsFlags::MS_NOATIME, kind.written.unwrap_or_default())?;
+        mounted.mount(kind, MsFlags::MS_NOATIME, kind.written.unwrap_or_default())?;
         Ok(mounted)
     }
 
@@ -122,6 +125,7 @@ impl MountFolder {
             device: device.to_owned(),
             folder,
             is_mounted: false,
+            program: None,
         })
     }
 
@@ -187,6 +191,8 @@ pub struct Mounted {
     device: PathBuf,
     folder: PathBuf,
     is_mounted: bool,
+    /// The program that serves it, if it is not the kernel.
+    program: Option<Child>,
 }
 
 impl Mounted {
@@ -196,22 +202,53 @@ impl Mounted {
         &self.folder
     }
 
-    fn mount(&mut self, fstype: &str, flags: MsFlags, options: &str) -> Result<()> {
+    fn mount(&mut self, kind: Kind, flags: MsFlags, options: &str) -> Result<()> {
         let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let mounted =
-            mount(Some(&self.device), &self.folder, Some(fstype), flags | safe, Some(options));
-        match mounted {
-            Ok(()) => {
-                self.is_mounted = true;
-                Ok(())
+        let fstype = Some(kind.fstype);
+        let mounted = mount(Some(&self.device), &self.folder, fstype, flags | safe, Some(options));
+        let result = match (mounted, kind.program) {
+            (Ok(()), _) => Ok(()),
+            (Err(Errno::ENODEV), Some(program)) => {
+                self.mount_by_program(program, flags.contains(MsFlags::MS_RDONLY))
             }
-            Err(error) => {
-                // The caller holds the lock, which drop would wait for.
-                let _ = fs::remove_dir(&self.folder);
-                let _ = self.within.unprotect(&self.name);
-                Err(cannot_mount(&self.device, fstype, error))
-            }
+            (Err(error), _) => Err(cannot_mount(&self.device, kind.fstype, error)),
+        };
+        self.is_mounted = result.is_ok();
+        if result.is_err() {
+            // The caller holds the lock, which drop would wait for.
+            let _ = fs::remove_dir(&self.folder);
+            let _ = self.within.unprotect(&self.name);
         }
+        result
+    }
+
+    /// Mounts by a program that serves the filesystem until it is unmounted.
+    fn mount_by_program(&mut self, program: &str, is_read_only: bool) -> Result<()> {
+        let doing = || format!("mounting {} with {program}", self.device.display());
+        let access = if is_read_only { "ro" } else { "rw" };
+        let options = format!("no_detach,norecover,noatime,nosuid,nodev,noexec,{access}");
+        let mut child = Command::new(program)
+            .args([self.device.as_os_str(), self.folder.as_os_str()])
+            .args(["-o", &options])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context(doing)?;
+        let started = Instant::now();
+        while !is_mounted(&self.folder) {
+            let has_ended = child.try_wait().context(doing)?.is_some();
+            if has_ended || started.elapsed() > FOR_PROGRAM {
+                let _ = child.kill();
+                let said = child.wait_with_output().context(doing)?;
+                let said = String::from_utf8_lossy(&said.stderr);
+                let why = said.lines().next().unwrap_or("it ended without a word").to_owned();
+                return Err(Error::failed(format!("{}: {why}", doing())));
+            }
+            thread::sleep(PAUSE);
+        }
+        self.program = Some(child);
+        Ok(())
     }
 
     /// Unmounts it, so that all that was written is on the drive.
@@ -237,6 +274,10 @@ impl Mounted {
             result = umount(&self.folder);
         }
         result.map_err(io::Error::from).context(doing)?;
+        // As long as it runs, it has the device for itself.
+        if let Some(mut program) = self.program.take() {
+            program.wait().context(doing)?;
+        }
         let _ = fs::remove_dir(&self.folder);
         self.within.unprotect(&self.name)
     }
@@ -259,6 +300,10 @@ fn cannot_mount(device: &Path, fstype: &str, error: Errno) -> Error {
             .hint("wait until the program that uses it has ended"),
         error => Error::io(what, error.into()),
     }
+}
+
+fn is_mounted(folder: &Path) -> bool {
+    mount_points().is_ok_and(|points| points.iter().any(|mount| mount.point == folder))
 }
 
 fn names_in(folder: &Path) -> Vec<String> {

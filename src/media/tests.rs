@@ -190,6 +190,45 @@ fn a_btrfs_with_a_log_to_replay_is_searched_and_left_alone() {
     leaves_unchanged(&["mkfs.btrfs", "-q"], "btrfs", 128 << 20);
 }
 
+/// The kernel of Debian has no driver for it; a program serves it.
+#[test]
+fn an_ntfs_is_searched_and_left_alone() {
+    if !can_mount("mkfs.ntfs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let media = MountFolder::at(folder.path().join("media"));
+    let (raw, point) = (folder.path().join("raw"), folder.path().join("point"));
+    File::create(&raw).unwrap().set_len(32 << 20).unwrap();
+    fs::create_dir(&point).unwrap();
+    run("mkfs.ntfs", &["-q", "-F", "-Q", "-L", "WINDISK", raw.to_str().unwrap()]);
+    run("ntfs-3g", &[raw.to_str().unwrap(), point.to_str().unwrap()]);
+    for name in ["Backup", "Windows"] {
+        fs::create_dir(point.join(name)).unwrap();
+        fs::write(point.join(name).join("a.img.zst"), image()).unwrap();
+    }
+    run("umount", &[point.to_str().unwrap()]);
+    let drive = Drive::attach(&raw);
+    let before = drive.hash();
+    let found = search(&[&drive], &media);
+    let image = only_image(&found);
+    assert_eq!(image.path_on_medium, Path::new("Backup/a.img.zst"));
+    let opened = open_in(image, &media).unwrap();
+    assert_eq!(fs::read(opened.path()).unwrap(), self::image());
+    let refused = check_target(Path::new(&drive.device), Some(opened.path())).unwrap_err();
+    assert!(refused.to_string().contains("holds the image"), "{refused}");
+    drop(opened);
+    check_target(Path::new(&drive.device), None).unwrap();
+    assert_eq!(drive.hash(), before);
+    let destination = destination_of(&drive.node(), false, 1 << 20, &media).unwrap();
+    assert_eq!((&destination.why_not, &destination.note), (&None, &None));
+    let writable = mount_writable_in(&destination, &media).unwrap();
+    fs::write(writable.path().join("new.img.zst"), self::image()).unwrap();
+    writable.finish().unwrap();
+    let found = search(&[&drive], &media);
+    assert_eq!(found.images.len(), 2, "{found:?}");
+}
+
 #[test]
 fn a_program_that_was_killed_leaves_nothing_for_long() {
     if !can_mount("mkfs.ext4") {
