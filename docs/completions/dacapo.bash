@@ -64,6 +64,9 @@ _dacapo() {
             dacapo__subcmd__rescue,build)
                 cmd="dacapo__subcmd__rescue__subcmd__build"
                 ;;
+            dacapo__subcmd__rescue,write)
+                cmd="dacapo__subcmd__rescue__subcmd__write"
+                ;;
             *)
                 ;;
         esac
@@ -304,7 +307,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__rescue)
-            opts="-q -h --quiet --json --help build auto"
+            opts="-q -h --quiet --json --help build write auto"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -409,6 +412,24 @@ _dacapo() {
                     return 0
                     ;;
                 --append)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__rescue__subcmd__write)
+            opts="-q -h --dry-run --no-verify --yes --confirm --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --confirm)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -117,11 +117,12 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s h -l help -d 'Prin
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -s q -l quiet -d 'Print errors and results only'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -l json -d 'Print JSON, one object a line, instead of text'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -f -a "build" -d 'Build the rescue system as one file for CD and USB stick'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build auto" -f -a "auto" -d 'Restore as the kernel\'s command line asks for, without a question'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build write auto" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build write auto" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build write auto" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build write auto" -f -a "build" -d 'Build the rescue system as one file for CD and USB stick'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build write auto" -f -a "write" -d 'Write the rescue system to a USB stick'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and not __fish_seen_subcommand_from build write auto" -f -a "auto" -d 'Restore as the kernel\'s command line asks for, without a question'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l packages -d 'Folder of Debian packages to take instead of fetching them' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l kernel -d 'Kernel to take instead of Debian\'s' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l modules -d 'Modules of that kernel: its folder /lib/modules/VERSION' -r -f -a "(__fish_complete_directories)"
@@ -134,6 +135,13 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_su
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l confirm -d 'Serial number of the stick that may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l dry-run -d 'Show what would be done, and write nothing'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l no-verify -d 'Do not read back what was written'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -l command-line -d 'Text to take for the kernel\'s command line' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from auto" -l json -d 'Print JSON, one object a line, instead of text'

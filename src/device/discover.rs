@@ -113,6 +113,13 @@ pub fn can_discard(path: &Path) -> bool {
     block.is_some_and(|block| block.disk().flag("queue/discard_max_bytes"))
 }
 
+/// True for the path of a partition.
+#[must_use]
+pub fn is_partition(path: &Path) -> bool {
+    let block = absolute(path).ok().and_then(|path| System::running().by_path(&path));
+    block.is_some_and(|block| block.partition_number().is_some())
+}
+
 fn find_by_path_on(system: &System, path: &Path) -> Result<DiskIdentity> {
     let block = system.by_path(path).ok_or_else(|| {
         Error::usage(format!("{} is not a disk or partition", path.display()))

@@ -28,7 +28,7 @@ mod target;
 mod volumes;
 
 pub use aligned::{AlignedBuffer, BUFFER_ALIGN};
-pub use discover::{Disk, DiskPartition, can_discard, disks, disks_of, find_by_path};
+pub use discover::{Disk, DiskPartition, can_discard, disks, disks_of, find_by_path, is_partition};
 pub use foundation::{booted_disks, disks_holding};
 pub use identity::DiskIdentity;
 pub use immutable::clear_immutable;

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::boot::{self, Firmware, find_config, write_dated};
 use super::tool::{XORRISO, args};
 use super::{Plan, packages};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::store::partial_path;
 
 /// The name of the volume.
@@ -81,7 +81,8 @@ impl Parts<'_> {
     fn assemble(&self, out: &Path, root: &Path, efi: &Path, workshop: &Path) -> Result<()> {
         let mut args = args!["-as", "mkisofs", "-quiet", "-o", out, "-V", LABEL];
         // Names as they are, owned by root, with the one date.
-        args.extend(args!["-r", "-iso-level", "3", "--set_all_file_dates", "set_to_mtime"]);
+        args.extend(args!["-r", "-iso-level", "3"]);
+        args.extend(args!["--set_all_file_dates", iso_date(self.plan.date)?]);
         // BIOS: from a disc, and from the first sector of a stick.
         args.extend(args!["-b", "boot/grub/eltorito.img", "-no-emul-boot"]);
         args.extend(args!["-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info"]);
@@ -107,6 +108,14 @@ impl Parts<'_> {
     }
 }
 
+/// A time as xorriso takes it: year to hundredth of a second.
+fn iso_date(date: u64) -> Result<String> {
+    let seconds = i64::try_from(date).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(seconds)
+        .map_err(|_| Error::usage(format!("SOURCE_DATE_EPOCH is {date}, no time")))?;
+    Ok(time.strftime("%Y%m%d%H%M%S00").to_string())
+}
+
 /// Gives the disk that a stick becomes its signature, which xorriso leaves
 /// zero: Windows would write one of its own.
 fn finish(path: &Path, id: &str) -> std::io::Result<()> {
@@ -114,4 +123,16 @@ fn finish(path: &Path, id: &str) -> std::io::Result<()> {
     let signature = id.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     file.write_all_at(&signature.unwrap_or(1).max(1).to_le_bytes(), SIGNATURE)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_xorriso_reads_them() {
+        assert_eq!(iso_date(0).unwrap(), "1970010100000000");
+        assert_eq!(iso_date(1_767_225_661).unwrap(), "2026010100010100");
+        assert!(iso_date(u64::MAX).is_err());
+    }
 }

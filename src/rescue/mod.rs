@@ -8,15 +8,19 @@
 //! kernel unpacks. No package is installed, and nothing outside of the
 //! workshop is written but the result.
 //!
+//! A `stick` is that medium with one more partition, an empty `exfat`.
+//!
 //! The same inputs give the same bytes: all orders and times are fixed.
 
 mod boot;
 mod contents;
 mod elf;
+mod exfat;
 mod iso;
 mod libraries;
 mod modules;
 mod packages;
+mod stick;
 mod tool;
 mod tree;
 mod workshop;
@@ -27,6 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use self::packages::Fetched;
+pub use self::stick::{LABEL as STICK_LABEL, Stick};
 
 use self::boot::Firmware;
 use self::contents::Contents;

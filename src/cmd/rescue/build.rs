@@ -1,44 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `dacapo rescue`: making the medium that a machine without a system is
-//! started from.
+//! `dacapo rescue build`: the medium as a file.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, ValueHint};
 
+use crate::cmd::Outcome;
+use crate::cmd::output::Output;
 use crate::error::Result;
 use crate::pipeline::Cancel;
 use crate::rescue::{self, Inputs, Plan};
 use crate::units::human;
 
-use super::Outcome;
-use super::output::Output;
-use super::unattended::{self, AutoArgs};
-
 const EXAMPLE: &str = "\
 Examples:
-  dacapo rescue build rescue.iso";
-
-/// Make the medium that starts a machine without a system
-///
-/// A small system with nothing in it but a kernel, dacapo and a few tools. It
-/// starts from CD or USB stick, under BIOS and UEFI, with Secure Boot as well.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLE, arg_required_else_help = true)]
-pub struct RescueArgs {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: RescueCommand,
-}
-
-/// The steps of making a medium.
-#[derive(Debug, Subcommand)]
-#[expect(missing_docs, reason = "a comment here would replace the help text of the struct")]
-pub enum RescueCommand {
-    Build(BuildArgs),
-    #[command(hide = true)]
-    Auto(AutoArgs),
-}
+  dacapo rescue build rescue.iso
+  dacapo rescue build studio.iso --append 'dacapo.restore=studio'";
 
 /// Build the rescue system as one file for CD and USB stick
 ///
@@ -92,14 +69,7 @@ pub struct BuildArgs {
 ///
 /// # Errors
 /// If something is missing or cannot be written.
-pub fn run(args: &RescueArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    match &args.command {
-        RescueCommand::Build(args) => build(args, output, cancel),
-        RescueCommand::Auto(args) => unattended::run(args, output, cancel),
-    }
-}
-
-fn build(args: &BuildArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+pub fn run(args: &BuildArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     if !args.initramfs_only && !args.dry_run {
         rescue::check(&args.out, &args.append)?;
     }
