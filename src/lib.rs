@@ -55,6 +55,7 @@
 //!
 //! - [`image`]: the file format, its writer and its readers
 //! - [`store`]: where images are kept
+//! - [`network`]: an address in the rescue system, and folders of other machines
 //! - [`media`]: attached drives: which images are on them, where is room for one
 //!
 //! Jobs, each of which makes a plan and then runs it:
@@ -107,6 +108,7 @@ pub mod io;
 pub mod job;
 pub mod layout;
 pub mod media;
+pub mod network;
 pub mod ondisk;
 pub mod pipeline;
 pub mod progress;

@@ -19,6 +19,7 @@ mod huge;
 mod image;
 mod info;
 mod interrupt;
+mod network;
 mod readme;
 mod repair;
 mod rescue;

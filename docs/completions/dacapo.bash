@@ -40,6 +40,9 @@ _dacapo() {
             dacapo,map)
                 cmd="dacapo__subcmd__map"
                 ;;
+            dacapo,network)
+                cmd="dacapo__subcmd__network"
+                ;;
             dacapo,repair)
                 cmd="dacapo__subcmd__repair"
                 ;;
@@ -58,6 +61,15 @@ _dacapo() {
             dacapo,verify)
                 cmd="dacapo__subcmd__verify"
                 ;;
+            dacapo__subcmd__network,connect)
+                cmd="dacapo__subcmd__network__subcmd__connect"
+                ;;
+            dacapo__subcmd__network,disconnect)
+                cmd="dacapo__subcmd__network__subcmd__disconnect"
+                ;;
+            dacapo__subcmd__network,set)
+                cmd="dacapo__subcmd__network__subcmd__set"
+                ;;
             dacapo__subcmd__rescue,auto)
                 cmd="dacapo__subcmd__rescue__subcmd__auto"
                 ;;
@@ -74,7 +86,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map tui rescue demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map tui rescue network demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -269,6 +281,62 @@ _dacapo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__network)
+            opts="-q -h --quiet --json --help set connect disconnect"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__network__subcmd__connect)
+            opts="-q -h --write --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__network__subcmd__disconnect)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__network__subcmd__set)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

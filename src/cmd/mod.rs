@@ -15,6 +15,7 @@ pub mod disks;
 pub mod info;
 pub mod man;
 pub mod map;
+pub mod network;
 mod open;
 pub mod output;
 mod progress;
@@ -119,6 +120,7 @@ pub enum Command {
     Map(map::MapArgs),
     Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
+    Network(network::NetworkArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -162,6 +164,7 @@ impl Command {
             Self::Map(args) => map::run(args, output, cancel),
             Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
+            Self::Network(args) => network::run(args, output, cancel),
             Self::Demo(args) => demo::run(args, output, cancel),
             Self::Completions(args) => completions::run(args, output, cancel),
             Self::Man(args) => man::run(args, output, cancel),

@@ -10,7 +10,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::io::conformance::{check_reader, pattern};
 
-#[expect(dead_code, reason = "the tests of the program use all of it")]
+#[expect(dead_code, unreachable_pub, reason = "the tests of the program use all of it")]
 #[path = "../../../tests/support/http_server.rs"]
 mod http_server;
 
