@@ -20,8 +20,9 @@ use nix::unistd::Pid;
 use crate::consoles::{self, Consoles};
 use crate::{children, console, log, mounts, shutdown, unattended};
 
-/// How long the first screen waits for the drivers at most.
-const FOR_DRIVERS: Duration = Duration::from_secs(12);
+/// How long the first screen waits for the drivers at most. Drives that appear
+/// later are seen by the screen as well.
+const FOR_DRIVERS: Duration = Duration::from_secs(3);
 /// Where the kernel looks for the program that loads modules.
 const MODPROBE: &str = "/sbin/modprobe";
 /// How often a part that ends by itself is started again.
