@@ -2,7 +2,7 @@
 //! Process 1: starts the others, buries the dead, and comes last.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::panic;
@@ -57,8 +57,23 @@ pub(crate) fn run() -> ! {
         household.start(&Part::Unattended, None);
     } else {
         household.start_consoles(None);
+        set_up_network(&command_line);
     }
     household.keep()
+}
+
+/// As the command line asks for; the unattended restore does it by itself.
+fn set_up_network(command_line: &CommandLine) {
+    let Some(setting) = command_line.value("dacapo.ip") else { return };
+    let mut command = children::command(children::DACAPO);
+    command.args(["network", "set", setting]).stdin(Stdio::null()).stdout(Stdio::null());
+    if let Ok(errors) = OpenOptions::new().append(true).create(true).open(log::SCREEN) {
+        command.stderr(errors);
+    }
+    // Nobody waits for it: a screen shows what became of it.
+    if let Err(error) = command.spawn() {
+        log::event(&format!("setting up the network: {error}"));
+    }
 }
 
 fn signals() -> SigSet {

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::job::choice::{self, Choice};
 use crate::media::command_line::CommandLine;
 use crate::media::{self, Search, trouble};
+use crate::network::Setting;
 use crate::pipeline::Cancel;
+use crate::store;
 
 use super::Outcome;
 use super::output::{Output, plain};
@@ -45,6 +47,8 @@ struct Wanted {
     image: String,
     target: String,
     wait: Duration,
+    /// The network, if the image comes over it, or somebody set it up.
+    network: Option<Setting>,
 }
 
 impl Wanted {
@@ -62,11 +66,19 @@ impl Wanted {
                 Error::refused(format!("dacapo.wait={seconds} is no number of seconds"))
             })?),
         };
-        Ok(Self { image: value("dacapo.restore")?, target: value("dacapo.target")?, wait })
+        let (image, target) = (value("dacapo.restore")?, value("dacapo.target")?);
+        let network = match line.value("dacapo.ip") {
+            Some(setting) => Some(Setting::parse(setting)?),
+            None if store::is_address(Path::new(&image)) && media::in_rescue() => {
+                Some(Setting::Dhcp { interface: None })
+            }
+            None => None,
+        };
+        Ok(Self { image, target, wait, network })
     }
 
     fn is_address(&self) -> bool {
-        ["http://", "https://"].iter().any(|scheme| self.image.starts_with(scheme))
+        store::is_address(Path::new(&self.image))
     }
 }
 
@@ -81,6 +93,7 @@ pub fn run(args: &AutoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         None => CommandLine::of_kernel(),
     };
     let wanted = Wanted::of(&line)?;
+    connect(&wanted, output, cancel)?;
     let (target, search) = wait_for(&wanted, output, cancel)?;
     if wanted.is_address() {
         return restore(Path::new(&wanted.image), &wanted, &target, output, cancel);
@@ -118,6 +131,23 @@ fn restore(
     restore::run(&args, output, cancel)
 }
 
+/// Sets up the network, whose card may appear late as well.
+fn connect(wanted: &Wanted, output: &Output, cancel: &Cancel) -> Result<()> {
+    let Some(setting) = &wanted.network else { return Ok(()) };
+    let started = Instant::now();
+    loop {
+        cancel.check()?;
+        match setting.apply() {
+            Ok(interface) => {
+                output.info(&format!("network: {} {}", interface.name, interface.state()));
+                return Ok(());
+            }
+            Err(error) if started.elapsed() >= wanted.wait => return Err(error),
+            Err(_) => thread::sleep(STEP),
+        }
+    }
+}
+
 /// Waits until both are there and nothing else has appeared for a while.
 ///
 /// # Errors
@@ -128,9 +158,7 @@ fn wait_for(wanted: &Wanted, output: &Output, cancel: &Cancel) -> Result<(Disk, 
     let mut search = None;
     let mut has_waited = false;
     loop {
-        if cancel.is_cancelled() {
-            return Err(Error::interrupted());
-        }
+        cancel.check()?;
         let now = volume_names();
         if now != present {
             (present, since, search) = (now, Instant::now(), None);
@@ -220,7 +248,12 @@ mod tests {
         assert_eq!((both.image.as_str(), both.target.as_str()), ("Studio 1", "S1"));
         assert_eq!(both.wait, Duration::from_secs(5));
         assert!(!both.is_address());
-        assert!(wanted("dacapo.restore=http://nas/a.zst dacapo.target=S1").unwrap().is_address());
+        assert_eq!(both.network, None);
+        let remote = "dacapo.restore=http://nas/a.zst dacapo.target=S1 dacapo.ip=dhcp";
+        let remote = wanted(remote).unwrap();
+        assert!(remote.is_address());
+        assert_eq!(remote.network, Some(Setting::Dhcp { interface: None }));
+        assert!(wanted("dacapo.restore=a dacapo.target=S1 dacapo.ip=yes").is_err());
         for text in [
             "quiet",
             "dacapo.restore=a",
