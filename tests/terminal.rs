@@ -30,6 +30,36 @@ fn on_terminal(args: &[&str], typed: &str, environment: &[(&str, &str)]) -> Ran 
     finish(command, typed.as_bytes())
 }
 
+#[test]
+fn a_person_is_asked_while_the_image_comes_through_a_pipe() {
+    if !requires(&["script"]) {
+        return;
+    }
+    let (folder, disk, image) = saved();
+    let target = folder.join("target.raw");
+    fs::write(&target, junk(3 << 20, 9)).unwrap();
+    let before = hash_of(&target);
+    let on_terminal = |line: &str, typed: &str| {
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", line, "/dev/null"]);
+        finish(command, typed.as_bytes())
+    };
+    let program = env!("CARGO_BIN_EXE_dacapo");
+    let line = format!("cat '{image}' | {program} restore - '{target}'");
+    let ran = on_terminal(&line, "n\n").exits(5).says("Overwrite it? [y/N]");
+    assert_eq!(before, hash_of(&target), "{ran}");
+    on_terminal(&line, "y\n").success();
+    assert_same(&disk, &target);
+    // Nobody sees a question that goes to a file, or stands behind a program
+    // that has nothing to say.
+    fs::write(&target, junk(3 << 20, 9)).unwrap();
+    let errors = folder.join("errors");
+    let ran = on_terminal(&format!("{line} 2>'{errors}'"), "y\n").exits(5);
+    assert_eq!(before, hash_of(&target), "{ran}");
+    let line = format!("{program} restore '{image}' '{target}' </dev/null");
+    on_terminal(&line, "y\n").exits(5).says("no terminal to ask on");
+}
+
 /// A folder with an image and the small disk it was made of.
 fn saved() -> (TempDir, String, String) {
     let folder = temp_dir();

@@ -52,12 +52,12 @@ pub fn confirm_repair(
 }
 
 fn ask(target: &Target, given: Given<'_>, output: &Output) -> Result<Confirmed> {
-    if !output.can_ask() {
+    let Some(mut input) = output.person() else {
         return decide(target, given, None);
-    }
+    };
     output.while_asking(|| {
-        let (mut input, mut output) = (io::stdin().lock(), io::stderr().lock());
-        decide(target, given, Some(Person { input: &mut input, output: &mut output }))
+        let mut output = io::stderr().lock();
+        decide(target, given, Some(Person { input: &mut *input, output: &mut output }))
     })
 }
 

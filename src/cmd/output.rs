@@ -8,7 +8,8 @@
 //! data (`save SOURCE -`), all of this goes to standard error.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
@@ -182,10 +183,21 @@ impl Output {
             .context(|| "writing to standard output".into())
     }
 
-    /// True if there is a person who can be asked.
+    /// What a person types, if there is one who can be asked. Where standard
+    /// input is a pipe, the person is at the terminal all the same:
+    /// `ssh HOST cat IMAGE | dacapo restore - TARGET`.
     #[must_use]
-    pub fn can_ask(&self) -> bool {
-        !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+    pub fn person(&self) -> Option<Box<dyn BufRead>> {
+        if self.json || !io::stderr().is_terminal() {
+            return None;
+        }
+        if io::stdin().is_terminal() {
+            return Some(Box::new(io::stdin().lock()));
+        }
+        let is_pipe = std::fs::metadata("/proc/self/fd/0")
+            .is_ok_and(|it| it.file_type().is_fifo() || it.file_type().is_socket());
+        let terminal = is_pipe.then(|| std::fs::File::open("/dev/tty").ok()).flatten()?;
+        Some(Box::new(BufReader::new(terminal)))
     }
 
     /// Runs `ask`, which may read from the terminal; Ctrl-C then ends the
