@@ -82,8 +82,7 @@ fn will(relocation: &Relocation, sector: u64) -> Vec<String> {
 /// where systems look for it: the new backup comes first, the old one is
 /// forgotten last.
 pub(super) fn move_backup(target: &dyn WriteAt, relocation: &Relocation) -> Result<()> {
-    let mut pieces = relocation.writes.clone();
-    pieces.reverse();
+    let pieces = relocation.in_safe_order();
     write_in_order(target, &pieces)?;
     read_back(target, &pieces)?;
     for extent in relocation.blank.iter() {

@@ -35,6 +35,14 @@ impl Relocation {
         Self { steps: vec![why.into()], ..Self::default() }
     }
 
+    /// What is written, in the order in which one copy of the table on the disk
+    /// is good at every moment: the new backup first, the beginning last. What
+    /// is blanked comes behind all of it.
+    #[must_use]
+    pub fn in_safe_order(&self) -> Vec<(u64, Vec<u8>)> {
+        self.writes.iter().rev().cloned().collect()
+    }
+
     /// Leaves out of what is blanked all that is written or in a partition.
     fn keep_clear(&mut self, partitions: &[Partition], target_len: u64) {
         let mut occupied: ExtentSet = partitions.iter().map(|partition| partition.extent).collect();
@@ -265,6 +273,60 @@ mod tests {
         assert_eq!(moved(&disk, 64), Relocation::default());
         let broken = GptDisk::small().patched(1, 0, &[0]).patched(63, 0, &[0]);
         assert_eq!(moved(&broken, 64), Relocation::default());
+    }
+
+    #[test]
+    fn the_backup_comes_to_the_end_of_its_disk_and_a_table_is_good_at_every_moment() {
+        for (size, sectors) in [(SectorSize::B512, 200), (SectorSize::B4096, 66)] {
+            let small = GptDisk::new(size, 64, 4, 128, &[(0, 20, 30), (2, 32, 40)]);
+            let before = table(&small);
+            assert_eq!(backup_to_end(&small.disk()).unwrap(), None);
+            let mut bytes = small.bytes.clone();
+            bytes.resize(sectors * small.size, 0x5a);
+            let relocation =
+                backup_to_end(&Memory::new(bytes.clone()).with_sector_size(size)).unwrap();
+            let relocation = relocation.unwrap();
+            for (position, piece) in relocation.in_safe_order() {
+                let at = position as usize;
+                bytes[at..at + piece.len()].copy_from_slice(&piece);
+                let now =
+                    read(&Memory::new(bytes.clone()).with_sector_size(size)).unwrap().unwrap();
+                assert_eq!((&now.partitions, now.doubtful), (&before.partitions, false));
+            }
+            for extent in relocation.blank.iter() {
+                bytes[extent.start() as usize..extent.end() as usize].fill(0);
+            }
+            let disk = Memory::new(bytes).with_sector_size(size);
+            let after = read(&disk).unwrap().unwrap();
+            assert_eq!(after.notes, [""; 0]);
+            assert_eq!(backup_to_end(&disk).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_partition_grows_and_a_table_is_good_at_every_moment() {
+        for size in [SectorSize::B512, SectorSize::B4096] {
+            let disk = GptDisk::new(size, 64, 4, 128, &[(0, 20, 30), (2, 32, 40)]);
+            let (unit, before) = (size.bytes(), table(&disk));
+            let end = space_end(&disk.disk()).unwrap();
+            assert_eq!(end, (63 - disk.array_sectors()) * unit);
+            let mut bytes = disk.bytes.clone();
+            for (position, piece) in enlarge(&disk.disk(), 3, end).unwrap() {
+                let at = position as usize;
+                bytes[at..at + piece.len()].copy_from_slice(&piece);
+                let now = table(&disk.with_bytes(bytes.clone()));
+                let ends = [before.partitions[1].extent.end(), end];
+                assert!(ends.contains(&now.partitions[1].extent.end()));
+                assert_eq!(now.partitions[0], before.partitions[0]);
+            }
+            let after = table(&disk.with_bytes(bytes));
+            assert_eq!(after.notes, [""; 0]);
+            assert_eq!(after.partitions[1].extent, Extent::new(32 * unit, end));
+            // Not over another one, not over the backup, not backwards.
+            for (number, end) in [(1, 33 * unit), (3, end + unit), (3, 35 * unit), (2, end)] {
+                assert!(enlarge(&disk.disk(), number, end).is_err(), "{number} {end}");
+            }
+        }
     }
 
     #[test]
