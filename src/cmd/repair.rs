@@ -2,16 +2,13 @@
 //! `dacapo repair`: named steps for a restored machine that does not start, or
 //! whose disk is larger now.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
-use crate::device::{DiskIdentity, Source};
 use crate::error::{Context, Error, Result};
-use crate::io::ReadAt;
-use crate::job::{Kind, Target};
-use crate::layout::Layout;
+use crate::job::Target;
 use crate::pipeline::Cancel;
 use crate::repair::{self, Machine, State, Step};
 
@@ -94,7 +91,7 @@ pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         output.summary(&json!({ "disk": args.disk, "steps": chosen }));
         return Ok(Outcome::Done);
     }
-    let target = target(&args.disk)?;
+    let target = Target::without_a_look(&args.disk)?;
     let _agreed = confirm_repair(&target, args.yes, args.confirm.as_deref(), output)?;
     cancel.check()?;
     // A step must not be torn: from here on it ends by itself.
@@ -189,19 +186,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-/// The disk, to be confirmed.
-fn target(path: &Path) -> Result<Target> {
-    let source = Source::open(path)?;
-    let size = source.len();
-    let kind = if source.is_device() {
-        let DiskIdentity { model, serial, .. } = source.identity();
-        Kind::Device { model, serial, size }
-    } else {
-        Kind::File { size }
-    };
-    Ok(Target { path: path.display().to_string(), kind, layout: Layout::default() })
 }
 
 #[cfg(test)]

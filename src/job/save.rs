@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::image::Writer;
 use crate::image::rescan::{Rescan, read_head};
+use crate::image::{Head, Writer};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
@@ -73,6 +73,32 @@ impl Prepared {
         interrupted.unwrap_or_else(|| default_name(path, title, date))
     }
 
+    /// The image of this disk in a folder whose save was interrupted, the
+    /// latest one if there are several: its name once it is whole.
+    #[must_use]
+    pub fn interrupted_in(&self, folder: &Path) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(folder).ok()?;
+        let mut found: Vec<(String, PathBuf)> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let path = folder.join(name.strip_suffix(".partial")?);
+                let old = Source::open(entry.path()).ok()?;
+                let (head, _, _) = read_head(&old).ok()?;
+                self.is_of_same_disk(&head).then(|| (head.about.created.clone(), path))
+            })
+            .collect();
+        found.sort();
+        found.pop().map(|(_, path)| path)
+    }
+
+    fn is_of_same_disk(&self, head: &Head) -> bool {
+        let (old, new) = (&head.about.disk, &self.plan.head.about.disk);
+        head.disk_len == self.plan.head.disk_len
+            && old.serial == new.serial
+            && old.model == new.model
+    }
+
     /// Makes the file `path`, or with `resume` goes on with an interrupted one.
     ///
     /// # Errors
@@ -116,9 +142,7 @@ impl Prepared {
         let Ok((head, _, _)) = Source::open(interrupted).and_then(|old| read_head(&old)) else {
             return Ok(());
         };
-        let (old, new) = (&head.about.disk, &self.plan.head.about.disk);
-        let is_same_len = head.disk_len == self.plan.head.disk_len;
-        if is_same_len && old.serial == new.serial && old.model == new.model {
+        if self.is_of_same_disk(&head) {
             return Ok(());
         }
         Err(Error::refused(format!(

@@ -61,6 +61,15 @@ impl Confirmed {
 }
 
 impl Target {
+    /// A target whose content is of no interest, because it stays.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn without_a_look(path: &Path) -> Result<Self> {
+        let (path_shown, kind) = (path.display().to_string(), kind_of(path)?);
+        Ok(Self { path: path_shown, kind, layout: Layout::default() })
+    }
+
     /// The agreement, if `answer` is what names this device.
     #[must_use]
     pub fn confirm_by_name(&self, answer: &str) -> Option<Confirmed> {

@@ -5,28 +5,36 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::confirm::Confirm;
+use super::ending::Ending;
 use super::keys::Key;
 use super::load::Load;
 use super::look::{Look, Tone};
+use super::repair::Repair;
 use super::screen::{Hint, Next, Screen, Shared};
 use super::widgets::{Item, List, Page, Scroll, short};
 use crate::cmd::disks::{Shown, describe, look};
 use crate::cmd::terminal::Terminal;
 use crate::device::DiskIdentity;
+use crate::job::Target;
+use crate::media::trouble::no_disks;
 use crate::units::human;
 
-/// What to say where there is no disk at all.
-pub(crate) const NO_DISK: &str = "No disk was found. Many computers hide theirs behind the firmware's RAID: look in its setup \
-     (F2 or Del when the computer starts) for 'RST', 'VMD' or 'RAID', choose 'AHCI' or 'NVMe' \
-     instead, and try again. A disk that was just plugged in may need a few seconds.";
+/// Says why there may be no disk at all.
+pub(crate) fn add_no_disk(page: &mut Page) {
+    page.add(Tone::Warning, "No disk was found.");
+    for text in no_disks() {
+        page.blank().text(text);
+    }
+}
 
 /// A disk as something to choose.
 pub(crate) fn item(shown: &Shown) -> Item {
     let identity = &shown.disk.identity;
-    let mut item = Item::new(title(identity)).below(format!("  {}", place(identity)));
+    let mut item = Item::new(title(identity)).below(place(identity));
     let contents = contents(shown);
     if !contents.is_empty() {
-        item = item.below(format!("  on it: {contents}"));
+        item = item.below(format!("On it: {contents}"));
     }
     item
 }
@@ -76,18 +84,19 @@ fn contents(shown: &Shown) -> String {
 
 /// The list of disks.
 pub(crate) struct Disks {
+    session: Shared,
     disks: Load<Vec<Shown>>,
     list: List,
 }
 
 impl Disks {
-    pub(crate) fn new(_: &Shared) -> Self {
-        Self { disks: search(), list: List::default() }
+    pub(crate) fn new(session: &Shared) -> Self {
+        Self { session: session.clone(), disks: search(), list: List::default() }
     }
 
     #[cfg(test)]
-    pub(crate) fn with(disks: Vec<Shown>) -> Self {
-        Self { disks: Load::Ready(disks), list: List::default() }
+    pub(crate) fn with(session: &Shared, disks: Vec<Shown>) -> Self {
+        Self { session: session.clone(), disks: Load::Ready(disks), list: List::default() }
     }
 }
 
@@ -111,7 +120,8 @@ impl Screen for Disks {
         let disks = self.disks.ready()?;
         if disks.is_empty() {
             let mut page = Page::default();
-            page.blank().add(Tone::Warning, NO_DISK);
+            page.blank();
+            add_no_disk(&mut page);
             super::widgets::draw_lines(&page.lines(area.width.into(), look), area, buffer);
             return None;
         }
@@ -126,11 +136,9 @@ impl Screen for Disks {
             return Next::Draw;
         }
         match key {
-            Key::Esc => Next::Back,
+            Key::Esc | Key::Interrupt => Next::Back,
             Key::Enter => match self.list.chosen(disks.len()) {
-                Some(number) => {
-                    Next::push(Detail { shown: disks[number].clone(), scroll: Scroll::default() })
-                }
+                Some(number) => Next::push(Detail::new(&self.session, &disks[number])),
                 None => Next::Stay,
             },
             _ if key.is('r') => {
@@ -147,9 +155,31 @@ impl Screen for Disks {
 }
 
 /// One disk, as `dacapo disks` shows it.
-struct Detail {
+pub(crate) struct Detail {
+    session: Shared,
     shown: Shown,
     scroll: Scroll,
+}
+
+impl Detail {
+    pub(crate) fn new(session: &Shared, shown: &Shown) -> Self {
+        Self { session: session.clone(), shown: shown.clone(), scroll: Scroll::default() }
+    }
+
+    /// Leads to the steps that make it start, for whoever confirms the disk.
+    fn repair(&self) -> Next {
+        let path = self.shown.disk.identity.path.clone();
+        match Target::without_a_look(path.as_ref()) {
+            Ok(target) => {
+                let session = self.session.clone();
+                let warning = "What is chosen next changes this disk:";
+                Next::push(Confirm::new("Make it start", warning, target, move |_| {
+                    Next::replace(Repair::new(&session, path.as_ref()))
+                }))
+            }
+            Err(error) => Next::push(Ending::of_error(&error).screen()),
+        }
+    }
 }
 
 impl Screen for Detail {
@@ -159,7 +189,7 @@ impl Screen for Detail {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        vec![("Esc", "back"), ("Up/Down, PgUp/PgDn", "scroll")]
+        vec![("Esc", "back"), ("M", "make it start"), ("Up/Down", "scroll")]
     }
 
     fn draw(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) -> Option<Position> {
@@ -177,7 +207,8 @@ impl Screen for Detail {
             return Next::Draw;
         }
         match key {
-            Key::Esc | Key::Enter => Next::Back,
+            Key::Esc | Key::Enter | Key::Interrupt => Next::Back,
+            _ if key.is('m') => self.repair(),
             _ => Next::Stay,
         }
     }

@@ -14,7 +14,7 @@ use crate::error::Error;
 /// Something to do next.
 pub(crate) struct Choice {
     item: Item,
-    go: Box<dyn FnMut() -> Next + Send>,
+    go: Box<dyn FnMut() -> Next>,
 }
 
 /// How a job ended.
@@ -47,11 +47,7 @@ impl Ending {
     }
 
     /// Something to do next.
-    pub(crate) fn choice(
-        &mut self,
-        item: Item,
-        go: impl FnMut() -> Next + Send + 'static,
-    ) -> &mut Self {
+    pub(crate) fn choice(&mut self, item: Item, go: impl FnMut() -> Next + 'static) -> &mut Self {
         self.choices.push(Choice { item, go: Box::new(go) });
         self
     }
@@ -90,7 +86,7 @@ impl Screen for Ended {
 
     fn draw(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) -> Option<Position> {
         let items: Vec<Item> = self.ending.choices.iter().map(|it| it.item.clone()).collect();
-        let rows: usize = items.iter().map(|item| 1 + item.below.len()).sum();
+        let rows: usize = items.iter().map(|item| item.height(area.width.into())).sum();
         let lines = self.ending.page.lines(area.width.into(), look);
         let room = usize::from(area.height).saturating_sub(rows + 1).max(1);
         let (text, rest) = split(area, lines.len().min(room));

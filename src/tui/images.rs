@@ -6,14 +6,15 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::choose::{Choose, Goal};
 use super::keys::Key;
 use super::load::Load;
 use super::look::{Look, Tone};
-use super::path::{PathScreen, Wanted};
 use super::screen::{Hint, Next, Screen, Shared};
 use super::shelf::{self, Offer, Picked, Shelf, date_of};
-use super::targets::Targets;
 use super::trouble::sentence;
+use super::typed::{Typed, Wanted};
+use super::verify;
 use super::widgets::{Item, List, Page, draw_lines, picture, short, split};
 use crate::media::FoundImage;
 use crate::units::human;
@@ -22,6 +23,8 @@ use crate::units::human;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Restore,
+    Verify,
+    Compare,
 }
 
 impl Purpose {
@@ -29,14 +32,23 @@ impl Purpose {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Restore => "Restore",
+            Self::Verify => "Verify",
+            Self::Compare => "Compare",
         }
     }
 
     /// The screen that comes after an image was chosen.
-    pub(crate) fn go_on(self, session: &Shared, picked: Picked) -> Next {
+    fn go_on(self, session: &Shared, picked: Picked) -> Next {
         let picked = Arc::new(picked);
-        match self {
-            Self::Restore => Next::replace(Targets::new(session, self, picked)),
+        let next = match self {
+            Self::Restore => Next::push(Choose::new(session, Goal::Restore(picked))),
+            Self::Compare => Next::push(Choose::new(session, Goal::Compare(picked))),
+            Self::Verify => verify::start(session, &picked),
+        };
+        // In place of the one that said that it is opened.
+        match next {
+            Next::Push(screen) => Next::Replace(screen),
+            other => other,
         }
     }
 }
@@ -165,10 +177,7 @@ impl Screen for Images {
                 }
                 None => Next::Stay,
             },
-            _ if key.is('p') => {
-                let wanted = Wanted::Image(self.purpose);
-                Next::push(PathScreen::new(&self.session, wanted))
-            }
+            _ if key.is('p') => Next::push(Typed::new(&self.session, Wanted::Image(self.purpose))),
             _ if key.is('r') => {
                 self.shelf = search(&self.session);
                 Next::Draw

@@ -4,9 +4,11 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::choose::{Choose, Goal};
 use super::disks::Disks;
 use super::images::{Images, Purpose};
 use super::keys::Key;
+use super::logbook::Logbook;
 use super::look::{Look, Tone};
 use super::power::Power;
 use super::screen::{Hint, Next, Screen, Shared};
@@ -17,6 +19,8 @@ const SHELL: u8 = 12;
 
 /// One thing that can be done.
 struct Entry {
+    /// The key that begins it at once.
+    letter: char,
     name: &'static str,
     /// What it does, in a sentence.
     does: &'static str,
@@ -32,34 +36,72 @@ enum Only {
     Installed,
 }
 
-/// The entries, in their order. The first letters are their shortcuts.
+/// The entries, in their order.
 const ENTRIES: &[Entry] = &[
     Entry {
+        letter: 'R',
         name: "Restore",
-        does: "Bring a disk back from an image: this computer starts as it did on the day it \
-               was saved. Everything that is on that disk now is lost.",
+        does: "Bring a disk back from an image: the computer starts as it did on the day it was \
+               saved. Everything that is on that disk now is lost.",
         only: Only::Everywhere,
         begin: |session| Next::push(Images::new(session, Purpose::Restore)),
     },
     Entry {
+        letter: 'S',
+        name: "Save",
+        does: "Save a whole disk to an image, on another drive. The disk is only read.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Choose::new(session, Goal::Save)),
+    },
+    Entry {
+        letter: 'V',
+        name: "Verify",
+        does: "Read an image from end to end and see whether it is good. Nothing is written.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Images::new(session, Purpose::Verify)),
+    },
+    Entry {
+        letter: 'C',
+        name: "Compare",
+        does: "See whether a disk still is what an image says. Nothing is written.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Images::new(session, Purpose::Compare)),
+    },
+    Entry {
+        letter: 'D',
         name: "Disks",
         does: "See the disks of this computer, with their partitions. Nothing is changed.",
         only: Only::Everywhere,
         begin: |session| Next::push(Disks::new(session)),
     },
     Entry {
+        letter: 'L',
+        name: "Log",
+        does: "See what was done since the start, and save it to a drive.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Logbook::new(session)),
+    },
+    Entry {
+        letter: 'H',
         name: "Shell",
         does: "A command line, for those who know one. Type 'exit' to come back.",
         only: Only::InRescue,
         begin: |_| Next::Quit(SHELL),
     },
     Entry {
+        letter: 'P',
         name: "Power off",
         does: "Switch this computer off, or start it again without the stick.",
         only: Only::InRescue,
         begin: |_| Next::push(Power::default()),
     },
-    Entry { name: "Quit", does: "Leave dacapo.", only: Only::Installed, begin: |_| Next::Quit(0) },
+    Entry {
+        letter: 'Q',
+        name: "Quit",
+        does: "Leave dacapo.",
+        only: Only::Installed,
+        begin: |_| Next::Quit(0),
+    },
 ];
 
 /// The menu.
@@ -89,7 +131,7 @@ impl Screen for Menu {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        vec![("Enter", "choose"), ("Up/Down", "move"), ("R, S ...", "first letters")]
+        vec![("Enter", "choose"), ("Up/Down", "move"), ("or press the letter", "")]
     }
 
     fn draw(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) -> Option<Position> {
@@ -98,7 +140,10 @@ impl Screen for Menu {
         let title = "What do you want to do?";
         buffer.set_stringn(head.x, head.y, title, head.width.into(), look.style(Tone::Strong));
         let (list, rest) = split(rest, entries.len());
-        let items: Vec<Item> = entries.iter().map(|entry| Item::new(entry.name)).collect();
+        let items: Vec<Item> = entries
+            .iter()
+            .map(|entry| Item::new(format!("{}  {}", entry.letter, entry.name)))
+            .collect();
         self.list.draw(&items, list, buffer, look);
         let chosen = self.list.chosen(entries.len()).unwrap_or_default();
         let mut page = Page::default();
@@ -117,9 +162,7 @@ impl Screen for Menu {
             Key::Enter => self.list.chosen(entries.len()).map_or(Next::Stay, begin),
             Key::Interrupt if !self.session.rescue => Next::Quit(0),
             Key::Letter(c) => {
-                let is_it = |entry: &&Entry| {
-                    entry.name.chars().next().is_some_and(|first| first.eq_ignore_ascii_case(&c))
-                };
+                let is_it = |entry: &&Entry| entry.letter.eq_ignore_ascii_case(&c);
                 let Some(number) = entries.iter().position(is_it) else { return Next::Stay };
                 self.list.choose(number);
                 begin(number)
@@ -135,16 +178,14 @@ mod tests {
     use crate::tui::samples;
 
     #[test]
-    fn first_letters_tell_the_entries_apart() {
+    fn every_entry_has_a_letter_of_its_own() {
         for rescue in [false, true] {
             let menu = Menu::new(&samples::session(rescue));
-            let mut letters: Vec<char> =
-                menu.entries().iter().filter_map(|entry| entry.name.chars().next()).collect();
-            letters.sort_unstable();
+            let mut letters: Vec<char> = menu.entries().iter().map(|entry| entry.letter).collect();
             let count = letters.len();
+            letters.sort_unstable();
             letters.dedup();
-            // Save and Shell, where the first one wins, are told apart below.
-            assert!(count - letters.len() <= 1, "{letters:?}");
+            assert_eq!(letters.len(), count);
         }
     }
 

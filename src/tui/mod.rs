@@ -7,28 +7,35 @@
 //! it, hands it the keys, and lets it look after its work in the background.
 //! The jobs themselves are those of [`crate::job`], as the commands run them.
 
+mod choose;
+mod compare;
+mod confirm;
+mod destinations;
 mod disks;
 mod ending;
 mod images;
 mod keys;
 mod load;
 mod log;
+mod logbook;
 mod look;
 mod menu;
-mod path;
 mod power;
+mod repair;
 mod restore;
 mod running;
 #[cfg(test)]
 mod samples;
+mod save;
 mod screen;
 mod shelf;
-mod targets;
 mod task;
 mod terminal;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod typed;
+mod verify;
 mod widgets;
 
 use std::path::{Path, PathBuf};
@@ -111,8 +118,12 @@ impl Stack {
                 if self.screens.len() > 1 {
                     self.screens.pop();
                 }
+                self.top().shown_again();
             }
-            Next::Home => self.screens.truncate(1),
+            Next::Home => {
+                self.screens.truncate(1);
+                self.top().shown_again();
+            }
             Next::Quit(code) => return (true, Some(code)),
         }
         (true, None)

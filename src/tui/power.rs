@@ -51,7 +51,7 @@ impl Screen for Power {
             Key::Enter => Next::Quit(RESTART),
             _ if key.is('p') => Next::Quit(POWER_OFF),
             _ if key.is('r') => Next::Quit(RESTART),
-            Key::Esc => Next::Back,
+            Key::Esc | Key::Interrupt => Next::Back,
             _ => Next::Stay,
         }
     }

@@ -10,8 +10,9 @@ use crate::cmd::disks::{Content, Part, Shown};
 use crate::device::{DeviceNumber, Disk, DiskIdentity};
 use crate::extent::Extent;
 use crate::fs::Identity;
+use crate::job::{Kind, Target};
 use crate::layout::{Layout, Region, RegionKind, TableSummary};
-use crate::media::{Facts, FoundImage, Medium};
+use crate::media::{Destination, Facts, FoundImage, Medium};
 use crate::table::Partition;
 use crate::units::{GIB, MIB};
 
@@ -154,4 +155,32 @@ pub(crate) fn shelf() -> Shelf {
 /// What the screens share.
 pub(crate) fn session(rescue: bool) -> Shared {
     Arc::new(Session { rescue, folders: Vec::new(), log: Log::new(None) })
+}
+
+/// A disk that is about to be overwritten.
+pub(crate) fn target(serial: Option<&str>) -> Target {
+    let model = Some("Samsung SSD 870 EVO".to_owned());
+    let serial = serial.map(str::to_owned);
+    Target {
+        path: "/dev/sdb".into(),
+        kind: Kind::Device { model, serial, size: DISK_LEN },
+        layout: layout(),
+    }
+}
+
+/// Drives with room, and one without.
+pub(crate) fn destinations() -> Vec<Destination> {
+    let medium = shelf().images[0].medium.clone();
+    let good = Destination {
+        device: medium.device.clone(),
+        label: medium.label.clone(),
+        filesystem: medium.filesystem.clone(),
+        medium,
+        free: Some(60 * GIB),
+        largest_file: None,
+        why_not: None,
+        note: Some("60 GiB are free, which may not be enough".into()),
+    };
+    let why_not = Some("it can only be read; choose another one".to_owned());
+    vec![good.clone(), Destination { why_not, free: None, label: None, note: None, ..good }]
 }

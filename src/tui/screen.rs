@@ -77,6 +77,9 @@ pub(crate) trait Screen {
         Next::Stay
     }
 
+    /// Called when the screen above it is gone.
+    fn shown_again(&mut self) {}
+
     /// Called when the program is told to end: asks what runs to stop. True
     /// while it has to be waited for.
     fn stop(&mut self) -> bool {

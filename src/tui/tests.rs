@@ -8,28 +8,50 @@ use super::keys::Key;
 use super::look::Look;
 use super::screen::Screen;
 use super::{Stack, draw_screen, hint_line};
-use super::{disks, images, menu, path, power, samples, shelf};
+use super::{
+    choose, confirm, destinations, disks, ending, images, logbook, menu, power, samples, shelf,
+    typed,
+};
 
 const LOOK: Look = Look { unicode: true, colour: true };
 
 /// Every screen with made-up data, by name.
 fn screens() -> Vec<(&'static str, Box<dyn Screen>)> {
     let session = samples::session(true);
+    session.log.add("restore: began");
+    let disks = vec![samples::shown(), samples::shown()];
+    let typed = |wanted| -> Box<dyn Screen> { Box::new(typed::Typed::new(&session, wanted)) };
+    let confirm = |serial| -> Box<dyn Screen> {
+        let target = samples::target(serial);
+        Box::new(confirm::Confirm::new("Restore", "ALL DATA will be lost:", target, |_| {
+            super::Next::Home
+        }))
+    };
+    let error = crate::error::Error::failed("reading \u{1b}[2J").hint("try another cable");
+    let mut ending = ending::Ending::of_error(&error);
+    ending.text("a long text ".repeat(60));
     vec![
         ("menu", Box::new(menu::Menu::new(&session))),
         ("menu, installed", Box::new(menu::Menu::new(&samples::session(false)))),
         ("power", Box::new(power::Power::default())),
-        ("disks", Box::new(disks::Disks::with(vec![samples::shown(), samples::shown()]))),
-        ("no disks", Box::new(disks::Disks::with(Vec::new()))),
+        ("disks", Box::new(disks::Disks::with(&session, disks.clone()))),
+        ("no disks", Box::new(disks::Disks::with(&session, Vec::new()))),
+        ("disk", Box::new(disks::Detail::new(&session, &disks[0]))),
         ("images", Box::new(images::Images::with(&session, samples::shelf()))),
         ("no images", Box::new(images::Images::with(&session, shelf::Shelf::default()))),
+        ("path", typed(typed::Wanted::Image(images::Purpose::Restore))),
+        ("folder", typed(typed::Wanted::Folder(destinations::Keep::Log))),
+        ("choose", Box::new(choose::Choose::with(&session, &disks))),
+        ("no choice", Box::new(choose::Choose::with(&session, &[]))),
+        ("confirm", confirm(Some("S5Y1"))),
+        ("confirm by size", confirm(None)),
         (
-            "path",
-            Box::new(path::PathScreen::new(
-                &session,
-                path::Wanted::Image(images::Purpose::Restore),
-            )),
+            "destinations",
+            Box::new(destinations::Destinations::with(&session, samples::destinations())),
         ),
+        ("no destinations", Box::new(destinations::Destinations::with(&session, Vec::new()))),
+        ("log", Box::new(logbook::Logbook::new(&session))),
+        ("end", Box::new(ending.screen())),
     ]
 }
 
@@ -91,7 +113,7 @@ fn without_a_font_for_it_all_is_ascii_and_without_colours_it_has_none() {
 #[test]
 fn what_is_chosen_is_marked_without_colours() {
     for (name, mut screen) in screens() {
-        if ["menu", "disks", "images", "power"].contains(&name) {
+        if ["menu", "disks", "images", "power", "choose", "destinations", "end"].contains(&name) {
             let text = drawn(&mut *screen, 80, 25, Look { unicode: false, colour: false });
             assert!(text.contains(" > ") || text.contains("\"> "), "{name}: {text}");
         }

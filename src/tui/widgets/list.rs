@@ -5,9 +5,16 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
+use super::page::wrap;
 use super::short;
+use crate::cmd::output::plain;
 use crate::tui::keys::Key;
 use crate::tui::look::{Look, Tone};
+
+/// The mark of what is chosen, and the blanks instead of it.
+const MARK: usize = 2;
+/// What stands below the first line is moved to the right.
+const MARGIN: usize = 2;
 
 /// One thing to choose.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +42,17 @@ impl Item {
         self
     }
 
-    fn height(&self) -> usize {
-        1 + self.below.len()
+    /// Its lines in so many columns: the first is cut, the others are wrapped
+    /// behind a margin.
+    fn lines(&self, width: usize) -> Vec<String> {
+        let mut lines = vec![short_keeping_margin(&self.title, width)];
+        lines.extend(self.below.iter().flat_map(|text| wrap(&plain(text), width, MARGIN)));
+        lines
+    }
+
+    /// How many lines it takes.
+    pub(crate) fn height(&self, width: usize) -> usize {
+        self.lines(width.saturating_sub(MARK)).len()
     }
 }
 
@@ -84,28 +100,27 @@ impl List {
         let Some(chosen) = self.chosen(items.len()) else { return };
         let room = usize::from(area.height);
         self.first = self.first.min(chosen);
-        let rows =
-            |from: usize, to: usize| items[from..=to].iter().map(Item::height).sum::<usize>();
+        let width = usize::from(area.width).saturating_sub(MARK);
+        let lines: Vec<Vec<String>> = items.iter().map(|item| item.lines(width)).collect();
+        let rows = |from: usize, to: usize| lines[from..=to].iter().map(Vec::len).sum::<usize>();
         while self.first < chosen && rows(self.first, chosen) > room {
             self.first += 1;
         }
         let mut y = area.y;
         self.page = 0;
-        let width = usize::from(area.width).saturating_sub(2);
-        for (number, item) in items.iter().enumerate().skip(self.first) {
+        for (number, lines) in lines.iter().enumerate().skip(self.first) {
             let is_chosen = number == chosen;
-            for (n, text) in std::iter::once(&item.title).chain(&item.below).enumerate() {
+            for (n, text) in lines.iter().enumerate() {
                 if y >= area.bottom() {
                     break;
                 }
                 let mark = if is_chosen && n == 0 { "> " } else { "  " };
-                let text = short_keeping_margin(text, width);
-                let style = match (is_chosen && n == 0, item.refused || n > 0) {
+                let style = match (is_chosen && n == 0, items[number].refused || n > 0) {
                     (true, _) => Look::chosen(),
                     (false, true) => look.style(Tone::Faint),
                     (false, false) => look.style(Tone::Plain),
                 };
-                let line = Line::from(vec![Span::raw(mark), Span::styled(text, style)]);
+                let line = Line::from(vec![Span::raw(mark), Span::styled(text.as_str(), style)]);
                 buffer.set_line(area.x, y, &line, area.width);
                 y += 1;
             }

@@ -94,7 +94,7 @@ impl Page {
 
 /// Text in lines of at most `width` columns, each behind a margin. A word that
 /// is longer than a line is cut into pieces.
-fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let margin = " ".repeat(indent.min(width / 2));
     let room = (width - margin.len()).max(1);
     let mut lines = Vec::new();

@@ -16,7 +16,9 @@ const LONGEST: usize = 16;
 fn volumes(layout: &Layout) -> impl Iterator<Item = &Region> {
     let is_volume =
         |region: &&Region| matches!(region.kind, RegionKind::Partition | RegionKind::Volume);
-    layout.regions.iter().filter(is_volume)
+    // A disk that holds nothing that is known has no parts to be shown.
+    let is_known = |region: &&Region| region.partition.is_some() || region.filesystem.is_some();
+    layout.regions.iter().filter(is_volume).filter(is_known)
 }
 
 /// A strip of a disk of `len` bytes: each partition with its number, as wide
@@ -76,7 +78,11 @@ pub(crate) fn table(layout: &Layout, len: u64, width: usize, look: &Look) -> Vec
                 short(part.content(), LONGEST),
                 short(label, LONGEST),
                 human(part.extent.len()),
-                format!("{} in use", human(part.used)),
+                if part.whole.is_some() || part.filesystem.is_none() {
+                    String::new()
+                } else {
+                    format!("{} in use", human(part.used))
+                },
             ]
         })
         .collect();
@@ -94,7 +100,7 @@ pub(crate) fn table(layout: &Layout, len: u64, width: usize, look: &Look) -> Vec
                 widths[0], widths[1], widths[2], widths[3], widths[4]
             );
             // In little room the last columns go first.
-            Line::styled(text.chars().take(width).collect::<String>(), look.style(Tone::Plain))
+            Line::styled(short_row(text.trim_end(), width), look.style(Tone::Plain))
         })
         .collect();
     let end = volumes(layout).map(|part| part.extent.end()).max().unwrap_or(0);

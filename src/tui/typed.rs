@@ -1,34 +1,43 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Typing where something is.
+//! Typing what cannot be chosen from a list: where something is, or what it is
+//! called.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::choose::Goal;
+use super::destinations::Keep;
 use super::images::{Opening, Purpose};
 use super::keys::Key;
 use super::look::{Look, Tone};
-use super::restore::Plan;
+use super::save::{Place, Plan};
 use super::screen::{Hint, Next, Screen, Shared};
-use super::shelf::{Offer, Picked};
+use super::shelf::Offer;
 use super::widgets::{Input, Page, draw_lines, split};
 
 /// What is being typed.
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted {
-    /// An image, for this.
+    /// Where an image is.
     Image(Purpose),
-    /// A disk, partition or file to restore to.
-    Target(Arc<Picked>),
+    /// A disk, a partition or a file, for this.
+    Disk(Goal),
+    /// A folder.
+    Folder(Keep),
+    /// The name of a new image of a disk.
+    Label(PathBuf, Arc<Place>),
 }
 
 impl Wanted {
     fn title(&self) -> String {
         match self {
             Self::Image(purpose) => format!("{} > type where the image is", purpose.name()),
-            Self::Target(_) => "Restore > type the target".into(),
+            Self::Disk(goal) => format!("{} > type a path", goal.name()),
+            Self::Folder(keep) => format!("{} > type the folder", keep.name()),
+            Self::Label(..) => "Save > give it a name".into(),
         }
     }
 
@@ -38,35 +47,53 @@ impl Wanted {
                 "Type the path of the image, as in /mnt/backup/studio.img.zst, or its address, as \
                  in http://server/studio.img.zst."
             }
-            Self::Target(_) => {
+            Self::Disk(Goal::Restore(_)) => {
                 "Type the path of a disk, a partition or a file, as in /dev/sdb. A file that does \
                  not exist yet is made."
+            }
+            Self::Disk(_) => "Type the path of a disk, a partition or a file, as in /dev/sdb.",
+            Self::Folder(_) => "Type the path of a folder, as in /mnt/backup.",
+            Self::Label(..) => {
+                "What do you want to call this image? In a year you should still know what it is: \
+                 'studio before the update'. Enter alone takes the model of the disk."
             }
         }
     }
 
-    fn go_on(&self, session: &Shared, path: PathBuf) -> Next {
+    const fn may_be_empty(&self) -> bool {
+        matches!(self, Self::Label(..))
+    }
+
+    fn go_on(&self, session: &Shared, text: &str) -> Next {
+        let path = Path::new(text);
         match self {
-            Self::Image(purpose) => Next::push(Opening::new(session, *purpose, Offer::Typed(path))),
-            Self::Target(picked) => Next::push(Plan::new(session, picked, path, false)),
+            Self::Image(purpose) => {
+                Next::push(Opening::new(session, *purpose, Offer::Typed(path.to_owned())))
+            }
+            Self::Disk(goal) => goal.go_on(session, path, false),
+            Self::Folder(keep) => keep.go_on(session, Place::Folder(path.to_owned())),
+            Self::Label(source, place) => {
+                let label = (!text.is_empty()).then(|| text.to_owned());
+                Next::push(Plan::new(session, source, place, label))
+            }
         }
     }
 }
 
-/// A path that is typed.
-pub(crate) struct PathScreen {
+/// The screen where it is typed.
+pub(crate) struct Typed {
     session: Shared,
     wanted: Wanted,
     input: Input,
 }
 
-impl PathScreen {
+impl Typed {
     pub(crate) fn new(session: &Shared, wanted: Wanted) -> Self {
         Self { session: session.clone(), wanted, input: Input::default() }
     }
 }
 
-impl Screen for PathScreen {
+impl Screen for Typed {
     fn title(&self) -> String {
         self.wanted.title()
     }
@@ -92,10 +119,11 @@ impl Screen for PathScreen {
             Key::Esc | Key::Interrupt => Next::Back,
             Key::Enter => {
                 let text = self.input.text();
-                if text.trim().is_empty() {
+                let text = text.trim();
+                if text.is_empty() && !self.wanted.may_be_empty() {
                     return Next::Stay;
                 }
-                self.wanted.go_on(&self.session, text.trim().into())
+                self.wanted.go_on(&self.session, text)
             }
             _ => Next::Stay,
         }
