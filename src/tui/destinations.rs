@@ -16,7 +16,9 @@ use super::screen::{Hint, Next, Screen, Shared};
 use super::trouble::sentence;
 use super::typed::{Typed, Wanted};
 use super::widgets::{Item, List, Page, draw_lines, short, split};
-use crate::media::{self, Destination};
+use crate::device::{MountPoint, mount_points};
+use crate::media::{self, Destination, Medium};
+use crate::store::room_at;
 use crate::units::human;
 
 /// What is to be kept there.
@@ -76,7 +78,36 @@ fn search(keep: &Keep) -> Load<Vec<Destination>> {
         Keep::Image(source) => Some(source.clone()),
         Keep::Log => None,
     };
-    Load::start(move |_, _| media::destinations(source.as_deref(), 0))
+    Load::start(move |_, _| {
+        let mut found = media::destinations(source.as_deref(), 0)?;
+        found.extend(network_folders(&mount_points()?));
+        found.sort_by_key(|it| it.why_not.is_some());
+        Ok(found)
+    })
+}
+
+/// The folders of other machines that are connected.
+fn network_folders(points: &[MountPoint]) -> Vec<Destination> {
+    let is_one = |point: &&MountPoint| ["nfs", "nfs4", "cifs"].contains(&point.fstype.as_str());
+    let folder = |point: &MountPoint| {
+        let medium = Medium {
+            device: point.source.clone(),
+            point: Some(point.point.clone()),
+            filesystem: point.fstype.clone(),
+            ..Medium::default()
+        };
+        Destination {
+            device: point.source.clone(),
+            label: Some("folder of another machine".into()),
+            filesystem: point.fstype.clone(),
+            medium,
+            free: room_at(&point.point.join("image")).ok(),
+            largest_file: None,
+            why_not: point.read_only.then(|| "it can only be read; choose another one".to_owned()),
+            note: None,
+        }
+    };
+    points.iter().filter(is_one).map(folder).collect()
 }
 
 /// A drive as something to choose.

@@ -10,6 +10,7 @@ use super::images::{Images, Purpose};
 use super::keys::Key;
 use super::logbook::Logbook;
 use super::look::{Look, Tone};
+use super::network::Network;
 use super::power::Power;
 use super::screen::{Hint, Next, Screen, Shared};
 use super::widgets::{Item, List, Page, draw_lines, split};
@@ -73,6 +74,13 @@ const ENTRIES: &[Entry] = &[
         does: "See the disks of this computer, with their partitions. Nothing is changed.",
         only: Only::Everywhere,
         begin: |session| Next::push(Disks::new(session)),
+    },
+    Entry {
+        letter: 'N',
+        name: "Network",
+        does: "Connect this computer, or a folder of another one that holds images.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Network::new(session)),
     },
     Entry {
         letter: 'L',

@@ -20,6 +20,7 @@ mod log;
 mod logbook;
 mod look;
 mod menu;
+mod network;
 mod power;
 mod repair;
 mod restore;

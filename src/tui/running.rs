@@ -94,14 +94,19 @@ impl<T: Send + 'static> Screen for Running<T> {
         for line in &self.about {
             page.row(Tone::Plain, line);
         }
-        let stage = if now.stage.is_empty() { "getting ready" } else { &now.stage };
-        page.blank().row(
-            Tone::Strong,
-            format!("{} {:.0} %", sentence(stage).trim_end_matches('.'), now.part() * 100.0),
-        );
-        page.row(Tone::Plain, gauge(now.part(), width.min(78), look));
-        page.row(Tone::Plain, if now.total > 0 { numbers(&now) } else { String::new() });
-        page.row(Tone::Plain, short(&now.current, width));
+        let stage = if now.stage.is_empty() { "at work" } else { &now.stage };
+        let stage = sentence(stage);
+        let stage = stage.trim_end_matches('.');
+        page.blank();
+        if now.total > 0 {
+            page.row(Tone::Strong, format!("{stage} {:.0} %", now.part() * 100.0));
+            page.row(Tone::Plain, gauge(now.part(), width.min(78), look));
+            page.row(Tone::Plain, numbers(&now));
+            page.row(Tone::Plain, short(&now.current, width));
+        } else {
+            let time = clock(now.elapsed);
+            page.row(Tone::Strong, format!("{stage} ... {time}"));
+        }
         if now.unreadable.ranges > 0 {
             page.add(
                 Tone::Warning,

@@ -13,6 +13,7 @@ use crate::fs::Identity;
 use crate::job::{Kind, Target};
 use crate::layout::{Layout, Region, RegionKind, TableSummary};
 use crate::media::{Destination, Facts, FoundImage, Medium};
+use crate::network::Interface;
 use crate::table::Partition;
 use crate::units::{GIB, MIB};
 
@@ -183,4 +184,16 @@ pub(crate) fn destinations() -> Vec<Destination> {
     };
     let why_not = Some("it can only be read; choose another one".to_owned());
     vec![good.clone(), Destination { why_not, free: None, label: None, note: None, ..good }]
+}
+
+/// A network card without a cable.
+pub(crate) fn interface() -> Interface {
+    Interface {
+        name: "eth0".into(),
+        mac: "52:54:00:12:34:56".into(),
+        driver: Some("e1000e".into()),
+        link: Some(false),
+        is_wireless: false,
+        addresses: Vec::new(),
+    }
 }

@@ -9,8 +9,8 @@ use super::look::Look;
 use super::screen::Screen;
 use super::{Stack, draw_screen, hint_line};
 use super::{
-    choose, confirm, destinations, disks, ending, images, logbook, menu, power, samples, shelf,
-    typed,
+    choose, confirm, destinations, disks, ending, images, logbook, menu, network, power, samples,
+    shelf, typed,
 };
 
 const LOOK: Look = Look { unicode: true, colour: true };
@@ -50,6 +50,10 @@ fn screens() -> Vec<(&'static str, Box<dyn Screen>)> {
             Box::new(destinations::Destinations::with(&session, samples::destinations())),
         ),
         ("no destinations", Box::new(destinations::Destinations::with(&session, Vec::new()))),
+        ("network", Box::new(network::Network::with(&session, vec![samples::interface()]))),
+        ("no network", Box::new(network::Network::with(&session, Vec::new()))),
+        ("share", typed(typed::Wanted::Share)),
+        ("address", typed(typed::Wanted::Address)),
         ("log", Box::new(logbook::Logbook::new(&session))),
         ("end", Box::new(ending.screen())),
     ]

@@ -13,10 +13,12 @@ use super::destinations::Keep;
 use super::images::{Opening, Purpose};
 use super::keys::Key;
 use super::look::{Look, Tone};
+use super::network;
 use super::save::{Place, Plan};
 use super::screen::{Hint, Next, Screen, Shared};
 use super::shelf::Offer;
 use super::widgets::{Input, Page, draw_lines, split};
+use crate::network::Smb;
 
 /// What is being typed.
 #[derive(Debug, Clone)]
@@ -29,6 +31,14 @@ pub(crate) enum Wanted {
     Folder(Keep),
     /// The name of a new image of a disk.
     Label(PathBuf, Arc<Place>),
+    /// An address for this computer.
+    Address,
+    /// A folder of another machine.
+    Share,
+    /// Who wants it.
+    User(Smb),
+    /// The password of who wants it.
+    Password(Smb),
 }
 
 impl Wanted {
@@ -38,6 +48,10 @@ impl Wanted {
             Self::Disk(goal) => format!("{} > type a path", goal.name()),
             Self::Folder(keep) => format!("{} > type the folder", keep.name()),
             Self::Label(..) => "Save > give it a name".into(),
+            Self::Address => "Network > set an address".into(),
+            Self::Share => "Network > connect a folder".into(),
+            Self::User(_) => "Network > who are you there?".into(),
+            Self::Password(_) => "Network > the password".into(),
         }
     }
 
@@ -57,11 +71,27 @@ impl Wanted {
                 "What do you want to call this image? In a year you should still know what it is: \
                  'studio before the update'. Enter alone takes the model of the disk."
             }
+            Self::Address => {
+                "Type the address of this computer, then after colons the router and the name \
+                 server, as in eth0:192.168.1.50/24:192.168.1.1:192.168.1.1 - the two last may be \
+                 left out."
+            }
+            Self::Share => {
+                "Type the name of the other machine and of what it shares, as in //nas/backup or \
+                 //192.168.1.20/backup/images for SMB (Windows, NAS), or nas:/srv/backup for NFS."
+            }
+            Self::User(_) => "Type the name of the user there. Enter alone goes as a guest.",
+            Self::Password(_) => "Type the password. It is not shown, and not kept.",
         }
     }
 
     const fn may_be_empty(&self) -> bool {
-        matches!(self, Self::Label(..))
+        matches!(self, Self::Label(..) | Self::User(_) | Self::Password(_))
+    }
+
+    /// True if blanks at the ends belong to it, and nobody may see it.
+    const fn is_secret(&self) -> bool {
+        matches!(self, Self::Password(_))
     }
 
     fn go_on(&self, session: &Shared, text: &str) -> Next {
@@ -76,6 +106,10 @@ impl Wanted {
                 let label = (!text.is_empty()).then(|| text.to_owned());
                 Next::push(Plan::new(session, source, place, label))
             }
+            Self::Address => network::set_address(session, text),
+            Self::Share => network::connect_to(session, text),
+            Self::User(smb) => network::connect_as(session, smb, text),
+            Self::Password(smb) => network::connect_with(session, smb, text),
         }
     }
 }
@@ -89,7 +123,8 @@ pub(crate) struct Typed {
 
 impl Typed {
     pub(crate) fn new(session: &Shared, wanted: Wanted) -> Self {
-        Self { session: session.clone(), wanted, input: Input::default() }
+        let input = if wanted.is_secret() { Input::secret() } else { Input::default() };
+        Self { session: session.clone(), wanted, input }
     }
 }
 
@@ -119,7 +154,7 @@ impl Screen for Typed {
             Key::Esc | Key::Interrupt => Next::Back,
             Key::Enter => {
                 let text = self.input.text();
-                let text = text.trim();
+                let text = if self.wanted.is_secret() { &text } else { text.trim() };
                 if text.is_empty() && !self.wanted.may_be_empty() {
                     return Next::Stay;
                 }

@@ -20,6 +20,7 @@ pub(crate) struct Input {
 
 impl Input {
     /// A line that holds this text to begin with.
+    #[cfg(test)]
     pub(crate) fn with(text: &str) -> Self {
         let text: Vec<char> = text.chars().take(LONGEST).collect();
         Self { cursor: text.len(), text, secret: false }
