@@ -29,4 +29,5 @@ mod support;
 mod sweep;
 mod table;
 mod terminal;
+mod tui;
 mod variants;

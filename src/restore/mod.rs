@@ -118,7 +118,7 @@ pub fn run(
 }
 
 const BLANK: &str = "the target is blank at both ends and cannot be booted or mounted; \
-                     the same command starts over";
+                     restoring it again starts over";
 
 /// Writes all but the ends, reads it back, and returns what the ends will hold.
 fn write_body(

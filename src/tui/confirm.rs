@@ -45,6 +45,9 @@ impl Confirm {
 
 /// "Samsung SSD 870 EVO, serial S5Y1, 466 GiB (/dev/sdb)"
 pub(crate) fn named(target: &Target) -> String {
+    if target.kind == Kind::NewFile {
+        return format!("a new file ({})", target.path);
+    }
     let model = match &target.kind {
         Kind::Device { model, .. } => model.as_deref().unwrap_or("a disk without a name").trim(),
         _ => "a file",

@@ -108,7 +108,7 @@ fn search(session: &Shared) -> Load<Shelf> {
 fn item(image: &FoundImage) -> Item {
     let Some(facts) = &image.facts else {
         let name = image.path_on_medium.display();
-        return Item { refused: true, ..Item::new(format!("(damaged)         {name}")) };
+        return Item { refused: true, ..Item::new(format!("(unusable)        {name}")) };
     };
     let damaged = if image.error.is_some() { " (damaged)" } else { "" };
     Item::new(format!(
