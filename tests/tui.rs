@@ -383,9 +383,12 @@ fn the_rescue_system_is_switched_off_by_exit_codes() {
     let rescue = |keys: &str| {
         let mut command = dacapo_command(&["tui"]);
         command.env("DACAPO_RESCUE", "1").env("TERM", "vt220").env_remove("LANG");
-        // Nobody knows the size of a terminal at the end of a serial line.
-        let mut program = Program::start(&command, 80, 24);
+        let mut program = Program::start_as_serial(&command);
         let shown = program.screen.wait_for("P  Power off", SOON);
+        assert!(shown.is_ascii(), "{shown}");
+        assert!(shown.lines().nth(23).unwrap().contains("Enter choose"), "{shown}");
+        program.screen.type_in_pieces(key::DOWN);
+        program.screen.wait_for("> S  Save", SOON);
         assert!(!shown.contains("Quit"), "{shown}");
         program.screen.type_keys(key::CTRL_C);
         program.screen.type_keys(keys);

@@ -56,7 +56,7 @@ use self::keys::{Input, Keyboard, Keys};
 use self::log::Log;
 use self::look::{Look, Tone};
 use self::menu::Menu;
-use self::screen::{Hint, Next, Screen, Session};
+use self::screen::{Hint, Next, Screen, Session, Stopping};
 use self::terminal::{Canvas, Guard, TerminalKeyboard, check_is_terminal};
 use self::widgets::{Page, draw_lines, short};
 
@@ -197,10 +197,15 @@ impl Stack {
     /// Stops what runs, when the program was told to end from outside.
     fn end(&mut self, cancel: &Cancel) -> Error {
         let began = Instant::now();
-        while self.top().stop() && began.elapsed() < PATIENCE {
+        loop {
+            match self.top().stop() {
+                Stopping::Stopped => break,
+                Stopping::Soon if began.elapsed() > PATIENCE => break,
+                Stopping::Soon => {}
+                Stopping::Finishing => cancel.finish(),
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = cancel;
         Error::interrupted()
     }
 }

@@ -10,7 +10,7 @@ use ratatui::layout::{Position, Rect};
 use super::keys::Key;
 use super::load::Load;
 use super::look::{Look, Tone};
-use super::screen::{Hint, Next, Screen, Shared};
+use super::screen::{Hint, Next, Screen, Shared, Stopping};
 use super::trouble::{add_error, sentence};
 use super::widgets::{Item, List, Page, Scroll, draw_lines, split};
 use crate::error::Result;
@@ -214,7 +214,13 @@ impl Screen for OneStep {
         Next::Draw
     }
 
-    fn stop(&mut self) -> bool {
-        matches!(self.state, State::Running(_))
+    fn stop(&mut self) -> Stopping {
+        // Where a step has ended meanwhile, its state says so.
+        let _ = self.tick();
+        if matches!(self.state, State::Running(_)) {
+            Stopping::Finishing
+        } else {
+            Stopping::Stopped
+        }
     }
 }

@@ -10,7 +10,7 @@ use ratatui::layout::{Position, Rect};
 use super::ending::Ending;
 use super::keys::Key;
 use super::look::{Look, Tone};
-use super::screen::{Hint, Next, Screen};
+use super::screen::{Hint, Next, Screen, Stopping};
 use super::task::Task;
 use super::trouble::sentence;
 use super::widgets::{Page, draw_lines, gauge, short};
@@ -169,9 +169,13 @@ impl<T: Send + 'static> Screen for Running<T> {
         }
     }
 
-    fn stop(&mut self) -> bool {
+    fn stop(&mut self) -> Stopping {
         self.task.cancel();
-        self.task.poll().is_none()
+        match self.task.poll() {
+            Some(_) => Stopping::Stopped,
+            None if self.task.is_finishing() => Stopping::Finishing,
+            None => Stopping::Soon,
+        }
     }
 }
 

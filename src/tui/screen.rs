@@ -80,9 +80,19 @@ pub(crate) trait Screen {
     /// Called when the screen above it is gone.
     fn shown_again(&mut self) {}
 
-    /// Called when the program is told to end: asks what runs to stop. True
-    /// while it has to be waited for.
-    fn stop(&mut self) -> bool {
-        false
+    /// Called when the program is told to end: asks what runs to stop.
+    fn stop(&mut self) -> Stopping {
+        Stopping::Stopped
     }
+}
+
+/// What becomes of a screen's work when the program is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    /// There is none, or it has stopped.
+    Stopped,
+    /// It will soon; it may be killed, too.
+    Soon,
+    /// It is in its last steps, which must not be torn.
+    Finishing,
 }

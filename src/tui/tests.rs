@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every screen, drawn in every size there is.
 
+use std::time::Duration;
+
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::keys::Key;
+use super::keys::{Key, Keyboard, Keys};
 use super::look::Look;
 use super::screen::Screen;
 use super::{Stack, draw_screen, hint_line};
@@ -12,6 +15,8 @@ use super::{
     choose, confirm, destinations, disks, ending, images, logbook, menu, network, power, samples,
     shelf, typed,
 };
+
+use crate::pipeline::Cancel;
 
 const LOOK: Look = Look { unicode: true, colour: true };
 
@@ -122,6 +127,40 @@ fn what_is_chosen_is_marked_without_colours() {
             assert!(text.contains(" > ") || text.contains("\"> "), "{name}: {text}");
         }
     }
+}
+
+/// Events that come at once, and nothing after them.
+struct Typed(std::collections::VecDeque<KeyCode>);
+
+impl Keyboard for Typed {
+    fn next(&mut self, _: Duration) -> std::io::Result<Option<Event>> {
+        let code = self.0.pop_front();
+        Ok(code.map(|code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE))))
+    }
+}
+
+#[test]
+fn keys_lead_through_the_screens_and_out() {
+    let run = |codes: &[KeyCode], cancel: &Cancel| {
+        let session = samples::session(true);
+        let mut stack = Stack::new(Box::new(menu::Menu::new(&session)));
+        let mut terminal = Terminal::new(TestBackend::new(80, 25)).unwrap();
+        let mut keys = Keys::new(Typed(codes.iter().copied().collect()));
+        let code = stack.run(&mut terminal, &mut keys, &LOOK, cancel);
+        (code, terminal.backend().to_string())
+    };
+    let letter = KeyCode::Char;
+    let (code, shown) = run(&[letter('p'), KeyCode::Down, KeyCode::Enter], &Cancel::default());
+    assert_eq!(code.unwrap(), 11);
+    assert!(shown.contains("> Restart"), "{shown}");
+    let (code, shown) = run(&[letter('l'), KeyCode::Esc, letter('h')], &Cancel::default());
+    assert_eq!(code.unwrap(), 12);
+    assert!(shown.contains("What do you want to do?"), "{shown}");
+    // Told to end from outside.
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let (code, _) = run(&[], &cancel);
+    assert_eq!(code.unwrap_err().kind(), crate::error::ErrorKind::Interrupted);
 }
 
 #[test]

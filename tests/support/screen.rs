@@ -41,6 +41,8 @@ pub mod key {
 const KEPT: usize = 1 << 20;
 /// Between two keys. A person is slower; a serial port takes 16 at once.
 const BETWEEN_KEYS: Duration = Duration::from_millis(15);
+/// Between two bytes of one key: 1200 bits a second.
+const BETWEEN_BYTES: Duration = Duration::from_millis(8);
 /// After Esc alone: what follows at once belongs to it, for a terminal.
 const AFTER_ESC: Duration = Duration::from_millis(150);
 
@@ -225,6 +227,16 @@ impl Screen {
         }
     }
 
+    /// Types one key, but its bytes come one by one, as over a serial line.
+    pub fn type_in_pieces(&self, key: &str) {
+        self.shared.lock().typed.push(format!("{key} in pieces"));
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        for byte in key.as_bytes() {
+            let _ = keys.write_all(&[*byte]).and_then(|()| keys.flush());
+            thread::sleep(BETWEEN_BYTES);
+        }
+    }
+
     /// The screen in a frame, what was typed, and the end of what came.
     pub fn dump(&self) -> String {
         let state = self.shared.lock();
@@ -277,6 +289,19 @@ impl Program {
     #[track_caller]
     pub fn start(command: &Command, columns: u16, rows: u16) -> Self {
         let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Self::start_sized(command, size, columns, rows)
+    }
+
+    /// Starts a program on a terminal whose size it cannot know, as at the end
+    /// of a serial line. It is one of 80 columns and 24 rows.
+    #[track_caller]
+    pub fn start_as_serial(command: &Command) -> Self {
+        let size = Winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+        Self::start_sized(command, size, 80, 24)
+    }
+
+    #[track_caller]
+    fn start_sized(command: &Command, size: Winsize, columns: u16, rows: u16) -> Self {
         let pty = openpty(Some(&size), None).unwrap();
         // Without a session of its own the terminal would be nobody's.
         let mut started = Command::new("setsid");
