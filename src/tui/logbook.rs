@@ -23,7 +23,7 @@ pub(crate) struct Logbook {
 impl Logbook {
     pub(crate) fn new(session: &Shared) -> Self {
         let mut scroll = Scroll::default();
-        scroll.to_end();
+        scroll.go_to_end();
         Self { session: session.clone(), lines: session.log.lines(), scroll }
     }
 }

@@ -149,7 +149,7 @@ pub(crate) fn find(folders: &[PathBuf], cancel: &Cancel, progress: &dyn Progress
     }
     cancel.check()?;
     // The newest first: mostly it is the one that is wanted.
-    shelf.images.sort_by(|a, b| newest_first(a).cmp(&newest_first(b)));
+    shelf.images.sort_by_key(newest_first);
     Ok(shelf)
 }
 

@@ -158,7 +158,7 @@ impl Scroll {
     }
 
     /// Goes to the end of the text, as of a log that grows.
-    pub(crate) const fn to_end(&mut self) {
+    pub(crate) const fn go_to_end(&mut self) {
         self.top = usize::MAX;
     }
 
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(scroll.top, 6);
         scroll.key(Key::PageUp);
         assert_eq!(scroll.top, 3);
-        scroll.to_end();
+        scroll.go_to_end();
         scroll.draw(&lines, area, &mut buffer, &LOOK);
         assert_eq!(scroll.top, 6);
         assert!(!scroll.key(Key::Enter));
