@@ -111,8 +111,11 @@ impl Seen {
     }
 }
 
+/// Bytes, and where on the disk they belong.
+pub(super) type Piece = (u64, Vec<u8>);
+
 /// Writes pieces in the given order, each on the medium before the next.
-pub(super) fn write_in_order(target: &dyn WriteAt, pieces: &[(u64, Vec<u8>)]) -> Result<()> {
+pub(super) fn write_in_order(target: &dyn WriteAt, pieces: &[Piece]) -> Result<()> {
     for (position, bytes) in pieces {
         target.write_at(*position, bytes)?;
         target.flush()?;
@@ -124,7 +127,7 @@ pub(super) fn write_in_order(target: &dyn WriteAt, pieces: &[(u64, Vec<u8>)]) ->
 ///
 /// # Errors
 /// Damaged, if one reads back differently.
-pub(super) fn read_back(target: &dyn WriteAt, pieces: &[(u64, Vec<u8>)]) -> Result<()> {
+pub(super) fn read_back(target: &dyn WriteAt, pieces: &[Piece]) -> Result<()> {
     target.drop_cache()?;
     for (position, bytes) in pieces {
         let mut found = vec![0; bytes.len()];

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use fatfs::{Date, DateTime, Dir, FileSystem, FsOptions, Time, TimeProvider};
 
+use super::disk::Piece;
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::Filesystem;
@@ -157,7 +158,7 @@ impl<'a> Esp<'a> {
     /// # Errors
     /// If the filesystem was not unmounted or is not understood; what is free
     /// on it is then not certain. If it would not be whole afterwards.
-    pub(super) fn changes(self, extent: Extent) -> Result<[Vec<(u64, Vec<u8>)>; 3]> {
+    pub(super) fn changes(self, extent: Extent) -> Result<[Vec<Piece>; 3]> {
         let Self { bytes, volume } = self;
         volume.unmount().context(|| "finishing the FAT".into())?;
         let bytes = Arc::try_unwrap(bytes).map_err(|_| Error::failed("the FAT is still open"))?;
@@ -166,7 +167,7 @@ impl<'a> Esp<'a> {
         let window = bytes.into_inner();
         let before = used(&window)?;
         let tables_end = end_of_tables(&window)?;
-        let mut parts: [Vec<(u64, Vec<u8>)>; 3] = Default::default();
+        let mut parts: [Vec<Piece>; 3] = Default::default();
         for (position, content) in changes {
             for (sector, part) in (position..).step_by(512).zip(content.chunks(512)) {
                 let range = Extent::at(sector, part.len() as u64);

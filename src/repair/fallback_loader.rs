@@ -2,7 +2,7 @@
 //! The loader that every UEFI firmware finds without an entry:
 //! `\EFI\BOOT\BOOTX64.EFI`.
 
-use super::disk::{Disk, Seen, read_back};
+use super::disk::{Disk, Piece, Seen, read_back};
 use super::esp::{Esp, MOST_BYTES, is_esp};
 use super::loader::{Loader, Suffix, fallback_files, fallback_path, loaders};
 use super::{Machine, Plan, Repair, State};
@@ -70,7 +70,7 @@ impl Repair for FallbackLoader {
 struct Copy {
     extent: Extent,
     files: Vec<(String, Vec<u8>)>,
-    parts: [Vec<(u64, Vec<u8>)>; 3],
+    parts: [Vec<Piece>; 3],
     will: Vec<String>,
 }
 
