@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 
 use crate::support::screen::{Program, Screen, key};
 use crate::support::{
-    HttpServer, Loop, TempDir, assert_same, dacapo, dacapo_command, hash_of, junk, junk_file,
-    requires, run, temp_dir,
+    HttpServer, Loop, Mount, TempDir, assert_same, dacapo, dacapo_command, hash_of, junk,
+    junk_file, requires, run, temp_dir,
 };
 
 const MIB: u64 = 1 << 20;
@@ -367,6 +367,31 @@ fn an_interrupted_save_is_offered_to_be_gone_on_with() {
     assert_eq!(program.wait(SOON), 0);
     assert!(!Path::new(&format!("{image}.partial")).exists());
     let _ = dacapo(&["compare", &image, &disk]).success();
+}
+
+#[test]
+fn a_drive_that_is_too_full_is_said_to_be() {
+    if !requires(&["root", "kernel:tmpfs", "setsid"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let disk = folder.join("disk.raw");
+    fs::write(&disk, junk(8 << 20, 8)).unwrap();
+    let full = Mount::new("tmpfs", "tmpfs", "size=2m");
+    let mut program = start(&folder, 25);
+    let screen = &program.screen;
+    choose(screen, "s");
+    type_path(screen, "Which disk is to be saved?", &disk);
+    type_path(screen, "Where is the image to be kept?", full.path().to_str().unwrap());
+    on(screen, "What do you want to call this image?", "studio\r");
+    screen.wait_for("There may not be enough room", SOON);
+    on(screen, "> Save it", key::ENTER);
+    let shown = screen.wait_for("There is no room for", SOON);
+    assert!(shown.contains("What to do: Free some space"), "{shown}");
+    screen.type_keys(key::ESC);
+    choose(screen, "q");
+    assert_eq!(program.wait(SOON), 0);
+    assert_eq!(fs::read_dir(full.path()).unwrap().count(), 0);
 }
 
 #[test]
