@@ -142,38 +142,63 @@ fn size_of(kind: &str, path: &str) -> u64 {
     }
 }
 
-/// The whole of it, for one filesystem in one table; returns what was said.
-fn grows(table: &str, kind: &str, type_id: &str, len: u64) -> String {
-    let folder = temp_dir();
-    let (raw, tree) = filesystem(&folder, kind, len);
-    let disk = disk(&folder, table, &raw, type_id);
-    fs::remove_file(&raw).unwrap();
-    lengthen(&disk, 70 * MIB + 12_800);
-    let total = fs::metadata(&disk).unwrap().len();
-    let head = hash_of(part(&folder, &disk, 34 * 512, START - 34 * 512));
-    let step = listed(&disk, "grow", &[]);
-    assert_eq!(step["state"], "possible", "{step}");
+/// A disk that was restored to a larger one: a filesystem in its last
+/// partition, and unused space behind it.
+pub(crate) struct Larger {
+    pub(crate) folder: TempDir,
+    pub(crate) disk: String,
+    table: &'static str,
+    kind: &'static str,
+    len: u64,
+    tree: BTreeMap<String, String>,
+    head: String,
+}
 
-    let ran = repair(&disk, &["grow"], &[]).success();
-    assert!(ran.out().contains("read back: partition 2 has"), "{ran}");
-    if table == "gpt" {
-        let found = run("sgdisk", &["-v", &disk]);
-        assert!(found.out().contains("No problems found"), "{found}");
-        let found = run("sgdisk", &["-i2", &disk]);
-        assert!(found.out().contains("'studio'"), "{found}");
+impl Larger {
+    pub(crate) fn new(table: &'static str, kind: &'static str, type_id: &str, len: u64) -> Self {
+        let folder = temp_dir();
+        let (raw, tree) = filesystem(&folder, kind, len);
+        let disk = disk(&folder, table, &raw, type_id);
+        fs::remove_file(&raw).unwrap();
+        lengthen(&disk, 70 * MIB + 12_800);
+        let head = hash_of(part(&folder, &disk, 34 * 512, START - 34 * 512));
+        Self { folder, disk, table, kind, len, tree, head }
     }
-    let (start, new_len) = last_partition(&disk);
-    assert_eq!(start, START);
-    assert!(new_len > len + 69 * MIB && start + new_len <= total, "{new_len}");
-    // All in front of the partition is as it was, but for the table.
-    assert_eq!(hash_of(part(&folder, &disk, 34 * 512, START - 34 * 512)), head);
-    let path = part(&folder, &disk, start, new_len);
-    let size = size_of(kind, &path);
-    assert!(size > new_len - MIB && size <= new_len, "{size} of {new_len}\n{ran}");
-    assert_checked(kind, &path);
-    assert_eq!(tree_of(mount(&path, kind, "ro").path()), tree);
+
+    /// The filesystem fills the disk, is whole, and has the files of before;
+    /// and all in front of it is as it was, but for the table.
+    #[track_caller]
+    pub(crate) fn assert_grown(&self) {
+        let Self { folder, disk, table, kind, len, tree, head } = self;
+        if *table == "gpt" {
+            let found = run("sgdisk", &["-v", disk]);
+            assert!(found.out().contains("No problems found"), "{found}");
+            let found = run("sgdisk", &["-i2", disk]);
+            assert!(found.out().contains("'studio'"), "{found}");
+        }
+        let total = fs::metadata(disk).unwrap().len();
+        let (start, new_len) = last_partition(disk);
+        assert_eq!(start, START);
+        assert!(new_len > len + 69 * MIB && start + new_len <= total, "{new_len}");
+        assert_eq!(hash_of(part(folder, disk, 34 * 512, START - 34 * 512)), *head);
+        let path = part(folder, disk, start, new_len);
+        let size = size_of(kind, &path);
+        assert!(size > new_len - MIB && size <= new_len, "{size} of {new_len}");
+        assert_checked(kind, &path);
+        assert_eq!(tree_of(mount(&path, kind, "ro").path()), *tree);
+    }
+}
+
+/// The whole of it, for one filesystem in one table; returns what was said.
+fn grows(table: &'static str, kind: &'static str, type_id: &str, len: u64) -> String {
+    let larger = Larger::new(table, kind, type_id, len);
+    let step = listed(&larger.disk, "grow", &[]);
+    assert_eq!(step["state"], "possible", "{step}");
+    let ran = repair(&larger.disk, &["grow"], &[]).success();
+    assert!(ran.out().contains("read back: partition 2 has"), "{ran}");
+    larger.assert_grown();
     // Once more there is nothing to do.
-    let step = listed(&disk, "grow", &[]);
+    let step = listed(&larger.disk, "grow", &[]);
     assert_eq!(step["state"], "not-needed", "{step}");
     ran.out().to_owned()
 }

@@ -6,7 +6,7 @@ mod backup_gpt;
 mod boot_entry;
 mod efi_disk;
 mod fallback_loader;
-mod grow;
+pub(crate) mod grow;
 
 use std::fs;
 use std::path::Path;

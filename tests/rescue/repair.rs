@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::repair::grow::Larger;
 use crate::support::machine::{Boot, Bus, Drive, Firmware, Guest, Machine};
 use crate::support::screen::key;
 use crate::support::{TempDir, finish, requires, run, temp_dir};
@@ -183,4 +184,40 @@ fn a_loader_is_put_where_firmware_looks_and_starts_with_secure_boot() {
     let shown = repaired.says("efibootmgr | grep -c -i debian");
     assert!(shown.starts_with("0end-of"), "{shown}");
     repaired.power_off();
+}
+
+#[test]
+fn the_rescue_system_can_grow_every_filesystem_that_it_says_it_can() {
+    if !requires(&NEEDS) || !requires(&["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkntfs"]) {
+        return;
+    }
+    let kinds = [
+        ("ext4", "8300", 64 << 20),
+        ("xfs", "8300", 320 << 20),
+        ("btrfs", "8300", 240 << 20),
+        ("ntfs", "0700", 64 << 20),
+    ];
+    let disks = kinds.map(|(kind, type_id, len)| Larger::new("gpt", kind, type_id, len));
+    let mut machine = Machine::new(Firmware::Bios, Boot::Cd(medium().to_owned()));
+    for (number, disk) in disks.iter().enumerate() {
+        let serial = format!("GROW-{number}");
+        machine = machine.with(Drive::new(Path::new(&disk.disk), Bus::Virtio, &serial));
+    }
+    let mut guest = machine.start();
+    shell(&guest);
+    for (number, name) in ["vda", "vdb", "vdc", "vdd"].into_iter().enumerate() {
+        let command = format!(
+            "clear; dacapo repair /dev/{name} --step grow --yes --confirm GROW-{number}; \
+             echo ended-$((20+{number}))=$?"
+        );
+        shell_command(&guest, &command, &format!("ended-{}=", 20 + number));
+        let shown = guest.screen.contents();
+        assert!(shown.contains(&format!("ended-{}=0", 20 + number)), "{shown}");
+    }
+    guest.screen.type_keys("poweroff\r");
+    guest.wait_off(END);
+    drop(guest);
+    for disk in &disks {
+        disk.assert_grown();
+    }
 }
