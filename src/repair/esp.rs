@@ -25,7 +25,7 @@ use crate::units::MIB;
 const KEPT: u64 = 96 * MIB;
 /// How many reads a hostile volume can cause: a folder whose clusters form a
 /// ring has no end.
-const MOST_READS: u64 = 20_000_000;
+const MOST_READS: u64 = 4_000_000;
 /// How many names of a folder are looked at.
 const MOST_NAMES: usize = 4096;
 /// The largest file that is copied; loaders have one to three MiB.
@@ -302,4 +302,94 @@ impl Seek for Stream<'_> {
 
 fn to_io(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use fatfs::{FatType, FormatVolumeOptions, format_volume};
+    use proptest::prelude::{ProptestConfig, any, proptest};
+
+    use super::*;
+    use crate::io::Memory;
+    use crate::repair::loader::{fallback_files, loaders};
+
+    /// A volume with two loaders.
+    fn volume(width: FatType, len: usize) -> Vec<u8> {
+        let mut disk = Cursor::new(vec![0; len]);
+        let options = FormatVolumeOptions::new().fat_type(width).bytes_per_cluster(512);
+        format_volume(&mut disk, options).unwrap();
+        disk.set_position(0);
+        {
+            let volume = FileSystem::new(&mut disk, FsOptions::new()).unwrap();
+            let root = volume.root_dir();
+            for path in ["EFI/debian/shimx64.efi", "EFI/debian/grubx64.efi"] {
+                root.create_dir("EFI").unwrap().create_dir("debian").unwrap();
+                root.create_file(path)
+                    .unwrap()
+                    .write_all(&[b"MZ", &[7; 3000][..]].concat())
+                    .unwrap();
+            }
+        }
+        disk.into_inner()
+    }
+
+    /// All that the steps do with a volume, without writing.
+    fn used_up(bytes: Vec<u8>) -> Result<usize> {
+        let disk = Memory::new(bytes);
+        let extent = Extent::new(0, disk.len());
+        let esp = Esp::open(&disk, extent)?;
+        let Some(loader) = loaders(&esp, "x64")?.into_iter().next() else { return Ok(0) };
+        for (_, to, content) in fallback_files(&esp, &loader, "x64")? {
+            esp.create(&to, &content)?;
+        }
+        Ok(esp.changes(extent)?.iter().map(Vec::len).sum())
+    }
+
+    #[test]
+    fn every_width_is_read_and_written() {
+        for (width, len) in
+            [(FatType::Fat12, 1 << 20), (FatType::Fat16, 4 << 20), (FatType::Fat32, 40 << 20)]
+        {
+            assert!(used_up(volume(width, len)).unwrap() > 2, "{width:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_an_end_is_an_error() {
+        let good = volume(FatType::Fat16, 4 << 20);
+        let boot = &good[..512];
+        let reserved = usize::from(boot.u16_le(0x0e).unwrap());
+        let mut bytes = good.clone();
+        // Each cluster of the first ones is followed by itself.
+        for cluster in 2..12_u16 {
+            let at = reserved * 512 + usize::from(cluster) * 2;
+            bytes[at..at + 2].copy_from_slice(&cluster.to_le_bytes());
+        }
+        // No end mark either: all entries of the folder are in use.
+        let name = bytes.windows(11).position(|name| name == b"DEBIAN     ").unwrap();
+        let folder = name - name % 512;
+        for entry in bytes[folder..folder + 512].chunks_mut(32).filter(|entry| entry[0] == 0) {
+            entry[..12].copy_from_slice(b"FILLER  BIN\x20");
+        }
+        let error = used_up(bytes).unwrap_err().to_string();
+        assert!(error.contains("have no end"), "{error}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+        #[test]
+        fn damage_is_an_answer_and_never_a_panic(
+            changes in proptest::collection::vec((0..1_usize << 16, any::<u8>()), 1..6),
+            in_start in any::<bool>(),
+        ) {
+            let mut bytes = volume(FatType::Fat16, 4 << 20);
+            for (at, value) in changes {
+                // The boot sector has most to say, and so gets half of them.
+                bytes[if in_start { at % 512 } else { at }] = value;
+            }
+            let _: Result<usize> = used_up(bytes);
+        }
+    }
 }
