@@ -8,6 +8,7 @@ mod boot;
 mod cli;
 mod corpus;
 mod crash;
+mod debian;
 mod demo;
 mod device;
 mod device_jobs;

@@ -3,8 +3,11 @@
 
 mod build;
 mod repair;
+mod scene;
 mod starts;
 mod stick;
+mod story;
+mod trouble;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,6 +43,19 @@ pub(crate) fn iso() -> &'static Path {
             build(&iso, &[]);
         }
         iso
+    })
+}
+
+/// The kernel and initramfs on that medium, for computers that are told what
+/// to do on the command line of the kernel.
+pub(crate) fn kernel() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rescue-kernel");
+        let _ = fs::remove_dir_all(&folder);
+        let (iso, to) = (iso().to_str().unwrap(), folder.to_str().unwrap());
+        run("xorriso", &["-osirrox", "on", "-indev", iso, "-extract", "/boot", to]);
+        folder
     })
 }
 

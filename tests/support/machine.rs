@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,13 @@ pub enum Boot {
     Cd(PathBuf),
     /// A stick in a USB port.
     Stick(PathBuf),
+    /// No medium: QEMU itself loads the kernel, with what it is told.
+    Kernel {
+        /// The folder with `vmlinuz` and `initramfs`.
+        folder: PathBuf,
+        /// The command line.
+        line: String,
+    },
 }
 
 /// A computer that is off.
@@ -76,7 +84,7 @@ pub struct Machine {
     pub network: bool,
     /// More arguments of QEMU.
     pub more: Vec<String>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Machine {
@@ -92,7 +100,7 @@ impl Machine {
         if let Some(name) = variables {
             fs::copy(Path::new(OVMF).join(name), folder.path().join("variables.fd")).unwrap();
         }
-        let (memory_mib, drives) = (768, Vec::new());
+        let (memory_mib, drives, folder) = (768, Vec::new(), Arc::new(folder));
         Self { firmware, memory_mib, boot, drives, network: false, more: Vec::new(), folder }
     }
 
@@ -145,6 +153,11 @@ impl Machine {
         }
         match &self.boot {
             Boot::Disk => {}
+            Boot::Kernel { folder, line } => {
+                add("-kernel", folder.join("vmlinuz").to_str().unwrap().into());
+                add("-initrd", folder.join("initramfs").to_str().unwrap().into());
+                add("-append", line.clone());
+            }
             Boot::Cd(file) => {
                 add(
                     "-drive",
@@ -182,6 +195,10 @@ impl Machine {
             };
             let mut device = format!("{kind},id=d{number},drive=d{number},serial={}", drive.serial);
             device += &format!(",bootindex={}", number + 1);
+            if drive.bus == Bus::Ahci {
+                // The optical drive has the last port.
+                device += &format!(",bus=ide.{number}");
+            }
             if drive.sector != 512 {
                 let sector = drive.sector;
                 device += &format!(",logical_block_size={sector},physical_block_size={sector}");
@@ -231,6 +248,7 @@ impl Machine {
         monitor.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         read_prompt(&mut monitor);
         let screen = Screen::new(serial.try_clone().unwrap(), serial, 80, 25);
+        let folder = Arc::clone(&self.folder);
         Guest { child: child.take().unwrap(), screen, monitor, folder }
     }
 }
@@ -241,10 +259,15 @@ pub struct Guest {
     /// What its serial port shows, and the keyboard there.
     pub screen: Screen,
     monitor: UnixStream,
-    folder: PathBuf,
+    folder: Arc<TempDir>,
 }
 
 impl Guest {
+    /// What QEMU says of itself.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
     /// Waits until it has switched itself off, or wants to start again.
     #[track_caller]
     pub fn wait_off(&mut self, timeout: Duration) {
@@ -269,10 +292,20 @@ impl Guest {
         assert!(!answer.contains("Error"), "{answer}");
     }
 
+    /// Presses keys of its own keyboard, by QEMU's names: "down", "ret", "a".
+    #[track_caller]
+    pub fn press(&mut self, keys: &str) {
+        for key in keys.split_whitespace() {
+            let answer = self.monitor(&format!("sendkey {key}"));
+            assert!(!answer.contains("unknown") && !answer.contains("invalid"), "{answer}");
+            thread::sleep(Duration::from_millis(150));
+        }
+    }
+
     /// A picture of what its monitor shows.
     #[track_caller]
     pub fn picture(&mut self, png: &Path) {
-        let taken = self.folder.join("picture.png");
+        let taken = self.folder.path().join("picture.png");
         let answer = self.monitor(&format!("screendump {} -f png", taken.display()));
         assert!(!answer.contains("Error"), "{answer}");
         fs::copy(&taken, png).unwrap();
@@ -287,6 +320,9 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("QEMU said: {}", self.log());
+        }
         self.kill();
     }
 }

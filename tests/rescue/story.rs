@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The whole story: a system disk is saved, lost, restored, and starts again.
+
+use std::fs;
+use std::process::Command;
+use std::time::Instant;
+
+use super::scene::{
+    BACKUP, END, SOON, START, SYSTEM, WORK, assert_starts, backup_drive, choose, power_off, ready,
+    restore_by_hand, save_by_hand,
+};
+use super::{iso, kernel, program};
+use crate::debian::{self, JunkDisk, MIB, assert_table_is_sound, run, sha256, text};
+use crate::support::machine::{Boot, Bus, Drive, Firmware, Machine};
+use crate::support::{requires, temp_dir};
+
+#[test]
+fn the_medium_starts_to_its_screen() {
+    if !ready() {
+        return;
+    }
+    let all = std::env::var_os("DACAPO_TEST_ALL").is_some_and(|value| value == "1");
+    let (cd, stick) = (|| Boot::Cd(iso().into()), || Boot::Stick(iso().into()));
+    let mut starts = vec![(Firmware::Bios, stick()), (Firmware::SecureBoot, cd())];
+    if all {
+        starts.extend([(Firmware::Uefi, cd()), (Firmware::Uefi, stick())]);
+        starts.extend([(Firmware::Bios, cd()), (Firmware::SecureBoot, stick())]);
+    }
+    for (firmware, boot) in starts {
+        let machine = Machine::new(firmware, boot);
+        let started = Instant::now();
+        let mut guest = machine.start();
+        guest.screen.wait_for("What do you want to do?", START);
+        eprintln!("{firmware:?}, {:?}: {:?}", machine.boot, started.elapsed());
+        if firmware == Firmware::SecureBoot {
+            choose(&guest, "Shell");
+            guest.screen.wait_for("#", SOON);
+            guest.screen.type_keys("od -An -tx1 /sys/firmware/efi/efivars/SecureBoot-*\r");
+            // Four bytes of attributes, and a one.
+            guest.screen.wait_for("06 00 00 00 01", END);
+            guest.screen.type_keys("exit\r");
+        }
+        power_off(&mut guest);
+    }
+}
+
+/// One stick holds the rescue system and the image.
+#[test]
+fn a_machine_with_secure_boot_is_saved_lost_restored_and_starts() {
+    if !ready() {
+        return;
+    }
+    let debian = debian::gpt();
+    let folder = temp_dir();
+    let stick = folder.path().join("stick.raw");
+    fs::File::create(&stick).unwrap().set_len(1024 * MIB).unwrap();
+    run(Command::new(program()).args(["rescue", "write", text(iso()), text(&stick), "--yes"]));
+
+    let before = sha256(&debian.source);
+    let mut guest = Machine::new(Firmware::SecureBoot, Boot::Stick(stick.clone()))
+        .with(Drive::new(&debian.source, Bus::Virtio, SYSTEM))
+        .start();
+    save_by_hand(&guest, SYSTEM, "DACAPO", "studio before the update");
+    power_off(&mut guest);
+    drop(guest);
+    assert_eq!(before, sha256(&debian.source), "saving changed the disk");
+
+    let target = JunkDisk::new("rescue-secure.raw", debian.len);
+    let mut guest = Machine::new(Firmware::SecureBoot, Boot::Stick(stick))
+        .with(Drive::new(&target.path, Bus::Virtio, SYSTEM))
+        .start();
+    restore_by_hand(&guest, "studio before the update", SYSTEM);
+    power_off(&mut guest);
+    assert_table_is_sound(&target.path);
+    debian.assert_filesystems_are_clean(&target.path);
+    debian.assert_same_files(&target.path);
+    assert_starts(debian, &target.path, Firmware::SecureBoot, Bus::Virtio);
+}
+
+#[test]
+fn a_disk_is_restored_by_hand_from_cd_to_a_larger_one_and_starts() {
+    if !ready() {
+        return;
+    }
+    let debian = debian::gpt();
+    let target = JunkDisk::new("rescue-larger.raw", debian.len + 777 * MIB);
+    let folder = temp_dir();
+    let backup = folder.path().join("backup.raw");
+    backup_drive(&backup, 1024 * MIB, &[&debian.image]);
+    let mut guest = Machine::new(Firmware::Bios, Boot::Cd(iso().into()))
+        .with(Drive::new(&target.path, Bus::Ahci, SYSTEM))
+        .with(Drive::new(&backup, Bus::Usb, BACKUP))
+        .start();
+    restore_by_hand(&guest, "debian-disk", SYSTEM);
+    power_off(&mut guest);
+    assert_table_is_sound(&target.path);
+    debian.assert_filesystems_are_clean(&target.path);
+    debian.assert_same_files(&target.path);
+    assert_starts(debian, &target.path, Firmware::Bios, Bus::Ahci);
+}
+
+#[test]
+fn a_disk_with_lvm_and_ntfs_is_restored_without_a_question_and_starts() {
+    if !ready() || !requires(&["vgcreate", "ntfscat"]) {
+        return;
+    }
+    let debian = debian::lvm();
+    let target = JunkDisk::new("rescue-lvm.raw", debian.len);
+    let folder = temp_dir();
+    let backup = folder.path().join("backup.raw");
+    backup_drive(&backup, 1024 * MIB, &[&debian.image]);
+    let line = format!(
+        "console=ttyS0,115200 quiet dacapo.restore=debian-lvm dacapo.target={SYSTEM} \
+         dacapo.after=poweroff dacapo.after-failure=poweroff"
+    );
+    let boot = Boot::Kernel { folder: kernel().to_owned(), line };
+    let mut guest = Machine::new(Firmware::Bios, boot)
+        .with(Drive::new(&target.path, Bus::Nvme, SYSTEM))
+        .with(Drive::new(&backup, Bus::Usb, BACKUP))
+        .start();
+    guest.screen.wait_for_output("dacapo: unattended restore done", WORK);
+    guest.wait_off(END);
+    debian.assert_filesystems_are_clean(&target.path);
+    debian.assert_same_files(&target.path);
+    assert_starts(debian, &target.path, Firmware::Bios, Bus::Usb);
+}
