@@ -11,6 +11,7 @@ use ratatui::layout::{Position, Rect};
 use super::compare;
 use super::destinations::{Destinations, Keep};
 use super::disks::{self, add_no_disk};
+use super::drives::Drives;
 use super::images::Purpose;
 use super::keys::Key;
 use super::load::Load;
@@ -135,12 +136,15 @@ pub(crate) struct Choose {
     list: List,
     /// Why the chosen one was refused, once Enter was pressed on it.
     told: Option<String>,
+    drives: Drives,
 }
 
 impl Choose {
     pub(crate) fn new(session: &Shared, goal: Goal) -> Self {
+        // Before the search: a disk that comes meanwhile is not missed.
+        let (drives, list) = (Drives::default(), List::default());
         let disks = search(session, &goal);
-        Self { session: session.clone(), goal, disks, list: List::default(), told: None }
+        Self { session: session.clone(), goal, disks, list, told: None, drives }
     }
 
     #[cfg(test)]
@@ -151,8 +155,8 @@ impl Choose {
             candidate(shown, Checked { refusal, fit: n == 0 })
         };
         let disks = Load::Ready(disks.iter().enumerate().map(candidate).collect());
-        let (list, told) = (List::default(), None);
-        Self { session: session.clone(), goal: Goal::Save, disks, list, told }
+        let (list, told, drives) = (List::default(), None, Drives::default());
+        Self { session: session.clone(), goal: Goal::Save, disks, list, told, drives }
     }
 }
 
@@ -260,6 +264,11 @@ impl Screen for Choose {
     }
 
     fn tick(&mut self) -> Next {
+        if !self.disks.is_running() && self.drives.have_changed() {
+            self.disks = search(&self.session, &self.goal);
+            self.told = None;
+            return Next::Draw;
+        }
         if self.disks.tick() { Next::Draw } else { Next::Stay }
     }
 }

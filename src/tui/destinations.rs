@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::drives::Drives;
 use super::keys::Key;
 use super::load::Load;
 use super::logbook;
@@ -58,18 +59,22 @@ pub(crate) struct Destinations {
     found: Load<Vec<Destination>>,
     list: List,
     told: Option<String>,
+    drives: Drives,
 }
 
 impl Destinations {
     pub(crate) fn new(session: &Shared, keep: Keep) -> Self {
+        // Before the search: a drive that comes meanwhile is not missed.
+        let (drives, list) = (Drives::default(), List::default());
         let found = search(&keep);
-        Self { session: session.clone(), keep, found, list: List::default(), told: None }
+        Self { session: session.clone(), keep, found, list, told: None, drives }
     }
 
     #[cfg(test)]
     pub(crate) fn with(session: &Shared, found: Vec<Destination>) -> Self {
         let (found, list) = (Load::Ready(found), List::default());
-        Self { session: session.clone(), keep: Keep::Log, found, list, told: None }
+        let drives = Drives::default();
+        Self { session: session.clone(), keep: Keep::Log, found, list, told: None, drives }
     }
 }
 
@@ -162,8 +167,8 @@ impl Screen for Destinations {
         if found.is_empty() {
             page.blank().add(Tone::Warning, "No drive was found that could take it.");
             page.blank().text(
-                "Plug in a USB drive with a filesystem (exFAT, NTFS, ext4 ...) and press R to look \
-                 again, or press P and type a folder.",
+                "Plug in a USB drive with a filesystem (exFAT, NTFS, ext4 ...), or press P and type \
+                 a folder.",
             );
         }
         page.blank();
@@ -209,6 +214,11 @@ impl Screen for Destinations {
     }
 
     fn tick(&mut self) -> Next {
+        if !self.found.is_running() && self.drives.have_changed() {
+            self.found = search(&self.keep);
+            self.told = None;
+            return Next::Draw;
+        }
         if self.found.tick() { Next::Draw } else { Next::Stay }
     }
 }

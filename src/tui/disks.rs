@@ -6,6 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::confirm::Confirm;
+use super::drives::Drives;
 use super::ending::Ending;
 use super::keys::Key;
 use super::load::Load;
@@ -87,16 +88,20 @@ pub(crate) struct Disks {
     session: Shared,
     disks: Load<Vec<Shown>>,
     list: List,
+    drives: Drives,
 }
 
 impl Disks {
     pub(crate) fn new(session: &Shared) -> Self {
-        Self { session: session.clone(), disks: search(), list: List::default() }
+        // Before the search: a disk that comes meanwhile is not missed.
+        let (drives, list) = (Drives::default(), List::default());
+        Self { session: session.clone(), disks: search(), list, drives }
     }
 
     #[cfg(test)]
     pub(crate) fn with(session: &Shared, disks: Vec<Shown>) -> Self {
-        Self { session: session.clone(), disks: Load::Ready(disks), list: List::default() }
+        let (list, drives) = (List::default(), Drives::default());
+        Self { session: session.clone(), disks: Load::Ready(disks), list, drives }
     }
 }
 
@@ -150,6 +155,10 @@ impl Screen for Disks {
     }
 
     fn tick(&mut self) -> Next {
+        if !self.disks.is_running() && self.drives.have_changed() {
+            self.disks = search();
+            return Next::Draw;
+        }
         if self.disks.tick() { Next::Draw } else { Next::Stay }
     }
 }

@@ -7,6 +7,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::choose::{Choose, Goal};
+use super::drives::Drives;
 use super::keys::Key;
 use super::load::Load;
 use super::look::{Look, Tone};
@@ -59,18 +60,22 @@ pub(crate) struct Images {
     purpose: Purpose,
     shelf: Load<Shelf>,
     list: List,
+    drives: Drives,
 }
 
 impl Images {
     pub(crate) fn new(session: &Shared, purpose: Purpose) -> Self {
+        // Before the search: a drive that comes meanwhile is not missed.
+        let drives = Drives::default();
         let shelf = search(session);
-        Self { session: session.clone(), purpose, shelf, list: List::default() }
+        Self { session: session.clone(), purpose, shelf, list: List::default(), drives }
     }
 
     #[cfg(test)]
     pub(crate) fn with(session: &Shared, shelf: Shelf) -> Self {
         let (shelf, purpose) = (Load::Ready(shelf), Purpose::Restore);
-        Self { session: session.clone(), purpose, shelf, list: List::default() }
+        let (list, drives) = (List::default(), Drives::default());
+        Self { session: session.clone(), purpose, shelf, list, drives }
     }
 
     fn draw_detail(image: &FoundImage, area: Rect, buffer: &mut Buffer, look: &Look) {
@@ -143,8 +148,7 @@ impl Screen for Images {
         if images.is_empty() {
             page.blank().add(Tone::Warning, "No image was found.");
             page.blank().text(
-                "Plug in the drive that holds your images and press R to look again. If they are \
-                 elsewhere, press P and type where. Images are files whose names end in .img.zst.",
+                "Plug in the drive that holds your images. If they are elsewhere, press P and type where. Images are files whose names end in .img.zst.",
             );
             page.blank();
         }
@@ -187,6 +191,10 @@ impl Screen for Images {
     }
 
     fn tick(&mut self) -> Next {
+        if !self.shelf.is_running() && self.drives.have_changed() {
+            self.shelf = search(&self.session);
+            return Next::Draw;
+        }
         if self.shelf.tick() { Next::Draw } else { Next::Stay }
     }
 }

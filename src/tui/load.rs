@@ -46,6 +46,11 @@ impl<T: Send + 'static> Load<T> {
         true
     }
 
+    /// True while it is being looked for.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self, Self::Running(..))
+    }
+
     /// What was found.
     pub(crate) fn ready(&self) -> Option<&T> {
         match self {

@@ -12,6 +12,7 @@ mod compare;
 mod confirm;
 mod destinations;
 mod disks;
+mod drives;
 mod ending;
 mod images;
 mod keys;

@@ -4,59 +4,18 @@
 //! told is read by efibootmgr, on the system of that disk.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
+use std::path::Path;
 use std::time::Duration;
 
+use super::iso;
+use super::scene::{END, START, SYSTEM, ready};
+use crate::debian::{gpt, text};
 use crate::repair::grow::Larger;
 use crate::support::machine::{Boot, Bus, Drive, Firmware, Guest, Machine};
 use crate::support::screen::key;
-use crate::support::{TempDir, finish, requires, run, temp_dir};
+use crate::support::{TempDir, requires, run, temp_dir};
 
-const NEEDS: [&str; 6] =
-    ["root", "network", "qemu-system-x86_64", "efibootmgr", "mdeltree", "debugfs"];
-
-const START: Duration = Duration::from_secs(300);
-const END: Duration = Duration::from_secs(120);
-const SYSTEM: &str = "SYS-0001";
-
-/// A file that is kept from run to run, made by `make` if it is missing or
-/// older than `than`.
-fn kept(name: &str, than: &Path, make: impl FnOnce(&str)) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let made = |path: &Path| std::fs::metadata(path).and_then(|it| it.modified()).ok();
-    if made(&path) <= made(than) {
-        let _ = std::fs::remove_file(&path);
-        make(path.to_str().unwrap());
-    }
-    path
-}
-
-/// The rescue medium; `DACAPO_STATIC` names a static program that is there.
-fn medium() -> &'static Path {
-    static MEDIUM: OnceLock<PathBuf> = OnceLock::new();
-    MEDIUM.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = std::env::var("DACAPO_STATIC").unwrap_or_else(|_| {
-            let built = finish(Command::new(root.join("scripts/static")), &[]).success();
-            let printed = built.out().trim_end().lines().last().unwrap().to_owned();
-            root.join(printed).to_str().unwrap().to_owned()
-        });
-        kept("rescue.iso", Path::new(&program), |path| {
-            run(&program, &["rescue", "build", path]);
-        })
-    })
-}
-
-/// A disk with a Debian that starts by UEFI: the system is on partition 3.
-fn debian() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let maker = root.join("scripts/make-images/debian-disk");
-    kept("debian-disk.raw", &maker, |path| {
-        run(maker.to_str().unwrap(), &[path]);
-    })
-}
+const NEEDS: [&str; 3] = ["efibootmgr", "mdeltree", "debugfs"];
 
 /// Puts efibootmgr and its libraries on the disk, and takes the loader off it
 /// that is found without an entry.
@@ -103,7 +62,7 @@ fn shell_command(guest: &Guest, command: &str, until: &str) {
 fn repaired(firmware: Firmware, bus: Bus, device: &str, step: &str, said: &str) -> Repaired {
     let folder = temp_dir();
     let disk = folder.join("disk.raw");
-    prepare(debian().to_str().unwrap(), &disk);
+    prepare(text(&gpt().source), &disk);
     let mut machine =
         Machine::new(firmware, Boot::Disk).with(Drive::new(Path::new(&disk), bus, SYSTEM));
     // The firmware finds nothing that it could start.
@@ -111,7 +70,7 @@ fn repaired(firmware: Firmware, bus: Bus, device: &str, step: &str, said: &str) 
     guest.screen.wait_for_output("failed to load Boot", END);
     guest.kill();
 
-    machine.boot = Boot::Cd(medium().to_owned());
+    machine.boot = Boot::Cd(iso().to_owned());
     let mut guest = machine.start();
     shell(&guest);
     shell_command(&guest, &format!("dacapo repair {device}"), &format!("{step}: "));
@@ -157,7 +116,7 @@ impl Repaired {
 
 #[test]
 fn a_machine_that_knows_no_entry_gets_one_and_starts() {
-    if !requires(&NEEDS) {
+    if !ready() || !requires(&NEEDS) {
         return;
     }
     let said = "the firmware now has Boot";
@@ -174,7 +133,7 @@ fn a_machine_that_knows_no_entry_gets_one_and_starts() {
 
 #[test]
 fn a_loader_is_put_where_firmware_looks_and_starts_with_secure_boot() {
-    if !requires(&NEEDS) {
+    if !ready() || !requires(&NEEDS) {
         return;
     }
     let said = "read back: \\EFI\\BOOT\\grubx64.efi";
@@ -198,7 +157,7 @@ fn the_rescue_system_can_grow_every_filesystem_that_it_says_it_can() {
         ("ntfs", "0700", 64 << 20),
     ];
     let disks = kinds.map(|(kind, type_id, len)| Larger::new("gpt", kind, type_id, len));
-    let mut machine = Machine::new(Firmware::Bios, Boot::Cd(medium().to_owned()));
+    let mut machine = Machine::new(Firmware::Bios, Boot::Cd(iso().to_owned()));
     for (number, disk) in disks.iter().enumerate() {
         let serial = format!("GROW-{number}");
         machine = machine.with(Drive::new(Path::new(&disk.disk), Bus::Virtio, &serial));
