@@ -14,7 +14,12 @@ use crate::support::screen::key;
 
 /// True if this machine can play all this.
 pub(crate) fn ready() -> bool {
-    requires(&debian::NEEDS) && requires(&super::NEEDS)
+    requires(&debian::NEEDS) && requires(&super::NEEDS) && requires(&["qemu-system-x86_64"])
+}
+
+/// True if the slower matrices are asked for, too.
+pub(crate) fn all() -> bool {
+    std::env::var_os("DACAPO_TEST_ALL").is_some_and(|value| value == "1")
 }
 
 /// From switching on to the prompt of a Debian, on a busy machine.

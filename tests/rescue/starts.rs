@@ -6,6 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::build::partitions;
+use super::scene::all;
 use super::{NEEDS, SHELL, iso, shell_iso};
 use crate::support::machine::{Boot, Firmware, Machine};
 use crate::support::{dacapo, requires, run, sparse_file, temp_dir};
@@ -16,7 +17,8 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// Starts the medium as a disc or stick, and asks it.
 fn starts(firmware: Firmware, as_stick: bool) {
-    if !requires(&NEEDS) || !requires(&["qemu-system-x86_64", "sfdisk"]) {
+    // The stories start the medium, too, to its screen.
+    if !all() || !requires(&NEEDS) || !requires(&["qemu-system-x86_64", "sfdisk"]) {
         return;
     }
     let folder = temp_dir();
