@@ -192,7 +192,7 @@ fn every_step_of_a_restore_leads_back_to_the_one_before() {
     let screen = &program.screen;
     plan_restore(screen, &target);
     on(screen, "Enter goes on", key::ENTER);
-    on(screen, "type: yes", "no\r");
+    on(screen, "file you mean, type:", "no\r");
     on(screen, "'no' is not it", key::ESC);
     on(screen, "Enter goes on", key::ESC);
     on(screen, "Type the path of a disk", key::ESC);
@@ -294,7 +294,7 @@ fn a_restore_is_stopped_after_a_question_and_leaves_no_disk() {
     type_path(screen, "choose the image", &server.url("slow.img.zst"));
     type_path(screen, "Which disk is to be overwritten?", &target);
     on(screen, "Enter goes on", key::ENTER);
-    screen.wait_for("type: yes", SOON);
+    screen.wait_for("file you mean, type:", SOON);
     server.manners().delay.store(1500, Ordering::SeqCst);
     screen.type_keys("yes\r");
     screen.wait_for("Restore > running", SOON);

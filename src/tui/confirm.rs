@@ -70,16 +70,17 @@ impl Screen for Confirm {
         let mut page = Page::default();
         page.add(Tone::Bad, self.warning);
         page.indented(Tone::Strong, 2, named(target)).blank();
-        page.text(match (&target.kind, target.serial()) {
+        let (asks, name) = match (&target.kind, target.serial()) {
             (Kind::Device { .. }, Some(serial)) => {
-                format!("If this is the disk you mean, type its serial number: {serial}")
+                ("If this is the disk you mean, type its serial number:", serial.to_owned())
             }
-            (Kind::Device { .. }, None) => format!(
-                "If this is the disk you mean, type its size, for it has no serial number: {}",
-                human(target.size())
+            (Kind::Device { .. }, None) => (
+                "If this is the disk you mean, type its size, for it has no serial number:",
+                human(target.size()),
             ),
-            _ => "If this is the file you mean, type: yes".to_owned(),
-        });
+            _ => ("If this is the file you mean, type:", "yes".to_owned()),
+        };
+        page.text(asks).indented(Tone::Strong, 2, name).blank();
         let lines = page.lines(area.width.into(), look);
         let (head, rest) = split(area, lines.len());
         draw_lines(&lines, head, buffer);

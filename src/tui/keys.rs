@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-/// How long the next byte of a sequence may take: 9600 bits a second are one
-/// in a millisecond, and nobody types that fast.
-const WITHIN: Duration = Duration::from_millis(60);
+/// How long the next byte of a sequence may take. 9600 bits a second are one in
+/// a millisecond; a computer that is busy takes its time, too. Nobody types Esc
+/// and a bracket that fast.
+const WITHIN: Duration = Duration::from_millis(250);
 /// No sequence that means anything is longer.
 const LONGEST: usize = 8;
 
@@ -77,11 +78,11 @@ impl<K: Keyboard> Keys<K> {
 
     /// The next input, if there is one in time.
     pub(crate) fn next(&mut self, within: Duration) -> io::Result<Option<Input>> {
-        if let Some(waiting) = self.waiting.take() {
-            return Ok(Some(waiting));
-        }
-        let Some(event) = self.keyboard.next(within)? else { return Ok(None) };
-        match input(&event) {
+        let next = match self.waiting.take() {
+            Some(waiting) => Some(waiting),
+            None => self.keyboard.next(within)?.as_ref().and_then(input),
+        };
+        match next {
             Some(Input::Key(Key::Esc)) => self.after_escape(),
             other => Ok(other),
         }
@@ -212,6 +213,8 @@ mod tests {
         );
         assert_eq!(keys(&[escape, letter('q')]), [Key::Esc, Key::Letter('q')]);
         assert_eq!(keys(&[escape, Some(KeyCode::Enter)]), [Key::Esc, Key::Enter]);
+        // Esc, and then an arrow in pieces.
+        assert_eq!(keys(&[escape, escape, letter('['), letter('A')]), [Key::Esc, Key::Up]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::pipeline::Cancel;
 use crate::progress::{Progress, Snapshot, clock};
 use crate::units::human;
 
+/// As many of the last notices of a job are shown while it runs.
+const SHOWN_NOTICES: usize = 4;
+
 /// What is asked before a job is stopped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stop {
@@ -135,8 +138,12 @@ impl<T: Send + 'static> Screen for Running<T> {
             page.blank().add(Tone::Bad, self.stop.question);
             page.add(Tone::Strong, "Y stops it, N goes on.");
         }
-        for notice in self.task.notices().iter().rev().take(3).rev() {
-            page.blank().add(Tone::Faint, sentence(notice));
+        let notices = self.task.notices();
+        if !notices.is_empty() {
+            page.blank();
+        }
+        for notice in notices.iter().rev().take(SHOWN_NOTICES).rev() {
+            page.add(Tone::Faint, sentence(notice));
         }
         draw_lines(&page.lines(width, look), area, buffer);
         None

@@ -328,8 +328,12 @@ impl Program {
     /// Waits for the end of the program, and returns its exit code.
     #[track_caller]
     pub fn wait(&mut self, timeout: Duration) -> i32 {
-        let code = wait(&mut self.child, timeout);
-        code.unwrap_or_else(|| panic!("not ended after {timeout:?}\n{}", self.screen.dump()))
+        let Some(code) = wait(&mut self.child, timeout) else {
+            panic!("not ended after {timeout:?}\n{}", self.screen.dump());
+        };
+        // What it has printed last is on its way.
+        let _ = self.screen.waited(timeout, |state| state.ended.then_some(()));
+        code
     }
 
     /// Sends a signal.

@@ -9,8 +9,10 @@ use crate::layout::{Layout, Region, RegionKind};
 use crate::tui::look::{Look, Tone};
 use crate::units::human;
 
-/// Labels and names longer than this are cut.
+/// Names of filesystems longer than this are cut.
 const LONGEST: usize = 16;
+/// And labels longer than this.
+const LONGEST_LABEL: usize = 28;
 
 /// What of a disk is drawn: its partitions, or what fills it as a whole.
 fn volumes(layout: &Layout) -> impl Iterator<Item = &Region> {
@@ -76,7 +78,7 @@ pub(crate) fn table(layout: &Layout, len: u64, width: usize, look: &Look) -> Vec
             [
                 entry.map(|it| it.number.to_string()).unwrap_or_default(),
                 short(part.content(), LONGEST),
-                short(label, LONGEST),
+                short(label, LONGEST_LABEL),
                 human(part.extent.len()),
                 if part.whole.is_some() || part.filesystem.is_none() {
                     String::new()
