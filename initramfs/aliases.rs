@@ -119,6 +119,9 @@ fn set(pattern: &[u8], byte: u8) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
 
     /// Lines of Debian's kernel 6.1.
@@ -152,6 +155,66 @@ alias nls_utf8 nls_utf8
         ] {
             assert_eq!(aliases.modules(alias), modules, "{alias}");
         }
+    }
+
+    /// What modprobe takes the alias for, by the same lines.
+    fn judged(folder: &Path, alias: &str) -> Vec<String> {
+        let config = folder.join("aliases.conf");
+        let ran = Command::new("modprobe")
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+            .args(["--resolve-alias", "--set-version", "1.0", "--dirname"])
+            .args([folder, Path::new("--config"), &config, Path::new(alias)])
+            .output()
+            .unwrap();
+        let mut modules: Vec<String> =
+            String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect();
+        modules.sort();
+        // It names a module once for each pattern.
+        modules.dedup();
+        modules
+    }
+
+    #[test]
+    fn modprobe_finds_the_same() {
+        let is_there =
+            ["/usr/sbin", "/sbin"].iter().any(|it| Path::new(it).join("modprobe").exists());
+        if !is_there {
+            let may_not_skip = std::env::var_os("DACAPO_NO_SKIP").is_some_and(|it| it == "1");
+            assert!(!may_not_skip, "this test needs modprobe");
+            eprintln!("skipped: needs modprobe");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("lib/modules/1.0")).unwrap();
+        std::fs::write(folder.path().join("aliases.conf"), ALIASES).unwrap();
+        let aliases = Aliases::parse(ALIASES);
+        let mut found = 0;
+        for alias in [
+            "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01",
+            "pci:v00008086d0000282Asv00001AF4sd00001100bc01sc04i00",
+            "pci:v00008086d0000282Asv00001AF4sd00001100bc01sc06i01",
+            "pci:v00008086d00009A0Bsv00000000sd00000000bc01sc04i00",
+            "pci:v00001234d00001111sv00001AF4sd00001100bc03sc00i00",
+            "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00",
+            "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip62in00",
+            "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip63in00",
+            "usb:v0421p0019d0592dc00dsc00dp00icFFisc06ip50in00",
+            "usb:v0421p0019d0599dc00dsc00dp00icFFisc06ip50in00",
+            "usb:v0421p0019d0591dc00dsc00dp00icFFisc06ip50in00",
+            "usb:v0525pA4A5d0000dc00dsc00dp00ic08isc06ip50in00",
+            "fs-ext4",
+            "fs_ext4",
+            "fs-ext3",
+            "scsi:t-0x00",
+            "scsi:t-0x05",
+        ] {
+            let mut modules: Vec<String> =
+                aliases.modules(alias).into_iter().map(str::to_owned).collect();
+            modules.sort();
+            assert_eq!(modules, judged(folder.path(), alias), "{alias}");
+            found += modules.len();
+        }
+        assert!(found > 10);
     }
 
     #[test]
