@@ -39,6 +39,9 @@ enum Next {
     Ask(String),
 }
 
+/// An empty screen.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
 /// What a person chooses after a crash.
 const WAYS_ON: &str = "\
   1  the screen again
@@ -59,7 +62,9 @@ pub(crate) fn run(path: &str, trouble: Option<&str>) -> ExitCode {
     };
     catch_keys();
     if let Some(trouble) = trouble {
-        terminal.write(&format!("\n{trouble}\n\nPress Enter for the screen of dacapo: "));
+        // What is said was printed here as it happened; once is enough.
+        terminal.write(CLEAR);
+        terminal.write(&format!("{trouble}\n\nPress Enter for the screen of dacapo: "));
         terminal.wait_for(b"\r\n");
     }
     let mut keeper = Keeper { terminal, path, short_ones: 0 };
