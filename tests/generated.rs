@@ -71,6 +71,6 @@ fn bash_takes_the_completions() {
             "source {script}; COMP_WORDS=(dacapo res); COMP_CWORD=1; \
              _dacapo dacapo res dacapo; echo \"${{COMPREPLY[@]}}\""
         );
-        assert_eq!(try_run("bash", &["-c", &ask]).success().out(), "restore\n");
+        assert_eq!(try_run("bash", &["-c", &ask]).success().out(), "restore rescue\n");
     }
 }
