@@ -65,7 +65,7 @@ impl Tool<'_> {
 
 /// Arguments of different kinds as one vector.
 macro_rules! args {
-    ($($arg:expr),* $(,)?) => { vec![$(std::ffi::OsString::from($arg)),*] };
+    ($($arg:expr),* $(,)?) => { Vec::from([$(std::ffi::OsString::from($arg)),*]) };
 }
 pub(super) use args;
 
