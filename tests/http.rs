@@ -3,14 +3,13 @@
 //! ones: busybox (parts), Python (no parts), OpenSSL (https).
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    HttpServer, Ran, TempDir, assert_same, dacapo, dacapo_command, finish, junk, requires,
+    HttpServer, Ran, TempDir, assert_same, dacapo, dacapo_command, finish, free_port, junk, requires,
     search_path, temp_dir, try_run,
 };
 
@@ -84,11 +83,6 @@ impl Drop for Stock {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A port that nobody uses.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]

@@ -73,6 +73,11 @@ pub fn finish(mut command: Command, input: &[u8]) -> Ran {
     })
 }
 
+/// A port of this machine that nobody uses.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// Waits for a program; kills it and returns None after `limit`.
 pub fn wait(child: &mut Child, limit: Duration) -> Option<i32> {
     use std::os::unix::process::ExitStatusExt as _;
