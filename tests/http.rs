@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    HttpServer, Ran, TempDir, assert_same, dacapo, dacapo_command, finish, free_port, junk, requires,
-    search_path, temp_dir, try_run,
+    HttpServer, Ran, TempDir, assert_same, dacapo, dacapo_command, finish, free_port, junk,
+    requires, search_path, temp_dir, try_run,
 };
 
 const MIB: usize = 1 << 20;
