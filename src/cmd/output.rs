@@ -185,7 +185,7 @@ impl Output {
 
     /// What a person types, if there is one who can be asked. Where standard
     /// input is a pipe, the person is at the terminal all the same:
-    /// `ssh HOST cat IMAGE | dacapo restore - TARGET`.
+    /// `ssh HOST cat IMAGE </dev/null | dacapo restore - TARGET`.
     #[must_use]
     pub fn person(&self) -> Option<Box<dyn BufRead>> {
         if self.json || !io::stderr().is_terminal() {

@@ -24,7 +24,7 @@ Examples:
   dacapo restore studio.img.zst /dev/sdb --yes --confirm S3Z9NB0K
   dacapo restore studio.img.zst disk.raw --partition 2
   dacapo restore http://nas.local/studio.img.zst /dev/sdb
-  ssh nas cat studio.img.zst | dacapo restore - /dev/sdb";
+  ssh nas cat studio.img.zst </dev/null | dacapo restore - /dev/sdb";
 
 /// Restore an image to a disk, a partition or a file
 ///

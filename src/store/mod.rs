@@ -68,7 +68,7 @@ pub fn open(name: &Path) -> Result<Opened> {
         "smb" | "cifs" | "nfs" => {
             "connect the folder first and give the path there: 'dacapo network' says how"
         }
-        "ssh" | "sftp" | "scp" => "ssh HOST cat IMAGE | dacapo restore - TARGET",
+        "ssh" | "sftp" | "scp" => "ssh HOST cat IMAGE </dev/null | dacapo restore - TARGET",
         "file" => "give the path alone, without file://",
         _ => "an image is a file, or at an address that begins with http:// or https://",
     };
