@@ -2,6 +2,7 @@
 //! The rescue system, in computers that QEMU emulates.
 
 mod build;
+mod init;
 mod repair;
 mod scene;
 mod starts;
