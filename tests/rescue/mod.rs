@@ -3,6 +3,7 @@
 
 mod build;
 mod init;
+mod network;
 mod repair;
 mod scene;
 mod starts;
