@@ -90,14 +90,16 @@ pub(crate) fn restore_by_hand(guest: &Guest, label: &str, serial: &str) {
     choose(guest, label);
     screen.wait_for("choose the disk", SOON);
     choose(guest, serial);
-    let plan = screen.wait_for("what will be done", SOON);
+    let plan = screen.wait_for("Enter goes on to the last question", SOON);
     assert!(plan.contains("ALL DATA on this disk will be lost"), "{plan}");
     assert!(plan.contains(serial), "{plan}");
     screen.type_keys(key::ENTER);
-    screen.wait_for("the last question", SOON);
+    screen.wait_for("type its serial number", SOON);
     screen.type_keys(serial);
     screen.type_keys(key::ENTER);
-    let result = screen.wait_until("a result", WORK, |shown| shown.contains("The result"));
+    let result = screen.wait_until("a result", WORK, |shown| {
+        shown.contains("The result") && shown.contains("Back to the menu")
+    });
     assert!(result.contains("Done. The disk is as it was on the day it was saved."), "{result}");
     screen.type_keys(key::ESC);
     screen.wait_for("What do you want to do?", SOON);
@@ -119,11 +121,11 @@ pub(crate) fn save_by_hand(guest: &Guest, serial: &str, drive: &str, label: &str
     screen.type_keys(key::ENTER);
     screen.wait_for("what will be done", SOON);
     choose(guest, "Save it");
-    let result = screen.wait_for("The result", WORK);
+    let result = screen.wait_for("Verify the image now", WORK);
     assert!(result.contains("Done. The disk is saved."), "{result}");
     choose(guest, "Verify the image now");
     let result = screen.wait_until("another result", WORK, |shown| {
-        shown.contains("The result") && !shown.contains("The disk is saved.")
+        shown.contains("Back to the menu") && !shown.contains("The disk is saved.")
     });
     assert!(result.contains("The image is good."), "{result}");
     screen.type_keys(key::ESC);
