@@ -52,6 +52,7 @@ pub fn check_still_unused(source: &Source) -> Result<()> {
 
 /// An image, opened to be read by its index or, where that is not possible,
 /// front to back.
+#[expect(clippy::large_enum_variant, reason = "a job has one of it, and never moves it")]
 pub enum Image {
     /// From a file, or a server that gives parts of it.
     Indexed(Reader<Box<dyn ReadAt>>),

@@ -143,7 +143,7 @@ pub fn find_in(folders: &[PathBuf], progress: &dyn Fn(&str)) -> Vec<FoundImage> 
     let places = folders.iter().map(|folder| {
         let medium =
             Medium { device: folder.clone(), point: Some(folder.clone()), ..Medium::default() };
-        (medium.device.clone(), vec![Place::Folder(medium)])
+        (medium.device.clone(), vec![Place::Folder(Box::new(medium))])
     });
     gather(places.collect(), &MountFolder::of_rescue(), progress).images
 }
@@ -153,7 +153,7 @@ pub fn find_in(folders: &[PathBuf], progress: &dyn Fn(&str)) -> Vec<FoundImage> 
 enum Place {
     Volume(Box<VolumeNode>),
     /// Mounted already.
-    Folder(Medium),
+    Folder(Box<Medium>),
 }
 
 /// Places by their drive. Drives are searched at the same time, the parts of
@@ -202,7 +202,7 @@ fn places_of(points: &[MountPoint]) -> Places {
             if node.is_some() { medium.disk.path.clone().into() } else { mount.source.clone() };
         let medium =
             Medium { device: mount.source.clone(), point: Some(mount.point.clone()), ..medium };
-        places.entry(disk).or_default().push(Place::Folder(medium));
+        places.entry(disk).or_default().push(Place::Folder(Box::new(medium)));
     }
     places
 }
@@ -210,7 +210,7 @@ fn places_of(points: &[MountPoint]) -> Places {
 /// What a drive's thread tells.
 enum Told {
     LooksAt(String),
-    Found(Medium, Found),
+    Found(Box<Medium>, Found),
     Skipped(Skipped),
     /// The drive is done.
     Done(PathBuf),
@@ -281,7 +281,7 @@ fn look_into(
     sender: &Sender<Told>,
 ) -> Result<(), SendError<Told>> {
     let (medium, mounted) = match place {
-        Place::Folder(medium) => (medium, None),
+        Place::Folder(medium) => (*medium, None),
         Place::Volume(node) => match mount_volume(&node, folder) {
             Ok(Some((medium, mounted))) => (medium, Some(mounted)),
             Ok(None) => return Ok(()),
@@ -297,7 +297,7 @@ fn look_into(
     let found = search::search(&point, Limits::USUAL);
     // Before it is told: who hears of the image may want to use the drive.
     drop(mounted);
-    sender.send(Told::Found(medium, found))
+    sender.send(Told::Found(Box::new(medium), found))
 }
 
 /// Mounts what fills a volume; none if that is nothing to search.

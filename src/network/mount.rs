@@ -30,8 +30,10 @@ const SMB_PORT: u16 = 445;
 /// dropped.
 #[derive(Debug)]
 pub struct NetworkFolder {
+    /// The point of the mount.
+    point: PathBuf,
+    /// What was asked for, at or below it.
     path: PathBuf,
-    folder: PathBuf,
     is_kept: bool,
 }
 
@@ -39,14 +41,14 @@ impl NetworkFolder {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.folder
+        &self.path
     }
 
     /// Leaves it mounted after the end of this program. Returns where it is.
     #[must_use]
     pub fn keep(mut self) -> PathBuf {
         self.is_kept = true;
-        self.folder.clone()
+        self.path.clone()
     }
 }
 
@@ -54,8 +56,8 @@ impl Drop for NetworkFolder {
     fn drop(&mut self) {
         if !self.is_kept {
             // What is still open in it keeps it alive, out of sight.
-            let _ = umount2(&self.path, MntFlags::MNT_DETACH);
-            let _ = fs::remove_dir(&self.path);
+            let _ = umount2(&self.point, MntFlags::MNT_DETACH);
+            let _ = fs::remove_dir(&self.point);
         }
     }
 }
@@ -107,8 +109,8 @@ impl Share {
             Self::Smb(smb) if !smb.folder.is_empty() => path.join(&smb.folder),
             _ => path.clone(),
         };
-        let guard = NetworkFolder { folder: inner, path, is_kept: false };
-        if !guard.folder.is_dir() {
+        let guard = NetworkFolder { path: inner, point: path, is_kept: false };
+        if !guard.path.is_dir() {
             return Err(Error::failed(format!("there is no folder {self}")));
         }
         Ok(guard)
