@@ -14,7 +14,7 @@ use crate::debian::{
     ESP, JunkDisk, MIB, NEEDS, SWAP, assert_same_bytes, assert_table_is_sound, gpt, open,
     root_of_project, run, sha256, text,
 };
-use crate::support::{dacapo, requires};
+use crate::support::{all, dacapo, requires};
 
 #[test]
 fn restored_debian_is_the_same_disk_and_boots_by_bios_and_uefi() {
@@ -64,7 +64,7 @@ fn debian_restored_to_a_larger_disk_has_its_backup_table_at_the_new_end() {
     saved.assert_filesystems_are_clean(&target.path);
     saved.assert_same_files(&target.path);
 
-    if std::env::var_os("DACAPO_TEST_ALL").is_some_and(|value| value == "1") {
+    if all() {
         assert_boots(&target.path, "bios");
         assert_boots(&target.path, "uefi");
     }

@@ -9,6 +9,7 @@ use dacapo::error::Result;
 use dacapo::io::{ReadAt, check_range};
 use dacapo::layout;
 
+use crate::support::all;
 use crate::variants::{Variant, committed};
 
 /// A disk cut short, with one changed byte.
@@ -37,7 +38,7 @@ impl ReadAt for Changed<'_> {
 
 /// How many places of each disk are changed.
 fn places() -> usize {
-    if std::env::var_os("DACAPO_TEST_ALL").is_some_and(|value| value == "1") { 4000 } else { 250 }
+    if all() { 4000 } else { 250 }
 }
 
 #[track_caller]

@@ -13,7 +13,7 @@ use crate::debian::{gpt, text};
 use crate::repair::grow::Larger;
 use crate::support::machine::{Boot, Bus, Drive, Firmware, Guest, Machine};
 use crate::support::screen::key;
-use crate::support::{TempDir, requires, run, temp_dir};
+use crate::support::{TempDir, all, requires, run, temp_dir};
 
 const NEEDS: [&str; 3] = ["efibootmgr", "mdeltree", "debugfs"];
 
@@ -133,7 +133,7 @@ fn a_machine_that_knows_no_entry_gets_one_and_starts() {
 
 #[test]
 fn a_loader_is_put_where_firmware_looks_and_starts_with_secure_boot() {
-    if !ready() || !requires(&NEEDS) {
+    if !all() || !ready() || !requires(&NEEDS) {
         return;
     }
     let said = "read back: \\EFI\\BOOT\\grubx64.efi";
@@ -147,7 +147,10 @@ fn a_loader_is_put_where_firmware_looks_and_starts_with_secure_boot() {
 
 #[test]
 fn the_rescue_system_can_grow_every_filesystem_that_it_says_it_can() {
-    if !requires(&NEEDS) || !requires(&["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkntfs"]) {
+    if !ready()
+        || !requires(&NEEDS)
+        || !requires(&["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "mkntfs"])
+    {
         return;
     }
     let kinds = [
@@ -169,9 +172,7 @@ fn the_rescue_system_can_grow_every_filesystem_that_it_says_it_can() {
             "clear; dacapo repair /dev/{name} --step grow --yes --confirm GROW-{number}; \
              echo ended-$((20+{number}))=$?"
         );
-        shell_command(&guest, &command, &format!("ended-{}=", 20 + number));
-        let shown = guest.screen.contents();
-        assert!(shown.contains(&format!("ended-{}=0", 20 + number)), "{shown}");
+        shell_command(&guest, &command, &format!("ended-{}=0", 20 + number));
     }
     guest.screen.type_keys("poweroff\r");
     guest.wait_off(END);

@@ -6,10 +6,9 @@ use std::fs;
 use std::time::Duration;
 
 use super::build::partitions;
-use super::scene::all;
 use super::{NEEDS, SHELL, iso, shell_iso};
 use crate::support::machine::{Boot, Firmware, Machine};
-use crate::support::{dacapo, requires, run, sparse_file, temp_dir};
+use crate::support::{all, dacapo, requires, run, sparse_file, temp_dir};
 
 /// From switching on to the shell, on a busy machine.
 const START: Duration = Duration::from_secs(300);

@@ -6,13 +6,15 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::scene::{
-    BACKUP, END, SOON, START, SYSTEM, WORK, all, assert_starts, backup_drive, choose, power_off,
-    ready, restore_by_hand, save_by_hand,
+    BACKUP, END, SOON, START, SYSTEM, WORK, assert_starts, backup_drive, choose, power_off, ready,
+    restore_by_hand, save_by_hand,
 };
 use super::{iso, kernel, program};
-use crate::debian::{self, JunkDisk, MIB, assert_table_is_sound, run, sha256, text};
+use crate::debian::{
+    self, JunkDisk, MIB, assert_table_is_sound, root_of_project, run, scratch, sha256, text,
+};
 use crate::support::machine::{Boot, Bus, Drive, Firmware, Machine};
-use crate::support::{requires, temp_dir};
+use crate::support::{all, requires, temp_dir};
 
 #[test]
 fn the_medium_starts_to_its_screen() {
@@ -124,4 +126,47 @@ fn a_disk_with_lvm_and_ntfs_is_restored_without_a_question_and_starts() {
     debian.assert_filesystems_are_clean(&target.path);
     debian.assert_same_files(&target.path);
     assert_starts(debian, &target.path, Firmware::Bios, Bus::Usb);
+}
+
+/// The screens as the monitor of a computer shows them, for the README.
+/// `DACAPO_GENERATE=1` keeps the pictures in docs/.
+#[test]
+fn pictures_of_the_screens() {
+    let keep = std::env::var_os("DACAPO_GENERATE").is_some_and(|value| value == "1");
+    if !(keep || all()) || !ready() {
+        return;
+    }
+    let debian = debian::gpt();
+    let target = JunkDisk::new("rescue-pictures.raw", debian.len);
+    let folder = temp_dir();
+    let backup = folder.path().join("backup.raw");
+    backup_drive(&backup, 1024 * MIB, &[&debian.image]);
+    let machine = Machine::new(Firmware::Bios, Boot::Cd(iso().into()))
+        .with(Drive::new(&target.path, Bus::Ahci, SYSTEM))
+        .with(Drive::new(&backup, Bus::Usb, BACKUP));
+    let mut guest = machine.start();
+    // The serial port has a screen of its own; this one has a keyboard.
+    guest.screen.wait_for("What do you want to do?", START);
+    let pictures = if keep { root_of_project().join("docs/screens") } else { scratch("screens") };
+    fs::create_dir_all(&pictures).unwrap();
+    let pause = |seconds| std::thread::sleep(std::time::Duration::from_secs(seconds));
+    let steps: [(&str, &str, u64); 12] = [
+        ("", "menu", 5),
+        ("r", "image", 25),
+        ("ret", "target", 25),
+        ("ret", "plan", 15),
+        ("ret", "question", 5),
+        ("s y s minus 0 0 0 1 ret", "running", 8),
+        ("", "result", 90),
+        ("esc d", "disks", 20),
+        ("esc n", "network", 8),
+        ("esc l", "log", 5),
+        ("esc s ret", "save", 25),
+        ("esc esc esc p", "power", 5),
+    ];
+    for (number, (keys, name, seconds)) in (1..).zip(steps) {
+        guest.press(keys);
+        pause(seconds);
+        guest.picture(&pictures.join(format!("{number:02}-{name}.png")));
+    }
 }

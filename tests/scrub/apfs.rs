@@ -29,9 +29,10 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    apfs_16k apfs_1g apfs_64k apfs_case_sensitive apfs_chunks apfs_crash apfs_cut_short
-    apfs_files apfs_fusion apfs_maps apfs_shrinking apfs_snapshot apfs_tail apfs_tier_2
-    apfs_tiny apfs_tiny_snapshot apfs_torn apfs_unknown_incompat apfs_volumes apfs_wrapped
+    apfs_64k apfs_crash apfs_cut_short apfs_files apfs_fusion apfs_shrinking apfs_snapshot
+    apfs_tail apfs_tier_2 apfs_tiny apfs_tiny_snapshot apfs_unknown_incompat apfs_volumes
+    ;
+    apfs_16k apfs_1g apfs_case_sensitive apfs_chunks apfs_maps apfs_torn apfs_wrapped
 );
 
 #[track_caller]

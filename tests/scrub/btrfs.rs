@@ -33,18 +33,20 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    btrfs_1g btrfs_4k_nodes btrfs_64k_nodes btrfs_alone btrfs_balanced btrfs_bitmaps btrfs_blake2
-    btrfs_compress_lzo btrfs_compress_zstd btrfs_converted btrfs_cut_short btrfs_damaged_copy
-    btrfs_damaged_mirror btrfs_data_dup btrfs_default btrfs_dirty_busy btrfs_dirty_commits
-    btrfs_dirty_compressed btrfs_dirty_fragmented btrfs_dirty_fresh btrfs_dirty_mixed
-    btrfs_dirty_orphan btrfs_dirty_quota btrfs_dirty_raid0 btrfs_dirty_raid1_one_behind
-    btrfs_dirty_unlink btrfs_dirty_wrapped btrfs_empty btrfs_error_flag btrfs_extent_tree_v2
-    btrfs_full btrfs_grown btrfs_metadata_uuid btrfs_mixed btrfs_mixed_dup btrfs_mixture
-    btrfs_newer_mirror btrfs_nodatacow btrfs_odd_length btrfs_old_features btrfs_older_mirror
-    btrfs_quota btrfs_raid0 btrfs_raid1 btrfs_raid10 btrfs_raid1c34 btrfs_raid5 btrfs_raid6
-    btrfs_removed btrfs_seed btrfs_sha256 btrfs_shrunk btrfs_single btrfs_snapshots btrfs_spanned
-    btrfs_sprouted btrfs_stale_free_space_tree btrfs_tail btrfs_tiny btrfs_tiny_dirty
-    btrfs_tiny_dup btrfs_tiny_set btrfs_xxhash btrfs_zoned
+    btrfs_64k_nodes btrfs_alone btrfs_compress_zstd btrfs_converted btrfs_cut_short
+    btrfs_damaged_copy btrfs_damaged_mirror btrfs_data_dup btrfs_default btrfs_dirty_busy
+    btrfs_dirty_fragmented btrfs_dirty_raid0 btrfs_empty btrfs_error_flag btrfs_extent_tree_v2
+    btrfs_full btrfs_metadata_uuid btrfs_mixed btrfs_mixture btrfs_newer_mirror
+    btrfs_old_features btrfs_older_mirror btrfs_quota btrfs_raid0 btrfs_raid10 btrfs_raid5
+    btrfs_seed btrfs_snapshots btrfs_spanned btrfs_sprouted btrfs_stale_free_space_tree
+    btrfs_tail btrfs_tiny btrfs_tiny_dirty btrfs_tiny_dup btrfs_tiny_set btrfs_xxhash
+    btrfs_zoned
+    ;
+    btrfs_1g btrfs_4k_nodes btrfs_balanced btrfs_bitmaps btrfs_blake2 btrfs_compress_lzo
+    btrfs_dirty_commits btrfs_dirty_compressed btrfs_dirty_fresh btrfs_dirty_mixed
+    btrfs_dirty_orphan btrfs_dirty_quota btrfs_dirty_raid1_one_behind btrfs_dirty_unlink
+    btrfs_dirty_wrapped btrfs_grown btrfs_mixed_dup btrfs_nodatacow btrfs_odd_length btrfs_raid1
+    btrfs_raid1c34 btrfs_raid6 btrfs_removed btrfs_sha256 btrfs_shrunk btrfs_single
 );
 
 #[track_caller]

@@ -24,12 +24,13 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    exfat exfat_128k exfat_1g exfat_32m exfat_4k_sectors exfat_512 exfat_aligned
-    exfat_backup_damaged exfat_bad_clusters exfat_bad_clusters_unmarked exfat_clean_behind
-    exfat_clear_to_zero exfat_cut_short exfat_dirty exfat_dirty_behind exfat_dirty_chains
-    exfat_empty exfat_full exfat_main_damaged exfat_media_failure exfat_packed_bitmap
-    exfat_stale_chains exfat_tail exfat_texfat exfat_tiny exfat_tiny_dirty exfat_tiny_texfat
-    exfat_unknown_flags
+    exfat exfat_4k_sectors exfat_backup_damaged exfat_bad_clusters exfat_clean_behind
+    exfat_cut_short exfat_dirty exfat_dirty_behind exfat_empty exfat_full exfat_main_damaged
+    exfat_tail exfat_texfat exfat_tiny exfat_tiny_dirty exfat_tiny_texfat exfat_unknown_flags
+    ;
+    exfat_128k exfat_1g exfat_32m exfat_512 exfat_aligned exfat_bad_clusters_unmarked
+    exfat_clear_to_zero exfat_dirty_chains exfat_media_failure exfat_packed_bitmap
+    exfat_stale_chains
 );
 
 #[track_caller]

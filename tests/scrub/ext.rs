@@ -25,18 +25,19 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    ext2_1k ext2_4k ext2_revision_0 ext2_tiny ext3_1k ext3_4k ext3_tiny ext4_16k ext4_1g ext4_1k
-    ext4_2k ext4_32bit ext4_4k ext4_4k_groups ext4_64k ext4_64k_groups ext4_bigalloc
-    ext4_bigalloc_1k ext4_bigalloc_tail ext4_casefold ext4_converted ext4_csum_seed
-    ext4_cut_short ext4_dirty_damaged_log ext4_dirty_external_journal ext4_ea_inode ext4_empty
-    ext4_encrypt ext4_error_flag ext4_every_backup ext4_external_journal
+    ext2_revision_0 ext2_tiny ext3_4k ext3_tiny ext4_16k ext4_1k ext4_4k ext4_64k ext4_bigalloc
+    ext4_bigalloc_tail ext4_converted ext4_cut_short ext4_dirty_damaged_log
+    ext4_dirty_external_journal ext4_empty ext4_error_flag ext4_external_journal
     ext4_external_journal_device ext4_fast_commit ext4_full ext4_grown ext4_inline_data
-    ext4_large_dir ext4_lazy_tables ext4_meta_bg ext4_meta_bg_partly ext4_mmp ext4_mount_count
-    ext4_no_csum ext4_no_flex_bg ext4_no_journal ext4_no_resize_inode ext4_odd_length
-    ext4_orphan_file ext4_packed_meta ext4_quota ext4_shrunk ext4_sparse_super2
-    ext4_sparse_super2_one ext4_stable_inodes ext4_stride ext4_tail ext4_tiny ext4_tiny_bigalloc
-    ext4_tiny_groups ext4_uninit_bg ext4_uninit_csum ext4_unknown_compat ext4_unknown_incompat
-    ext4_unknown_ro_compat ext4_verity ext4_zeroed_tables
+    ext4_large_dir ext4_meta_bg ext4_mmp ext4_no_csum ext4_no_journal ext4_orphan_file
+    ext4_packed_meta ext4_sparse_super2 ext4_tail ext4_tiny ext4_tiny_bigalloc ext4_tiny_groups
+    ext4_uninit_bg ext4_unknown_incompat ext4_unknown_ro_compat
+    ;
+    ext2_1k ext2_4k ext3_1k ext4_1g ext4_2k ext4_32bit ext4_4k_groups ext4_64k_groups
+    ext4_bigalloc_1k ext4_casefold ext4_csum_seed ext4_ea_inode ext4_encrypt ext4_every_backup
+    ext4_lazy_tables ext4_meta_bg_partly ext4_mount_count ext4_no_flex_bg ext4_no_resize_inode
+    ext4_odd_length ext4_quota ext4_shrunk ext4_sparse_super2_one ext4_stable_inodes ext4_stride
+    ext4_uninit_csum ext4_unknown_compat ext4_verity ext4_zeroed_tables
 );
 
 #[track_caller]

@@ -13,11 +13,13 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    fat12 fat12_4k_sectors fat12_copies_differ fat12_floppy fat12_tiny fat16 fat16_bad_clusters
-    fat16_copies_differ fat16_cut_short fat16_dirty fat16_full fat16_large_clusters
-    fat16_one_copy fat16_tail fat16_tiny fat32 fat32_1g fat32_4k_sectors fat32_bad_clusters
-    fat32_copies_differ fat32_dirty fat32_empty fat32_one_copy fat32_reserved_bits
-    fat32_second_active fat32_small fat32_tiny fat32_wrong_hints
+    fat12 fat12_copies_differ fat12_floppy fat12_tiny fat16 fat16_bad_clusters
+    fat16_copies_differ fat16_cut_short fat16_dirty fat16_full fat16_tiny fat32 fat32_4k_sectors
+    fat32_bad_clusters fat32_copies_differ fat32_dirty fat32_reserved_bits fat32_second_active
+    fat32_tiny
+    ;
+    fat12_4k_sectors fat16_large_clusters fat16_one_copy fat16_tail fat32_1g fat32_empty
+    fat32_one_copy fat32_small fat32_wrong_hints
 );
 
 #[track_caller]

@@ -13,14 +13,17 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    hfsplus_16k hfsplus_1g hfsplus_1k hfsplus_4k hfsplus_512 hfsplus_64k hfsplus_attribute_forks
-    hfsplus_bad_blocks hfsplus_copy_lost hfsplus_copy_old hfsplus_copy_other hfsplus_cut_short
-    hfsplus_dirty hfsplus_empty hfsplus_fragmented hfsplus_full hfsplus_inconsistent
-    hfsplus_journal hfsplus_journal_dirty hfsplus_journal_elsewhere hfsplus_journal_init
-    hfsplus_journal_little hfsplus_journal_wrapped hfsplus_long_bitmap hfsplus_map_nodes
-    hfsplus_no_attributes hfsplus_part_block hfsplus_replay_failed hfsplus_startup hfsplus_tail
-    hfsplus_tiny hfsplus_tiny_attributes hfsplus_tiny_dirty hfsplus_tiny_fragmented
-    hfsplus_tiny_wrapped hfsplus_unknown_flag hfsplus_unmarked hfsplus_wrapped hfsx hfsx_binary
+    hfsplus_512 hfsplus_bad_blocks hfsplus_copy_other hfsplus_cut_short hfsplus_dirty
+    hfsplus_empty hfsplus_fragmented hfsplus_full hfsplus_journal hfsplus_journal_dirty
+    hfsplus_journal_elsewhere hfsplus_journal_init hfsplus_long_bitmap hfsplus_map_nodes
+    hfsplus_replay_failed hfsplus_tail hfsplus_tiny hfsplus_tiny_attributes hfsplus_tiny_dirty
+    hfsplus_tiny_fragmented hfsplus_tiny_wrapped hfsplus_unknown_flag hfsplus_wrapped hfsx
+    hfsx_binary
+    ;
+    hfsplus_16k hfsplus_1g hfsplus_1k hfsplus_4k hfsplus_64k hfsplus_attribute_forks
+    hfsplus_copy_lost hfsplus_copy_old hfsplus_inconsistent hfsplus_journal_little
+    hfsplus_journal_wrapped hfsplus_no_attributes hfsplus_part_block hfsplus_startup
+    hfsplus_unmarked
 );
 
 #[track_caller]

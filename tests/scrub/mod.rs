@@ -27,14 +27,22 @@ pub(crate) struct Kind {
 }
 
 /// One test for each disk that a maker makes; the name of the test is that of
-/// the disk with underscores. `NAMES` lists them.
+/// the disk with underscores. `NAMES` lists them. Behind the semicolon are those
+/// that only combine or vary what others have, or are large: they are part of
+/// the slower matrices.
 macro_rules! scrub_tests {
-    ($($name:ident)*) => {
+    ($($name:ident)* $(; $($slower:ident)*)?) => {
         $(#[test]
         fn $name() {
             crate::scrub::scrub_test(&KIND, stringify!($name));
         })*
-        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $($(#[test]
+        fn $slower() {
+            if crate::support::all() {
+                crate::scrub::scrub_test(&KIND, stringify!($slower));
+            }
+        })*)?
+        const NAMES: &[&str] = &[$(stringify!($name)),* $(, $(stringify!($slower)),*)?];
     };
 }
 mod apfs;

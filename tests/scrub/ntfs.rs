@@ -23,12 +23,14 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    ntfs ntfs_1g ntfs_2m ntfs_4k_sectors ntfs_512 ntfs_64k ntfs_attribute_list ntfs_bad_clusters
-    ntfs_compressed ntfs_cut_short ntfs_dirty ntfs_empty ntfs_fast_startup ntfs_fragmented_mft
-    ntfs_full ntfs_hibernated ntfs_hibernated_7 ntfs_log_2 ntfs_log_clean ntfs_log_closed
-    ntfs_log_open ntfs_mirror_differs ntfs_no_short_names ntfs_resized ntfs_resized_dirty
-    ntfs_resumed ntfs_streams ntfs_tail ntfs_tiny ntfs_tiny_attribute_list
-    ntfs_tiny_fast_startup ntfs_tiny_log ntfs_torn_record ntfs_unknown_flag ntfs_unmarked
+    ntfs ntfs_4k_sectors ntfs_64k ntfs_attribute_list ntfs_bad_clusters ntfs_compressed
+    ntfs_cut_short ntfs_dirty ntfs_fast_startup ntfs_fragmented_mft ntfs_full ntfs_hibernated
+    ntfs_log_clean ntfs_log_open ntfs_mirror_differs ntfs_resized ntfs_resumed ntfs_tail
+    ntfs_tiny ntfs_tiny_attribute_list ntfs_tiny_fast_startup ntfs_tiny_log ntfs_torn_record
+    ntfs_unknown_flag
+    ;
+    ntfs_1g ntfs_2m ntfs_512 ntfs_empty ntfs_hibernated_7 ntfs_log_2 ntfs_log_closed
+    ntfs_no_short_names ntfs_resized_dirty ntfs_streams ntfs_unmarked
 );
 
 #[track_caller]

@@ -33,14 +33,16 @@ pub(crate) static KIND: Kind = Kind {
 };
 
 scrub_tests!(
-    xfs_1g xfs_1k xfs_4k_sectors xfs_64k xfs_cut_short xfs_damaged_count xfs_dirty_4k_sectors
-    xfs_dirty_64k xfs_dirty_busy xfs_dirty_first_mount xfs_dirty_fragmented xfs_dirty_fresh
-    xfs_dirty_log_stripe xfs_dirty_orphan xfs_dirty_reflink xfs_dirty_rmapbt
-    xfs_dirty_torn xfs_dirty_unlink xfs_dirty_uuid xfs_dirty_v4 xfs_dirty_wrapped xfs_empty
-    xfs_external_log xfs_fragmented xfs_full xfs_grown xfs_label xfs_needs_repair
-    xfs_nrext64 xfs_plain xfs_quota xfs_realtime xfs_reflink xfs_rmapbt xfs_short_group xfs_stripe xfs_tail
-    xfs_tiny xfs_tiny_dirty xfs_tiny_dirty_rmapbt xfs_tiny_rmapbt xfs_tiny_v4
-    xfs_unknown_incompat xfs_uuid xfs_v4 xfs_v4_512 xfs_v4_old xfs_v5
+    xfs_1k xfs_4k_sectors xfs_64k xfs_cut_short xfs_damaged_count xfs_dirty_busy
+    xfs_dirty_fragmented xfs_dirty_torn xfs_empty xfs_external_log xfs_fragmented xfs_full
+    xfs_needs_repair xfs_nrext64 xfs_realtime xfs_reflink xfs_rmapbt xfs_tail xfs_tiny
+    xfs_tiny_dirty xfs_tiny_dirty_rmapbt xfs_tiny_rmapbt xfs_tiny_v4 xfs_unknown_incompat xfs_v4
+    xfs_v5
+    ;
+    xfs_1g xfs_dirty_4k_sectors xfs_dirty_64k xfs_dirty_first_mount xfs_dirty_fresh
+    xfs_dirty_log_stripe xfs_dirty_orphan xfs_dirty_reflink xfs_dirty_rmapbt xfs_dirty_unlink
+    xfs_dirty_uuid xfs_dirty_v4 xfs_dirty_wrapped xfs_grown xfs_label xfs_plain xfs_quota
+    xfs_short_group xfs_stripe xfs_uuid xfs_v4_512 xfs_v4_old
 );
 
 #[track_caller]

@@ -40,6 +40,12 @@ pub fn requires(needs: &[&str]) -> bool {
     false
 }
 
+/// True if the slower matrices are asked for, too (`scripts/test --all`).
+#[must_use]
+pub fn all() -> bool {
+    std::env::var_os("DACAPO_TEST_ALL").is_some_and(|value| value == "1")
+}
+
 fn has(need: &str) -> bool {
     match need {
         "root" => is_root(),
