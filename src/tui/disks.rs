@@ -78,6 +78,7 @@ fn contents(shown: &Shown) -> String {
     match (known.is_empty(), partitions.len()) {
         (true, 0) if shown.unreadable.is_some() => "it cannot be read".into(),
         (true, 0) => "nothing that is known".into(),
+        (true, 1) => "one partition".into(),
         (true, count) => format!("{count} partitions"),
         (false, _) => known.join(", "),
     }
