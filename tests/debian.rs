@@ -87,11 +87,16 @@ impl Debian {
         );
     }
 
+    /// True for the disk with MBR, NTFS and LVM.
+    pub(crate) fn has_mbr(&self) -> bool {
+        self.state.contains("esp= ")
+    }
+
     /// fsck finds nothing.
     pub(crate) fn assert_filesystems_are_clean(&self, disk: &Path) {
         let ext4 = format!("{}?offset={}", text(disk), self.root.0 * MIB);
         run(Command::new("e2fsck").args(["-fn", &ext4]));
-        if self.state.contains("esp= ") {
+        if self.has_mbr() {
             let ntfs = Cut::new(disk, "ntfs", NTFS);
             run(Command::new("ntfsfix").arg("-n").arg(&ntfs.0));
             let session = run(Command::new("ntfscat").arg(&ntfs.0).arg("Last Session.als"));

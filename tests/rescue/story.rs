@@ -11,7 +11,7 @@ use super::scene::{
 };
 use super::{iso, kernel, program};
 use crate::debian::{
-    self, JunkDisk, MIB, assert_table_is_sound, root_of_project, run, scratch, sha256, text,
+    self, Debian, JunkDisk, MIB, assert_table_is_sound, root_of_project, run, scratch, sha256, text,
 };
 use crate::support::machine::{Boot, Bus, Drive, Firmware, Machine};
 use crate::support::{all, requires, temp_dir};
@@ -56,37 +56,64 @@ fn the_medium_starts_to_its_screen() {
     }
 }
 
-/// One stick holds the rescue system and the image.
-#[test]
-fn a_machine_with_secure_boot_is_saved_lost_restored_and_starts() {
-    if !ready() {
-        return;
-    }
-    let debian = debian::gpt();
+/// One stick holds the rescue system and the image. The disk is saved by hand,
+/// lost, and restored by hand to one that is `larger`.
+fn saved_lost_and_restored(debian: &Debian, firmware: Firmware, bus: Bus, larger: u64) {
     let folder = temp_dir();
     let stick = folder.path().join("stick.raw");
     fs::File::create(&stick).unwrap().set_len(1024 * MIB).unwrap();
     run(Command::new(program()).args(["rescue", "write", text(iso()), text(&stick), "--yes"]));
 
     let before = sha256(&debian.source);
-    let mut guest = Machine::new(Firmware::SecureBoot, Boot::Stick(stick.clone()))
-        .with(Drive::new(&debian.source, Bus::Virtio, SYSTEM))
+    let mut guest = Machine::new(firmware, Boot::Stick(stick.clone()))
+        .with(Drive::new(&debian.source, bus, SYSTEM))
         .start();
     save_by_hand(&guest, SYSTEM, "DACAPO", "studio before the update");
     power_off(&mut guest);
     drop(guest);
     assert_eq!(before, sha256(&debian.source), "saving changed the disk");
 
-    let target = JunkDisk::new("rescue-secure.raw", debian.len);
-    let mut guest = Machine::new(Firmware::SecureBoot, Boot::Stick(stick))
-        .with(Drive::new(&target.path, Bus::Virtio, SYSTEM))
+    let name = format!("rescue-{firmware:?}-{bus:?}-{larger}.raw");
+    let target = JunkDisk::new(&name, debian.len + larger);
+    let mut guest = Machine::new(firmware, Boot::Stick(stick))
+        .with(Drive::new(&target.path, bus, SYSTEM))
         .start();
     restore_by_hand(&guest, "studio before the update", SYSTEM);
     power_off(&mut guest);
-    assert_table_is_sound(&target.path);
+    if !debian.has_mbr() {
+        assert_table_is_sound(&target.path);
+    }
     debian.assert_filesystems_are_clean(&target.path);
     debian.assert_same_files(&target.path);
-    assert_starts(debian, &target.path, Firmware::SecureBoot, Bus::Virtio);
+    assert_starts(debian, &target.path, firmware, bus);
+}
+
+#[test]
+fn a_machine_with_secure_boot_is_saved_lost_restored_and_starts() {
+    if ready() {
+        saved_lost_and_restored(debian::gpt(), Firmware::SecureBoot, Bus::Virtio, 0);
+    }
+}
+
+#[test]
+fn a_machine_with_bios_is_saved_lost_restored_to_a_larger_disk_and_starts() {
+    if all() && ready() {
+        saved_lost_and_restored(debian::gpt(), Firmware::Bios, Bus::Ahci, 777 * MIB);
+    }
+}
+
+#[test]
+fn a_machine_with_uefi_is_saved_lost_restored_and_starts() {
+    if all() && ready() {
+        saved_lost_and_restored(debian::gpt(), Firmware::Uefi, Bus::Nvme, 0);
+    }
+}
+
+#[test]
+fn a_disk_with_lvm_and_ntfs_is_saved_lost_restored_and_starts() {
+    if all() && ready() && requires(&["vgcreate", "ntfscat"]) {
+        saved_lost_and_restored(debian::lvm(), Firmware::Bios, Bus::Usb, 0);
+    }
 }
 
 #[test]
