@@ -71,6 +71,10 @@ pub fn destinations(source: Option<&Path>, needed: u64) -> Result<Vec<Destinatio
     Ok(found)
 }
 
+/// The label of the volume on the rescue medium that UEFI starts from: it has
+/// hardly any room, and a full one might not start.
+pub const STARTING_VOLUME: &str = "DACAPO_BOOT";
+
 /// None for what nobody would take for a place for files.
 pub(super) fn destination_of(
     node: &VolumeNode,
@@ -84,6 +88,9 @@ pub(super) fn destination_of(
     let source = Source::open(&node.path).ok()?;
     let identity = layout::probe(&[&source])?;
     drop(source);
+    if identity.label.as_deref() == Some(STARTING_VOLUME) {
+        return None;
+    }
     let kind = kinds::of(&identity.name);
     let is_encrypted = ["BitLocker", "LUKS"].iter().any(|name| identity.name.contains(name));
     if kind.is_none() && !is_encrypted {

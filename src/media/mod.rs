@@ -18,7 +18,7 @@ mod search;
 mod tests;
 pub mod trouble;
 
-pub use destinations::{Destination, Writable, destinations, mount_writable};
+pub use destinations::{Destination, STARTING_VOLUME, Writable, destinations, mount_writable};
 pub use found::{FoundImage, Medium, OpenImage, Search, Skipped, find, find_in, open, search};
 pub use mounted::Mounted;
 pub use search::Facts;

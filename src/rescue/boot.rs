@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use super::libraries::read_inside;
 use super::tool::{GRUB_MKIMAGE, MCOPY, MFORMAT, MMD, args};
 use crate::error::{Context, Error, Result};
+use crate::media::STARTING_VOLUME;
 use crate::units::{KIB, MIB};
 
 const MENU: &str = include_str!("../../initramfs/grub.cfg");
@@ -107,7 +108,7 @@ impl Firmware {
         let serial = id.get(..8).unwrap_or("00000000");
         let format =
             args!["-i", &image, "-T", sectors.to_string(), "-h", "64", "-s", "32", "-c", "1"];
-        let names = args!["-N", serial, "-v", "DACAPO_BOOT", "::"];
+        let names = args!["-N", serial, "-v", STARTING_VOLUME, "::"];
         MFORMAT.run(&[format, names].concat(), folder, date)?;
         let folders = args!["::/EFI", "::/EFI/BOOT", "::/EFI/debian", "::/dacapo"];
         MMD.run(&[args!["-i", &image], folders].concat(), folder, date)?;

@@ -107,6 +107,9 @@ pub(crate) fn save_by_hand(guest: &Guest, serial: &str, drive: &str, label: &str
     screen.wait_for("choose the disk", SOON);
     choose(guest, serial);
     screen.wait_for("choose where to", SOON);
+    screen.wait_for(drive, SEARCH);
+    // What the stick starts from is no place for images.
+    assert!(!screen.contents().contains("DACAPO_BOOT"), "{}", screen.dump());
     choose(guest, drive);
     screen.wait_for("give it a name", SOON);
     screen.type_keys(label);
@@ -126,6 +129,12 @@ pub(crate) fn choose(guest: &Guest, text: &str) {
     let screen = &guest.screen;
     screen.wait_for(text, SEARCH);
     screen.wait_until_gone("Looking", SEARCH);
+    // A list that is drawn in part is not read.
+    let mut before = String::new();
+    while before != screen.contents() {
+        before = screen.contents();
+        std::thread::sleep(Duration::from_millis(500));
+    }
     for _ in 0..50 {
         let shown = screen.contents();
         let mut lines = shown.lines().skip_while(|line| !line.starts_with(" >"));
