@@ -3,7 +3,7 @@
 //! the end.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -23,7 +23,7 @@ use crate::cmd::terminal::Terminal;
 use crate::error::{ErrorKind, Result};
 use crate::job::open::open_source;
 use crate::job::save::{Done, Prepared};
-use crate::media::{self, Destination, Writable};
+use crate::media::{self, Destination, FoundImage, Writable};
 use crate::save::{Options, check_losses};
 use crate::store::room_at;
 use crate::units::human;
@@ -191,18 +191,20 @@ impl Plan {
             question: "Stop the save? What was saved is kept, and can be gone on with.",
             is_harmless: false,
         };
-        // Held until the end is left, so that the image can be verified.
-        let held = Arc::new(Mutex::new(Some(place)));
-        let session = self.session.clone();
+        let (session, to) = (self.session.clone(), Arc::clone(&self.place));
         Next::replace(Running::new(
             "Save",
             &about,
             stop,
             move |cancel, progress| {
-                prepared.begin(&path, resume, cancel, progress)?.run(cancel, progress)
+                let done = prepared.begin(&path, resume, cancel, progress)?;
+                let done = done.run(cancel, progress)?;
+                // Part of the job: what cannot be unmounted may not be on the drive.
+                place.finish()?;
+                Ok(done)
             },
             move |result, notices| {
-                let ending = ending(&session, result, notices, held);
+                let ending = ending(&session, result, notices, &to);
                 session.log.add(&format!("save: {what}: {}", ending.in_short()));
                 ending
             },
@@ -233,12 +235,7 @@ fn prepare(source: &Path, place: &Arc<Place>, label: Option<String>) -> Load<Rea
 }
 
 /// What is said of a save that has ended.
-fn ending(
-    session: &Shared,
-    result: Result<Done>,
-    notices: &[String],
-    held: Arc<Mutex<Option<OpenPlace>>>,
-) -> Ending {
+fn ending(session: &Shared, result: Result<Done>, notices: &[String], place: &Place) -> Ending {
     let again = "To go on, choose Save again, with the same disk and the same place.";
     let done = match result {
         Ok(done) => done,
@@ -276,16 +273,22 @@ fn ending(
     }
     ending.text(
         "What now: verify it once, now or later, to know that the drive gives back what was \
-         written. The drive can be pulled when you are in the menu again.",
+         written. The drive can be pulled now.",
     );
+    let offer = match place {
+        Place::Drive(destination) => Offer::Found(Box::new(FoundImage {
+            medium: destination.medium.clone(),
+            path_on_medium: name.into(),
+            size: done.saved.written.len,
+            facts: None,
+            error: None,
+        })),
+        Place::Folder(_) => Offer::Typed(done.path),
+    };
     let session = session.clone();
-    ending.choice(Item::new("Verify the image now"), move || {
-        // The place stays as it is while its image is read.
-        let _held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        match Picked::open(&Offer::Typed(done.path.clone())) {
-            Ok(picked) => verify::start(&session, &Arc::new(picked)),
-            Err(error) => Next::push(Ending::of_error(&error).screen()),
-        }
+    ending.choice(Item::new("Verify the image now"), move || match Picked::open(&offer) {
+        Ok(picked) => verify::start(&session, &Arc::new(picked)),
+        Err(error) => Next::push(Ending::of_error(&error).screen()),
     });
     ending
 }
