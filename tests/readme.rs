@@ -172,3 +172,16 @@ fn every_module_is_on_the_map() {
         assert!(map.contains(&format!("//! - [`{module}`]: ")), "{module} is not on the map");
     }
 }
+
+/// The first command of the README ends in `cargo run`, which has to know which
+/// of the two programs is meant.
+#[test]
+fn cargo_run_is_dacapo() {
+    let ran = std::process::Command::new(env!("CARGO"))
+        .args(["run", "--locked", "--quiet", "--", "--version"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(out.starts_with("dacapo "), "{out}{err}");
+}
