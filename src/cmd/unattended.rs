@@ -27,6 +27,8 @@ const WAIT: Duration = Duration::from_secs(30);
 /// Nothing is chosen before the drives have been the same for this long:
 /// another one that fits may be about to appear.
 const QUIET: Duration = Duration::from_secs(3);
+/// How much longer than that is waited for them to be the same.
+const RESTLESS: Duration = Duration::from_secs(60);
 /// How often the drives are looked at.
 const STEP: Duration = Duration::from_millis(500);
 
@@ -101,6 +103,9 @@ pub fn run(args: &AutoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let Choice::One(image) = choice::image(&wanted.image, &search.images) else {
         return Err(no_image(&wanted, &search));
     };
+    for skipped in &search.skipped {
+        output.note(&format!("not searched: {}: {}", skipped.medium, skipped.why));
+    }
     output.info(&format!("image: {}", plain(&choice::describe_image(image))));
     // Mounted until the restore has ended.
     let opened = media::open(image)?;
@@ -164,9 +169,13 @@ fn wait_for(wanted: &Wanted, output: &Output, cancel: &Cancel) -> Result<(Disk, 
             (present, since, search) = (now, Instant::now(), None);
         }
         let is_late = started.elapsed() >= wanted.wait;
-        if since.elapsed() >= QUIET || is_late {
-            let all = disks()?;
+        if since.elapsed() >= QUIET {
             let found = search.get_or_insert_with(|| look(wanted, output));
+            // A search takes its time, and what appeared meanwhile counts.
+            if volume_names() != present {
+                continue;
+            }
+            let all = disks()?;
             let image = choice::image(&wanted.image, &found.images);
             let has_image = wanted.is_address() || matches!(image, Choice::One(_));
             match choice::target(&wanted.target, &all) {
@@ -183,6 +192,9 @@ fn wait_for(wanted: &Wanted, output: &Output, cancel: &Cancel) -> Result<(Disk, 
             if !std::mem::replace(&mut has_waited, true) {
                 output.info("waiting for the image and the disk to appear");
             }
+        } else if started.elapsed() >= wanted.wait.saturating_add(RESTLESS) {
+            return Err(Error::refused("drives appear and vanish all the time")
+                .hint("nothing was written; look for a loose plug, then start again"));
         }
         thread::sleep(STEP);
     }

@@ -8,6 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use crate::device::{self, KernelPartition, Reread, Source, check_opened_target, check_target};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
@@ -33,6 +35,8 @@ pub struct Prepared {
     facts: TargetFacts,
     options: Options,
     plan: Plan,
+    /// What the plan was made for.
+    image_id: Uuid,
 }
 
 impl Prepared {
@@ -58,7 +62,8 @@ impl Prepared {
         // Planned before it is opened: opening makes the file.
         let plan = Plan::new(head, disk, &facts, options)?;
         let (path, read) = (path.to_owned(), read.map(Path::to_owned));
-        Ok(Self { path, read, target, seen, facts, options: options.clone(), plan })
+        let (options, image_id) = (options.clone(), head.image_id);
+        Ok(Self { path, read, target, seen, facts, options, plan, image_id })
     }
 
     /// What would be overwritten.
@@ -117,7 +122,11 @@ impl Opened<'_> {
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<Restored> {
-        let Prepared { path, plan, options, target: shown, .. } = self.prepared;
+        let Prepared { path, plan, options, target: shown, image_id, .. } = self.prepared;
+        if feed.head().image_id != *image_id {
+            return Err(Error::refused("the image has become another one since it was shown")
+                .hint("nothing was written; choose the image again"));
+        }
         let note = |text: String| progress.note(&Event::Notice(text));
         if let Err(error) = self.target.forget_partitions() {
             note(format!("the system still shows old partitions ({error})"));

@@ -223,12 +223,15 @@ impl Writable {
         &self.folder
     }
 
-    /// Unmounts it, so that the drive may be pulled.
+    /// Unmounts it, so that the drive may be pulled; false if it was mounted
+    /// before, and still is.
     ///
     /// # Errors
     /// If what was written is not on the drive.
-    pub fn finish(self) -> Result<()> {
-        self.mounted.map_or(Ok(()), Mounted::finish)
+    pub fn finish(self) -> Result<bool> {
+        let Some(mounted) = self.mounted else { return Ok(false) };
+        mounted.finish()?;
+        Ok(true)
     }
 }
 

@@ -139,7 +139,23 @@ pub(crate) struct Choose {
     drives: Drives,
 }
 
+impl Candidate {
+    /// What it is known by in another list: its first line has model, size and
+    /// serial number.
+    fn name(&self) -> String {
+        format!("{} {}", self.path, self.item.title)
+    }
+}
+
 impl Choose {
+    fn look_again(&mut self) -> Next {
+        let disks = self.disks.ready().map_or(&[][..], Vec::as_slice);
+        self.drives.remember(self.list.chosen(disks.len()).map(|n| disks[n].name()));
+        self.disks = search(&self.session, &self.goal);
+        self.told = None;
+        Next::Draw
+    }
+
     pub(crate) fn new(session: &Shared, goal: Goal) -> Self {
         // Before the search: a disk that comes meanwhile is not missed.
         let (drives, list) = (Drives::default(), List::default());
@@ -254,21 +270,21 @@ impl Screen for Choose {
             _ if key.is('p') => {
                 Next::push(Typed::new(&self.session, Wanted::Disk(self.goal.clone())))
             }
-            _ if key.is('r') => {
-                self.disks = search(&self.session, &self.goal);
-                self.told = None;
-                Next::Draw
-            }
+            _ if key.is('r') => self.look_again(),
             _ => Next::Stay,
         }
     }
 
     fn tick(&mut self) -> Next {
         if !self.disks.is_running() && self.drives.have_changed() {
-            self.disks = search(&self.session, &self.goal);
-            self.told = None;
-            return Next::Draw;
+            return self.look_again();
         }
-        if self.disks.tick() { Next::Draw } else { Next::Stay }
+        if !self.disks.tick() {
+            return Next::Stay;
+        }
+        if let Some(disks) = self.disks.ready() {
+            self.drives.follow(&mut self.list, disks.iter().map(Candidate::name));
+        }
+        Next::Draw
     }
 }

@@ -63,6 +63,14 @@ pub(crate) struct Destinations {
 }
 
 impl Destinations {
+    fn look_again(&mut self) -> Next {
+        let found = self.found.ready().map_or(&[][..], Vec::as_slice);
+        self.drives.remember(self.list.chosen(found.len()).map(|n| name_of(&found[n])));
+        self.found = search(&self.keep);
+        self.told = None;
+        Next::Draw
+    }
+
     pub(crate) fn new(session: &Shared, keep: Keep) -> Self {
         // Before the search: a drive that comes meanwhile is not missed.
         let (drives, list) = (Drives::default(), List::default());
@@ -76,6 +84,11 @@ impl Destinations {
         let drives = Drives::default();
         Self { session: session.clone(), keep: Keep::Log, found, list, told: None, drives }
     }
+}
+
+/// What a drive is known by in another list.
+fn name_of(destination: &Destination) -> String {
+    format!("{} {}", destination.device.display(), destination.medium)
 }
 
 fn search(keep: &Keep) -> Load<Vec<Destination>> {
@@ -204,21 +217,21 @@ impl Screen for Destinations {
             _ if key.is('p') => {
                 Next::push(Typed::new(&self.session, Wanted::Folder(self.keep.clone())))
             }
-            _ if key.is('r') => {
-                self.found = search(&self.keep);
-                self.told = None;
-                Next::Draw
-            }
+            _ if key.is('r') => self.look_again(),
             _ => Next::Stay,
         }
     }
 
     fn tick(&mut self) -> Next {
         if !self.found.is_running() && self.drives.have_changed() {
-            self.found = search(&self.keep);
-            self.told = None;
-            return Next::Draw;
+            return self.look_again();
         }
-        if self.found.tick() { Next::Draw } else { Next::Stay }
+        if !self.found.tick() {
+            return Next::Stay;
+        }
+        if let Some(found) = self.found.ready() {
+            self.drives.follow(&mut self.list, found.iter().map(name_of));
+        }
+        Next::Draw
     }
 }

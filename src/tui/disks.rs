@@ -93,6 +93,13 @@ pub(crate) struct Disks {
 }
 
 impl Disks {
+    fn look_again(&mut self) -> Next {
+        let disks = self.disks.ready().map_or(&[][..], Vec::as_slice);
+        self.drives.remember(self.list.chosen(disks.len()).map(|n| name_of(&disks[n])));
+        self.disks = search();
+        Next::Draw
+    }
+
     pub(crate) fn new(session: &Shared) -> Self {
         // Before the search: a disk that comes meanwhile is not missed.
         let (drives, list) = (Drives::default(), List::default());
@@ -104,6 +111,13 @@ impl Disks {
         let (list, drives) = (List::default(), Drives::default());
         Self { session: session.clone(), disks: Load::Ready(disks), list, drives }
     }
+}
+
+/// What a disk is known by in another list.
+fn name_of(shown: &Shown) -> String {
+    let identity = &shown.disk.identity;
+    let (model, serial) = (&identity.model, &identity.serial);
+    format!("{} {model:?} {serial:?} {}", identity.path, identity.size)
 }
 
 fn search() -> Load<Vec<Shown>> {
@@ -147,20 +161,22 @@ impl Screen for Disks {
                 Some(number) => Next::push(Detail::new(&self.session, &disks[number])),
                 None => Next::Stay,
             },
-            _ if key.is('r') => {
-                self.disks = search();
-                Next::Draw
-            }
+            _ if key.is('r') => self.look_again(),
             _ => Next::Stay,
         }
     }
 
     fn tick(&mut self) -> Next {
         if !self.disks.is_running() && self.drives.have_changed() {
-            self.disks = search();
-            return Next::Draw;
+            return self.look_again();
         }
-        if self.disks.tick() { Next::Draw } else { Next::Stay }
+        if !self.disks.tick() {
+            return Next::Stay;
+        }
+        if let Some(disks) = self.disks.ready() {
+            self.drives.follow(&mut self.list, disks.iter().map(name_of));
+        }
+        Next::Draw
     }
 }
 

@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::widgets::List;
+
 /// How often is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -14,11 +16,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Drives {
     seen: Vec<String>,
     asked: Instant,
+    /// What is chosen in the list, while it is made anew.
+    chosen: Option<String>,
 }
 
 impl Default for Drives {
     fn default() -> Self {
-        Self { seen: attached(Path::new("/sys/class/block")), asked: Instant::now() }
+        Self { seen: attached(Path::new("/sys/class/block")), asked: Instant::now(), chosen: None }
     }
 }
 
@@ -28,10 +32,22 @@ impl Drives {
         if self.asked.elapsed() < INTERVAL {
             return false;
         }
-        let found = Self::default();
+        let found = Self { chosen: self.chosen.take(), ..Self::default() };
         let changed = found.seen != self.seen;
         *self = found;
         changed
+    }
+
+    /// Remembers what is chosen in a list that is going to be made anew.
+    pub(crate) fn remember(&mut self, chosen: Option<String>) {
+        self.chosen = chosen;
+    }
+
+    /// Finds that in the new list.
+    pub(crate) fn follow(&mut self, list: &mut List, names: impl IntoIterator<Item = String>) {
+        if let Some(chosen) = self.chosen.take() {
+            list.follow(&chosen, names);
+        }
     }
 }
 

@@ -78,6 +78,13 @@ impl Images {
         Self { session: session.clone(), purpose, shelf, list, drives }
     }
 
+    fn look_again(&mut self) -> Next {
+        let images = self.shelf.ready().map_or(&[][..], |shelf| &shelf.images);
+        self.drives.remember(self.list.chosen(images.len()).map(|n| name_of(&images[n])));
+        self.shelf = search(&self.session);
+        Next::Draw
+    }
+
     fn draw_detail(image: &FoundImage, area: Rect, buffer: &mut Buffer, look: &Look) {
         let mut page = Page::default();
         let width = usize::from(area.width);
@@ -107,6 +114,12 @@ impl Images {
 fn search(session: &Shared) -> Load<Shelf> {
     let folders = session.folders.clone();
     Load::start(move |cancel, progress| shelf::find(&folders, cancel, progress))
+}
+
+/// What an image is known by in another list.
+fn name_of(image: &FoundImage) -> String {
+    let id = image.facts.as_ref().map(|facts| facts.image_id);
+    format!("{} {} {id:?}", image.medium, image.path_on_medium.display())
 }
 
 /// An image as something to choose.
@@ -158,12 +171,14 @@ impl Screen for Images {
         let lines = page.lines(area.width.into(), look);
         let (head, area) = split(area, lines.len());
         draw_lines(&lines, head, buffer);
-        let chosen = &images[self.list.chosen(images.len())?];
+        let chosen = self.list.chosen(images.len()).map(|number| &images[number]);
         let detail = if area.height >= 13 { 7 } else { 0 };
         let (list, below) = split(area, usize::from(area.height) - detail);
         let items: Vec<Item> = images.iter().map(item).collect();
         self.list.draw(&items, list, buffer, look);
-        Self::draw_detail(chosen, below, buffer, look);
+        if let Some(chosen) = chosen {
+            Self::draw_detail(chosen, below, buffer, look);
+        }
         None
     }
 
@@ -182,20 +197,22 @@ impl Screen for Images {
                 None => Next::Stay,
             },
             _ if key.is('p') => Next::push(Typed::new(&self.session, Wanted::Image(self.purpose))),
-            _ if key.is('r') => {
-                self.shelf = search(&self.session);
-                Next::Draw
-            }
+            _ if key.is('r') => self.look_again(),
             _ => Next::Stay,
         }
     }
 
     fn tick(&mut self) -> Next {
         if !self.shelf.is_running() && self.drives.have_changed() {
-            self.shelf = search(&self.session);
-            return Next::Draw;
+            return self.look_again();
         }
-        if self.shelf.tick() { Next::Draw } else { Next::Stay }
+        if !self.shelf.tick() {
+            return Next::Stay;
+        }
+        if let Some(shelf) = self.shelf.ready() {
+            self.drives.follow(&mut self.list, shelf.images.iter().map(name_of));
+        }
+        Next::Draw
     }
 }
 

@@ -74,13 +74,13 @@ pub(crate) fn save_to(session: &Shared, place: Place) -> Next {
             let time: String = crate::save::now().chars().take(19).collect();
             let name = format!("dacapo-log-{}.txt", time.replace(':', "-"));
             session.log.save(&opened.path().join(&name))?;
-            opened.finish()?;
-            Ok(name)
+            Ok((name, opened.finish()?))
         },
         |result, _| match result {
-            Ok(name) => {
+            Ok((name, is_free)) => {
                 let mut ending = Ending::new(Tone::Good, "The log is saved.");
-                ending.text(format!("The file is called {name}. The drive can be pulled now."));
+                let pull = if is_free { " The drive can be pulled now." } else { "" };
+                ending.text(format!("The file is called {name}.{pull}"));
                 ending
             }
             Err(error) => Ending::of_error(&error),

@@ -77,14 +77,15 @@ impl OpenPlace {
         }
     }
 
-    /// Makes it so that the drive may be pulled.
+    /// Makes it so that the drive may be pulled, if it is one that was mounted
+    /// for this; true if it may.
     ///
     /// # Errors
     /// If what was written is not on it.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<bool> {
         match self {
             Self::Drive(writable) => writable.finish(),
-            Self::Folder(_) => Ok(()),
+            Self::Folder(_) => Ok(false),
         }
     }
 }
@@ -146,7 +147,9 @@ impl Plan {
         let disk = &plan.head.about.disk;
         let mut page = Page::default();
         let model = disk.model.as_deref().unwrap_or("a disk without a name");
-        page.row(Tone::Strong, format!("{model}, {} ({})", human(disk.size), disk.path));
+        let serial = disk.serial.as_deref().map(|it| format!(", serial {}", it.trim()));
+        let serial = serial.unwrap_or_default();
+        page.row(Tone::Strong, format!("{model}{serial}, {} ({})", human(disk.size), disk.path));
         for line in bars::lines(plan.layout(), &Terminal { width, unicode }) {
             page.row(Tone::Plain, anstream::adapter::strip_str(&line).to_string());
         }
@@ -200,8 +203,8 @@ impl Plan {
                 let done = prepared.begin(&path, resume, cancel, progress)?;
                 let done = done.run(cancel, progress)?;
                 // Part of the job: what cannot be unmounted may not be on the drive.
-                place.finish()?;
-                Ok(done)
+                let is_free = place.finish()?;
+                Ok((done, is_free))
             },
             move |result, notices| {
                 let ending = ending(&session, result, notices, &to);
@@ -235,9 +238,14 @@ fn prepare(source: &Path, place: &Arc<Place>, label: Option<String>) -> Load<Rea
 }
 
 /// What is said of a save that has ended.
-fn ending(session: &Shared, result: Result<Done>, notices: &[String], place: &Place) -> Ending {
+fn ending(
+    session: &Shared,
+    result: Result<(Done, bool)>,
+    notices: &[String],
+    place: &Place,
+) -> Ending {
     let again = "To go on, choose Save again, with the same disk and the same place.";
-    let done = match result {
+    let (done, is_free) = match result {
         Ok(done) => done,
         Err(error) => {
             let mut ending = if error.kind() == ErrorKind::Interrupted {
@@ -273,8 +281,11 @@ fn ending(session: &Shared, result: Result<Done>, notices: &[String], place: &Pl
     }
     ending.text(
         "What now: verify it once, now or later, to know that the drive gives back what was \
-         written. The drive can be pulled now.",
+         written.",
     );
+    if is_free {
+        ending.text("The drive can be pulled now.");
+    }
     let offer = match place {
         Place::Drive(destination) => Offer::Found(Box::new(FoundImage {
             medium: destination.medium.clone(),

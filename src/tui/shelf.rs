@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::widgets::short;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::format::{About, Head};
 use crate::job::open::{Image, open_image};
 use crate::job::overwrite::Disk;
@@ -87,7 +87,17 @@ impl Picked {
     pub(crate) fn with_image<T>(&self, job: impl FnOnce(&Image) -> Result<T>) -> Result<T> {
         match &self.image {
             Image::Indexed(_) => job(&self.image),
-            Image::Streamed(_) => job(&open_image(&self.path)?),
+            Image::Streamed(_) => {
+                let again = open_image(&self.path)?;
+                if again.head().image_id != self.head().image_id {
+                    return Err(Error::failed(format!(
+                        "{} has become another image since it was chosen",
+                        store::shown(&self.path)
+                    ))
+                    .hint("choose the image again"));
+                }
+                job(&again)
+            }
         }
     }
 

@@ -158,7 +158,12 @@ impl Screen for Typed {
                 if text.is_empty() && !self.wanted.may_be_empty() {
                     return Next::Stay;
                 }
-                self.wanted.go_on(&self.session, text)
+                let next = self.wanted.go_on(&self.session, text);
+                match next {
+                    // Not kept: nobody may come back to a line that has it.
+                    Next::Push(screen) if self.wanted.is_secret() => Next::Replace(screen),
+                    next => next,
+                }
             }
             _ => Next::Stay,
         }

@@ -60,6 +60,8 @@ impl Item {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct List {
     chosen: usize,
+    /// True if what was chosen is gone, and nothing has been chosen since.
+    is_lost: bool,
     /// The first item that is seen.
     first: usize,
     /// How many were seen when it was drawn.
@@ -69,12 +71,22 @@ pub(crate) struct List {
 impl List {
     /// The number of what is chosen, if there is anything.
     pub(crate) fn chosen(&self, count: usize) -> Option<usize> {
-        (count > 0).then(|| self.chosen.min(count - 1))
+        (count > 0 && !self.is_lost).then(|| self.chosen.min(count - 1))
+    }
+
+    /// Finds what was chosen in a list that was made anew: it may stand
+    /// elsewhere. If it is gone nothing is chosen, rather than its neighbour.
+    pub(crate) fn follow(&mut self, chosen: &str, names: impl IntoIterator<Item = String>) {
+        match names.into_iter().position(|name| name == chosen) {
+            Some(number) => self.choose(number),
+            None => *self = Self { is_lost: true, ..Self::default() },
+        }
     }
 
     /// Chooses one.
     pub(crate) const fn choose(&mut self, number: usize) {
         self.chosen = number;
+        self.is_lost = false;
     }
 
     /// Takes a key that moves the choice; false if it is another.
@@ -82,7 +94,8 @@ impl List {
         let last = count.saturating_sub(1);
         let chosen = self.chosen.min(last);
         self.chosen = match key {
-            Key::Up if chosen == 0 => last,
+            Key::Down | Key::Tab if self.is_lost => 0,
+            Key::Up if self.is_lost || chosen == 0 => last,
             Key::Up => chosen - 1,
             Key::Down | Key::Tab if chosen >= last => 0,
             Key::Down | Key::Tab => chosen + 1,
@@ -92,12 +105,17 @@ impl List {
             Key::End => last,
             _ => return false,
         };
+        self.is_lost = false;
         true
     }
 
     /// Draws as many items as fit, so that the chosen one is among them.
     pub(crate) fn draw(&mut self, items: &[Item], area: Rect, buffer: &mut Buffer, look: &Look) {
-        let Some(chosen) = self.chosen(items.len()) else { return };
+        if items.is_empty() {
+            return;
+        }
+        let marked = self.chosen(items.len());
+        let chosen = marked.unwrap_or(0);
         let room = usize::from(area.height);
         self.first = self.first.min(chosen);
         let width = usize::from(area.width).saturating_sub(MARK);
@@ -109,7 +127,7 @@ impl List {
         let mut y = area.y;
         self.page = 0;
         for (number, lines) in lines.iter().enumerate().skip(self.first) {
-            let is_chosen = number == chosen;
+            let is_chosen = marked == Some(number);
             for (n, text) in lines.iter().enumerate() {
                 if y >= area.bottom() {
                     break;
@@ -174,6 +192,18 @@ mod tests {
         assert!(list.chosen(10) > Some(0));
         assert!(!list.key(Key::Enter, 10));
         assert_eq!(List::default().chosen(0), None);
+        // Another list: what was chosen is followed, and nothing else is.
+        let names = |text: &str| -> Vec<String> { text.chars().map(String::from).collect() };
+        list.follow("b", names("abc"));
+        assert_eq!(list.chosen(3), Some(1));
+        list.follow("b", names("xabc"));
+        assert_eq!(list.chosen(4), Some(2));
+        list.follow("b", names("xac"));
+        assert_eq!(list.chosen(3), None);
+        assert!(!draw(&mut list).contains('>'));
+        assert!(list.key(Key::Down, 3) && list.chosen(3) == Some(0));
+        list.follow("b", names("xac"));
+        assert!(list.key(Key::Up, 3) && list.chosen(3) == Some(2));
         // The list has become shorter.
         list.choose(7);
         assert_eq!(list.chosen(3), Some(2));

@@ -37,10 +37,11 @@ pub(crate) fn picture(layout: &Layout, len: u64, width: usize, look: &Look) -> V
     let end = parts.iter().map(|part| part.extent.end()).max().unwrap_or(0);
     let tail = len.saturating_sub(end);
     let has_tail = tail > len / SEEN;
-    let sum: u64 =
-        parts.iter().map(|part| part.extent.len()).sum::<u64>() + if has_tail { tail } else { 0 };
+    // In a number without an end: of an image it is only what somebody wrote.
+    let sizes = parts.iter().map(|part| part.extent.len()).chain(has_tail.then_some(tail));
+    let sum = sizes.map(|bytes| bytes as f64).sum::<f64>().max(1.0);
     let room = width - 1 - LEAST * (parts.len() + usize::from(has_tail));
-    let share = |bytes: u64| LEAST + (bytes as f64 / sum.max(1) as f64 * room as f64) as usize;
+    let share = |bytes: u64| LEAST + (bytes as f64 / sum * room as f64) as usize;
     let edge = look.edge();
     let mut strip = String::from(edge);
     for part in &parts {
@@ -121,6 +122,7 @@ fn short_row(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::extent::Extent;
     use crate::tui::samples;
 
     const LOOK: Look = Look { unicode: false, colour: false };
@@ -146,6 +148,17 @@ mod tests {
             for line in text(&table(&layout, 2 * len, width, &LOOK)) {
                 assert!(line.chars().count() <= width.max(24), "{width}: {line}");
             }
+        }
+    }
+
+    #[test]
+    fn an_image_that_lies_about_its_partitions_is_drawn_all_the_same() {
+        let mut layout = samples::layout();
+        for region in &mut layout.regions {
+            region.extent = Extent::new(0, u64::MAX);
+        }
+        for line in text(&picture(&layout, 100, 60, &LOOK)) {
+            assert!(line.chars().count() <= 60, "{line}");
         }
     }
 
