@@ -532,6 +532,27 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_blanked_on_the_word_of_a_backup_alone() {
+        // Its array is that of the primary, or is somewhere on the disk, or
+        // does not hold; the header itself is in front of the last usable sector.
+        let entries = GptDisk::small().bytes[2 * 512..3 * 512].to_vec();
+        let shared = GptDisk::small().patched(63, 0x48, &[2]).sealed();
+        let elsewhere = GptDisk::small().patched(20, 0, &entries).patched(63, 0x48, &[20]).sealed();
+        let mut broken = GptDisk::small().patched(63, 0x48, &[22]);
+        broken.seal_header(63);
+        for disk in [shared, elsewhere, broken] {
+            let relocation = moved(&disk, 100);
+            let header = ExtentSet::from(Extent::at(63 * 512, 512));
+            assert_eq!(relocation.blank, header);
+            let target = restored(&disk, &relocation, 100);
+            assert_eq!(table(&target).notes, [""; 0]);
+        }
+        let mut early = GptDisk::small().patched(1, 0x30, &[70]).patched(63, 0x30, &[70]);
+        early.seal();
+        assert!(moved(&early, 100).blank.is_empty());
+    }
+
+    #[test]
     fn an_mbr_needs_nothing_but_room() {
         let mut bytes = vec![0; 64 * 512];
         bytes[..512].copy_from_slice(&boot_record(&[(0x80, 7, 8, 20)]));

@@ -12,7 +12,7 @@
 use super::copies::{Copies, Copy, PRIMARY_LBA};
 use super::header::{Header, Place};
 use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, read_vec};
 use crate::table::mbr::boot_sector::BootSector;
 use crate::table::{PartitionTable, Relocation};
@@ -131,11 +131,28 @@ fn rewritten(
         relocation.steps.push("the damaged entries of the primary GPT stay as they are".into());
     }
     resize_protective(disk, copies, old_ends, place.own_lba, &mut relocation)?;
-    if let Some(backup) = copies.backup.as_ref().filter(|backup| backup.signature) {
-        relocation.blank.insert(Extent::at(position(backup.lba), size.bytes()));
-        relocation.blank.insert(backup.array);
-    }
+    relocation.blank = forgotten(copies, header);
     Ok(relocation)
+}
+
+/// The sectors of the backup at its old place. What a header says of its array
+/// is believed only if the array holds, and lies where neither a partition nor
+/// the primary can be: it may name the array of the primary, or any place on
+/// the disk.
+fn forgotten(copies: &Copies, header: &Header) -> ExtentSet {
+    let unit = copies.size.bytes();
+    let position = |lba: u64| lba.saturating_mul(unit);
+    let Some(backup) = copies.backup.as_ref().filter(|backup| backup.signature) else {
+        return ExtentSet::new();
+    };
+    let own = Extent::at(position(backup.lba), unit);
+    let array = backup.good().map(|_| backup.array);
+    // The usable sectors may be a lie as well: what the primary needs stays.
+    let usual = Extent::at(position(2), position(header.array_sectors(copies.size)));
+    let behind = position(header.last_usable.saturating_add(1))
+        .max(copies.primary.array.end())
+        .max(usual.end());
+    std::iter::once(own).chain(array).filter(|it| it.start() >= behind).collect()
 }
 
 fn no_room(len: u64) -> Error {
