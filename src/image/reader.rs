@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An image read through its index; itself a disk that can be read at any
-//! position.
+//! position. It keeps one decoded chunk, which is all that a job needs;
+//! [`Cached`](super::Cached) is for many readers at once.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -146,10 +147,14 @@ impl<F: ReadAt> Reader<F> {
         Ok(stored.get(frame_start..).unwrap_or_default())
     }
 
+    /// The number of the entry that holds a chunk.
+    pub fn entry_number(&self, chunk: u64) -> Option<usize> {
+        self.entries.partition_point(|entry| entry.first_chunk <= chunk).checked_sub(1)
+    }
+
     /// The entry that holds a chunk.
     pub fn entry_of(&self, chunk: u64) -> Option<&Entry> {
-        let after = self.entries.partition_point(|entry| entry.first_chunk <= chunk);
-        self.entries.get(after.checked_sub(1)?)
+        self.entries.get(self.entry_number(chunk)?)
     }
 
     fn read_chunk(&self, cache: &mut Cache, chunk: u64) -> Result<()> {
@@ -209,6 +214,12 @@ impl<F: ReadAt> ReadAt for Reader<F> {
             position = position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
         }
         Ok(())
+    }
+
+    fn known_zeros(&self) -> ExtentSet {
+        let zeros = self.entries.iter().filter(|entry| entry.kind == Kind::Zero);
+        let zeros: ExtentSet = zeros.map(|entry| entry.extent(&self.head)).collect();
+        zeros.union(&self.head.used.complement(self.head.disk_len))
     }
 }
 
