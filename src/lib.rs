@@ -66,6 +66,7 @@
 //! - [`compare`]: is a disk what an image says?
 //! - [`repair`]: what a restored machine may need beyond its exact bytes
 //! - [`rescue`]: the medium that starts a machine without a system
+//! - [`browse`]: the volumes and files inside of an opened disk or image
 //! - [`job`]: these from end to end, in the order that safety demands
 //!
 //! People:
@@ -97,6 +98,7 @@
 //! volume that holds others one in `volume` and a line in [`volume::VOLUMES`]; a
 //! command one in `cmd` and an arm in its `match`. Tests walk these lists.
 
+pub mod browse;
 pub mod cmd;
 pub mod compare;
 pub mod device;

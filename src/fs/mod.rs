@@ -23,6 +23,7 @@ pub mod exfat;
 pub mod ext;
 pub mod f2fs;
 pub mod fat;
+pub mod files;
 pub mod foreign;
 pub mod hfsplus;
 pub mod member;
@@ -33,6 +34,7 @@ mod signature;
 pub mod swap;
 pub mod xfs;
 
+pub use files::{Files, SharedReaders};
 pub use raid::{whole_disk_identity, whole_disk_member};
 
 use serde::{Deserialize, Serialize};
@@ -181,6 +183,15 @@ pub trait Filesystem: Sync {
     /// # Errors
     /// Anything that keeps the map from being proven.
     fn used(&self, readers: Readers) -> Result<Used, FormatError>;
+
+    /// Its files; `None` if this driver does not read any.
+    ///
+    /// # Errors
+    /// Anything that keeps the filesystem from being read at all.
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let _ = readers;
+        Ok(None)
+    }
 }
 
 /// What else than the filesystem of `owner` this volume may be. One of them is

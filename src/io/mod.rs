@@ -19,6 +19,8 @@ pub use memory::Memory;
 pub use overlay::Overlay;
 pub use window::Window;
 
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::units::SectorSize;
@@ -130,41 +132,30 @@ pub fn check_range(total: u64, offset: u64, len: usize) -> Result<()> {
     Err(Error::failed(format!("{len} bytes at {offset:#x} are outside of the {total:#x} bytes")))
 }
 
-impl<T: ReadAt + ?Sized> ReadAt for &T {
-    fn len(&self) -> u64 {
-        (**self).len()
-    }
+/// What is read through a pointer is read where that points to.
+macro_rules! read_through {
+    ($($pointer:ty),*) => {$(
+        impl<T: ReadAt + ?Sized> ReadAt for $pointer {
+            fn len(&self) -> u64 {
+                (**self).len()
+            }
 
-    fn sector_size(&self) -> SectorSize {
-        (**self).sector_size()
-    }
+            fn sector_size(&self) -> SectorSize {
+                (**self).sector_size()
+            }
 
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        (**self).read_at(offset, buf)
-    }
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+                (**self).read_at(offset, buf)
+            }
 
-    fn known_zeros(&self) -> ExtentSet {
-        (**self).known_zeros()
-    }
+            fn known_zeros(&self) -> ExtentSet {
+                (**self).known_zeros()
+            }
+        }
+    )*};
 }
 
-impl<T: ReadAt + ?Sized> ReadAt for Box<T> {
-    fn len(&self) -> u64 {
-        (**self).len()
-    }
-
-    fn sector_size(&self) -> SectorSize {
-        (**self).sector_size()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        (**self).read_at(offset, buf)
-    }
-
-    fn known_zeros(&self) -> ExtentSet {
-        (**self).known_zeros()
-    }
-}
+read_through!(&T, Box<T>, Arc<T>);
 
 impl<T: WriteAt + ?Sized> WriteAt for &T {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {

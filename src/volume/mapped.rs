@@ -73,24 +73,24 @@ impl Piece {
 
 /// A volume as a reader.
 #[derive(Clone)]
-pub struct Mapped<'a> {
-    readers: Vec<&'a dyn ReadAt>,
+pub struct Mapped<R> {
+    readers: Vec<R>,
     /// Where each piece starts, and the piece.
     pieces: Vec<(u64, Piece)>,
     len: u64,
 }
 
-impl fmt::Debug for Mapped<'_> {
+impl<R> fmt::Debug for Mapped<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mapped").field("pieces", &self.pieces).field("len", &self.len).finish()
     }
 }
 
-impl<'a> Mapped<'a> {
+impl<R: ReadAt> Mapped<R> {
     /// A volume of these pieces, one behind the other; `None` if they make no
     /// sense.
     #[must_use]
-    pub fn new(readers: Vec<&'a dyn ReadAt>, pieces: Vec<Piece>) -> Option<Self> {
+    pub fn new(readers: Vec<R>, pieces: Vec<Piece>) -> Option<Self> {
         let mut len = 0_u64;
         let mut placed = Vec::with_capacity(pieces.len());
         for piece in pieces {
@@ -113,6 +113,16 @@ impl<'a> Mapped<'a> {
             placed.push((start, piece));
         }
         Some(Self { readers, pieces: placed, len })
+    }
+
+    /// The same volume, on other readers of the same bytes.
+    #[must_use]
+    pub fn over<S: ReadAt>(&self, other: impl FnMut(&R) -> S) -> Mapped<S> {
+        Mapped {
+            readers: self.readers.iter().map(other).collect(),
+            pieces: self.pieces.clone(),
+            len: self.len,
+        }
     }
 
     /// Where these bytes of the volume lie on one of the readers: exactly, or
@@ -147,7 +157,7 @@ impl<'a> Mapped<'a> {
     }
 }
 
-impl ReadAt for Mapped<'_> {
+impl<R: ReadAt> ReadAt for Mapped<R> {
     fn len(&self) -> u64 {
         self.len
     }

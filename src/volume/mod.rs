@@ -21,6 +21,7 @@ pub use mapped::{Area, Mapped, Piece};
 
 use crate::extent::ExtentSet;
 use crate::fs::{Identity, Readers, Support, Used};
+use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 
 /// All kinds, in the order in which they are asked: after the members of arrays
@@ -47,7 +48,7 @@ pub struct Map<'a> {
     pub inside: Vec<Inside<'a>>,
     /// Volumes of the same group that can be read and have no bytes here: a
     /// filesystem inside may span them.
-    pub siblings: Vec<Mapped<'a>>,
+    pub siblings: Vec<Mapped<&'a dyn ReadAt>>,
     /// What else a person should know.
     pub notes: Vec<String>,
 }
@@ -67,7 +68,7 @@ pub struct Inside<'a> {
 #[derive(Debug)]
 pub enum Content<'a> {
     /// They can be read; the first reader is the volume asked about.
-    Readable(Mapped<'a>),
+    Readable(Mapped<&'a dyn ReadAt>),
     /// They are stored as they are.
     Whole {
         /// Why, in one sentence.
