@@ -13,6 +13,7 @@ mod demo;
 mod device;
 mod device_jobs;
 mod disks;
+mod files;
 mod format;
 mod generated;
 mod http;
