@@ -36,7 +36,7 @@ pub use inuse::{Use, User, users};
 pub use loop_device::LoopDevice;
 pub use medium::NodeId;
 pub use partitions::{KernelPartition, Reread};
-pub use protection::set_read_only;
+pub use protection::{Claim, set_read_only};
 pub use safety::{check_opened_source, check_opened_target, check_source, check_target};
 pub use source::Source;
 pub use sysfs::{DeviceNumber, System};

@@ -16,6 +16,8 @@ pub(super) struct Mount {
     /// The device, or a number of no device (major 0) that btrfs and all
     /// filesystems without a device have.
     pub(super) number: DeviceNumber,
+    /// Which folder of the filesystem is mounted: "/", or of btrfs a subvolume.
+    pub(super) root: PathBuf,
     /// Where it is mounted.
     pub(super) point: PathBuf,
     /// The type of the filesystem.
@@ -137,12 +139,13 @@ fn parse_mountinfo(text: &[u8], process: Option<u32>) -> Vec<Mount> {
 fn parse_mount(line: &[u8], process: Option<u32>) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ').map(unescape);
     let number = DeviceNumber::parse(fields.nth(2)?.to_str()?)?;
-    let point = PathBuf::from(fields.nth(1)?);
+    let root = PathBuf::from(fields.next()?);
+    let point = PathBuf::from(fields.next()?);
     let mut fields = fields.skip_while(|field| field != "-").skip(1);
     let fstype = fields.next()?.to_string_lossy().into_owned();
     let source = PathBuf::from(fields.next()?);
     let options = fields.next()?.to_string_lossy().split(',').map(str::to_owned).collect();
-    Some(Mount { number, point, fstype, source, options, process })
+    Some(Mount { number, root, point, fstype, source, options, process })
 }
 
 fn parse_swaps(text: &[u8]) -> Vec<PathBuf> {
@@ -183,6 +186,7 @@ mod tests {
         assert_eq!(mounts[0].point, Path::new("/"));
         assert_eq!(mounts[0].fstype, "ext4");
         assert!(!mounts[0].is_read_only());
+        assert_eq!(mounts[1].root, Path::new("/mnt1"));
         assert_eq!(mounts[1].point, Path::new("/mnt 2"));
         assert_eq!(mounts[1].source, Path::new("/dev/a\\b"));
         assert!(mounts[1].is_read_only());

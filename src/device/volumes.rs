@@ -40,6 +40,9 @@ pub struct VolumeNode {
 pub struct MountPoint {
     /// The folder.
     pub point: PathBuf,
+    /// What is mounted there: the folder "/" of the filesystem, or another one
+    /// of it, such as a subvolume.
+    pub root: PathBuf,
     /// What it was mounted from: the node of a device, or "server:/share".
     pub source: PathBuf,
     /// The type by which the kernel knows it.
@@ -115,6 +118,7 @@ pub fn mount_points() -> Result<Vec<MountPoint>> {
             device: device.map(|block| block.number),
             read_only: mount.is_read_only(),
             point: mount.point,
+            root: mount.root,
             source: mount.source,
             fstype: mount.fstype,
         })

@@ -77,6 +77,15 @@ pub(super) fn read_sealed(
     Ok(format::unseal_vec(payload).map(|(tag, body)| Sealed { tag, body, end }))
 }
 
+/// How many bytes of a file its head fills, if it begins with a frame at all.
+/// Reading the head takes a few times as much memory.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn head_len(file: &dyn ReadAt) -> Result<u64> {
+    Ok(frame_at(file, 0, format::MAX_HEAD_FRAME)?.unwrap_or_default())
+}
+
 /// Reads the head at the start of the file, and where it ends.
 ///
 /// # Errors

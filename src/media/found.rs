@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which images are on the drives of this machine, and opening one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, SendError, Sender};
@@ -183,15 +183,29 @@ pub(super) fn search_volumes(
     gather(places, folder, progress)
 }
 
-/// What is mounted, each filesystem once.
+/// Each filesystem once, and of one of which only parts are mounted, such as
+/// subvolumes, each part.
+fn distinct(points: &[MountPoint]) -> Vec<&MountPoint> {
+    let mut kept: Vec<&MountPoint> = Vec::new();
+    let mut points: Vec<&MountPoint> = points.iter().collect();
+    // What holds another part comes before it.
+    points.sort_by_key(|mount| mount.root.components().count());
+    for mount in points {
+        let holds = |other: &&MountPoint| {
+            other.source == mount.source && mount.root.starts_with(&other.root)
+        };
+        if !kept.iter().any(holds) {
+            kept.push(mount);
+        }
+    }
+    kept
+}
+
+/// What is mounted.
 fn places_of(points: &[MountPoint]) -> Places {
     let volumes = volumes().unwrap_or_default();
     let mut places = Places::new();
-    let mut seen = BTreeSet::new();
-    for mount in points {
-        if !seen.insert(&mount.source) {
-            continue;
-        }
+    for mount in distinct(points) {
         let node = volumes.iter().find(|node| mount.device == Some(node.number));
         let identity = Identity { name: mount.fstype.clone(), ..Identity::default() };
         let medium = node.map_or_else(
@@ -378,4 +392,33 @@ pub(super) fn open_in(image: &FoundImage, folder: &MountFolder) -> Result<OpenIm
 fn gone(medium: &Medium) -> Error {
     Error::failed(format!("the image is not on {medium} any more"))
         .hint("plug the drive in again, and search again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_filesystem_is_searched_once() {
+        let mount = |source: &str, root: &str, point: &str| MountPoint {
+            point: point.into(),
+            root: root.into(),
+            source: source.into(),
+            fstype: "btrfs".into(),
+            device: None,
+            read_only: false,
+        };
+        let points = [
+            mount("/dev/sda2", "/@", "/"),
+            mount("/dev/sda2", "/@home", "/home"),
+            mount("/dev/sda2", "/@home/anna", "/anna"),
+            mount("/dev/sda2", "/@", "/again"),
+            mount("/dev/sdb1", "/images", "/bound"),
+            mount("/dev/sdb1", "/", "/mnt"),
+        ];
+        let mut kept: Vec<&Path> =
+            distinct(&points).iter().map(|mount| mount.point.as_path()).collect();
+        kept.sort();
+        assert_eq!(kept, ["/", "/home", "/mnt"].map(Path::new));
+    }
 }

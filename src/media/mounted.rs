@@ -4,8 +4,9 @@
 //!
 //! Several programs may hold the same device, each by a folder of its own:
 //! `NAME-PROCESS-NUMBER`. A device that is read is write-protected meanwhile;
-//! the last holder takes that back, which a marker file tells it to. What a
-//! program that was killed left behind is cleared away by the next one.
+//! the last holder takes that back, which a marker file tells it to. One that
+//! is written, or restored to, is left alone. What a program that was killed
+//! left behind is cleared away by the next one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -19,7 +20,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount, umount2};
 
 use super::kinds::Kind;
-use crate::device::{VolumeNode, mount_points, set_read_only};
+use crate::device::{Claim, MountPoint, VolumeNode, mount_points, set_read_only};
 use crate::error::{Context, Error, Result};
 
 /// Where the rescue system mounts media.
@@ -62,14 +63,23 @@ impl MountFolder {
     /// Mounts a volume so that not a byte of it changes.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// If it is written to by somebody at the moment, or the kernel refuses.
     pub(super) fn mount_untouched(&self, node: &VolumeNode, kind: Kind) -> Result<Mounted> {
-        let _lock = self.lock()?;
+        let _lock = self.lock(&node.name)?;
+        let holders = self.holders(&node.name)?;
+        if holders.iter().any(|mount| !mount.read_only) {
+            return Err(Error::refused(format!("{} is being written", node.path.display()))
+                .hint("another screen saves to it; wait until that has ended"));
+        }
+        // Else nobody may use it: its protection would make their writes fail.
+        let claim = holders.is_empty().then(|| Claim::take(&node.path)).transpose()?;
         let mut mounted = self.new_folder(&node.name, &node.path)?;
-        self.protect(&node.name, &node.path)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOATIME;
-        mounted.mount(kind, flags, kind.untouched)?;
-        Ok(mounted)
+        let protected = self.protect(&node.name, &node.path);
+        // The filesystem has to claim it.
+        drop(claim);
+        let result = protected.and_then(|()| mounted.mount(kind, flags, kind.untouched));
+        mounted.or_give_up(result)
     }
 
     /// Mounts a volume to write to it.
@@ -77,22 +87,22 @@ impl MountFolder {
     /// # Errors
     /// If it is read by somebody at the moment, or the kernel refuses.
     pub(super) fn mount_to_write(&self, node: &VolumeNode, kind: Kind) -> Result<Mounted> {
-        let _lock = self.lock()?;
-        if self.holders(&node.name)? > 0 {
+        let _lock = self.lock(&node.name)?;
+        if !self.holders(&node.name)?.is_empty() {
             return Err(Error::refused(format!("{} is being read", node.path.display()))
                 .hint("another screen is searching it; wait a moment and try again"));
         }
         let mut mounted = self.new_folder(&node.name, &node.path)?;
-        mounted.mount(kind, MsFlags::MS_NOATIME, kind.written.unwrap_or_default())?;
-        Ok(mounted)
+        let result = mounted.mount(kind, MsFlags::MS_NOATIME, kind.written.unwrap_or_default());
+        mounted.or_give_up(result)
     }
 
     /// Undoes what programs that were killed left behind.
     pub(super) fn clear(&self) {
-        let Ok(_lock) = self.lock() else { return };
         for name in names_in(&self.path) {
             let Some((node, process)) = parse_name(&name) else { continue };
             if !Path::new("/proc").join(process.to_string()).exists() {
+                let Ok(_lock) = self.lock(node) else { continue };
                 let folder = self.path.join(&name);
                 // Nobody is left whom a busy one could belong to.
                 let _ = umount2(&folder, MntFlags::MNT_DETACH);
@@ -102,14 +112,16 @@ impl MountFolder {
         }
     }
 
-    /// Held while the protection and the mounts are changed, so that no two
-    /// programs each believe that the other does it.
-    fn lock(&self) -> Result<File> {
-        let doing = || format!("locking {}", self.path.display());
+    /// Held while the protection and the mounts of a device are changed, so
+    /// that no two programs each believe that the other does it. For each
+    /// device alone: one that is dying may keep its lock for long.
+    fn lock(&self, name: &str) -> Result<File> {
+        let path = self.path.join(format!(".lock-{name}"));
+        let doing = || format!("locking {}", path.display());
         fs::create_dir_all(&self.path).context(doing)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(self.path.join(".lock")).context(doing)?;
+        let file = options.open(&path).context(doing)?;
         file.lock().context(doing)?;
         Ok(file)
     }
@@ -129,15 +141,15 @@ impl MountFolder {
         })
     }
 
-    /// How many folders there are for a device.
-    fn holders(&self, name: &str) -> Result<usize> {
+    /// Where a device is mounted by this or another of our programs.
+    fn holders(&self, name: &str) -> Result<Vec<MountPoint>> {
         let points = mount_points().context(|| "asking what is mounted".into())?;
         let is_holder = |point: &PathBuf| {
             self.contains(point)
                 && point.file_name().and_then(|it| parse_name(it.to_str()?)).map(|it| it.0)
                     == Some(name)
         };
-        Ok(points.iter().filter(|mount| is_holder(&mount.point)).count())
+        Ok(points.into_iter().filter(|mount| is_holder(&mount.point)).collect())
     }
 
     fn marker(&self, name: &str) -> PathBuf {
@@ -163,7 +175,7 @@ impl MountFolder {
     /// Takes the protection back, if this was the last holder.
     fn unprotect(&self, name: &str) -> Result<()> {
         let marker = self.marker(name);
-        if self.holders(name)? > 0 || !marker.exists() {
+        if !self.holders(name)?.is_empty() || !marker.exists() {
             return Ok(());
         }
         let device =
@@ -177,6 +189,10 @@ impl MountFolder {
 
 /// The node and the process of "sda1-1234-0".
 fn parse_name(name: &str) -> Option<(&str, u32)> {
+    // A lock or a marker.
+    if name.starts_with('.') {
+        return None;
+    }
     let mut parts = name.rsplitn(3, '-');
     let (number, process, node) = (parts.next()?, parts.next()?, parts.next()?);
     number.parse::<u64>().ok()?;
@@ -214,12 +230,16 @@ impl Mounted {
             (Err(error), _) => Err(cannot_mount(&self.device, kind.fstype, error)),
         };
         self.is_mounted = result.is_ok();
-        if result.is_err() {
-            // The caller holds the lock, which drop would wait for.
-            let _ = fs::remove_dir(&self.folder);
-            let _ = self.within.unprotect(&self.name);
-        }
         result
+    }
+
+    /// This, if it could be mounted; else nothing is left of it. The caller
+    /// holds the lock, which drop would wait for.
+    fn or_give_up(self, result: Result<()>) -> Result<Self> {
+        let Err(error) = result else { return Ok(self) };
+        let _ = fs::remove_dir(&self.folder);
+        let _ = self.within.unprotect(&self.name);
+        Err(error)
     }
 
     /// Mounts by a program that serves the filesystem until it is unmounted.
@@ -260,11 +280,11 @@ impl Mounted {
     }
 
     fn undo(&mut self) -> Result<()> {
-        if !std::mem::take(&mut self.is_mounted) {
+        if !self.is_mounted {
             return Ok(());
         }
         let doing = || format!("unmounting {}", self.device.display());
-        let _lock = self.within.lock()?;
+        let _lock = self.within.lock(&self.name)?;
         let mut result = umount(&self.folder);
         for _ in 0..ATTEMPTS {
             match result {
@@ -274,6 +294,7 @@ impl Mounted {
             result = umount(&self.folder);
         }
         result.map_err(io::Error::from).context(doing)?;
+        self.is_mounted = false;
         // As long as it runs, it has the device for itself.
         if let Some(mut program) = self.program.take() {
             program.wait().context(doing)?;
@@ -319,8 +340,44 @@ mod tests {
     fn a_folder_tells_its_device_and_its_process() {
         assert_eq!(parse_name("nvme0n1p1-1234-0"), Some(("nvme0n1p1", 1234)));
         assert_eq!(parse_name("a-b-1-2"), Some(("a-b", 1)));
-        for name in [".lock", "sda1", "sda1-x-0", "sda1-1-x", ".writable-sda1"] {
+        for name in [".lock-a-1-2", "sda1", "sda1-x-0", "sda1-1-x", ".writable-sda1"] {
             assert_eq!(parse_name(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_drive_that_does_not_answer_keeps_no_other_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let media = MountFolder::at(folder.path().join("media"));
+        let _sda1 = media.lock("sda1").unwrap();
+        let (other, (sender, receiver)) = (media.clone(), std::sync::mpsc::channel());
+        thread::spawn(move || {
+            let _ = sender.send(other.lock("sdb1").is_ok());
+        });
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(true));
+    }
+
+    #[test]
+    fn what_cannot_be_protected_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let media = MountFolder::at(folder.path().join("media"));
+        let path = folder.path().join("no-device");
+        fs::write(&path, "").unwrap();
+        let node = VolumeNode {
+            name: "sdx1".into(),
+            path,
+            number: crate::device::DeviceNumber::from_raw(0),
+            size: 0,
+            partition: None,
+            disk: crate::device::DiskIdentity::default(),
+            removable: false,
+            is_disc: false,
+            read_only: false,
+            users: Vec::new(),
+        };
+        let kind = super::super::kinds::of("ext4").unwrap();
+        let error = media.mount_untouched(&node, kind).unwrap_err();
+        assert!(error.to_string().contains("write protection"), "{error}");
+        assert_eq!(names_in(&media.path), [".lock-sdx1"]);
     }
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Looking through the folders of a filesystem for images: the nearest to its
-//! root first, no deeper than people put them, and never for ever.
+//! root first, no deeper than people put them, never for ever, and with memory
+//! to spare on a small machine, whatever the files say of themselves.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -25,14 +27,25 @@ pub(super) struct Limits {
     pub(super) names: u32,
     /// Images found.
     pub(super) images: usize,
+    /// Bytes of what is kept of what they say of themselves, as JSON.
+    pub(super) facts: usize,
     /// Time for one filesystem.
     pub(super) time: Duration,
 }
 
 impl Limits {
-    pub(super) const USUAL: Self =
-        Self { depth: 4, names: 50_000, images: 500, time: Duration::from_secs(20) };
+    pub(super) const USUAL: Self = Self {
+        depth: 4,
+        names: 50_000,
+        images: 500,
+        facts: 8 << 20,
+        time: Duration::from_secs(20),
+    };
 }
+
+/// Of heads larger than this, one is read at a time: drives are searched at the
+/// same time, and a head may take hundreds of MiB.
+const LARGE_HEAD: u64 = 8 << 20;
 
 /// Folders that hold a system, its programs, or what was thrown away; in
 /// lower case. Whole systems are on internal disks, and have many files.
@@ -104,6 +117,14 @@ impl Facts {
         }
     }
 
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize {
+        let texts = [&self.label, &self.note, &self.machine];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let layout = serde_json::to_string(&self.layout).map_or(0, |text| text.len());
+        texts.saturating_add(layout).saturating_add(size_of::<Self>())
+    }
+
     /// What a person calls it: the label, else the model of its disk.
     #[must_use]
     pub fn title(&self) -> &str {
@@ -134,7 +155,7 @@ pub(super) fn search(root: &Path, limits: Limits) -> Found {
     let started = Instant::now();
     let mut found = Found::default();
     let mut waiting = VecDeque::from([(PathBuf::new(), 0)]);
-    let mut names = 0;
+    let (mut names, mut facts) = (0, 0);
     // In the order of their depth: images are near the root.
     while let Some((folder, depth)) = waiting.pop_front() {
         let Ok(entries) = fs::read_dir(root.join(&folder)) else { continue };
@@ -158,7 +179,13 @@ pub(super) fn search(root: &Path, limits: Limits) -> Found {
             if kind.is_dir() && depth < limits.depth && !is_skipped(&name) {
                 waiting.push_back((path, depth + 1));
             } else if kind.is_file() && name.ends_with(".zst") {
-                found.images.extend(look_at(root, path, name.ends_with(".img.zst")));
+                let Some(image) = look_at(root, path, name.ends_with(".img.zst")) else { continue };
+                facts += image.facts.as_ref().map_or(0, Facts::weight);
+                if facts > limits.facts {
+                    found.cut_short = Some("its images say too much of themselves");
+                    return sorted(found);
+                }
+                found.images.push(image);
             }
         }
     }
@@ -197,7 +224,10 @@ fn begins_as_image(path: &Path) -> bool {
 
 /// The head of an image, and whether the image has an end as well.
 pub(super) fn read_head(path: &Path) -> Result<(Head, Result<()>)> {
+    static LARGE: Mutex<()> = Mutex::new(());
     let file = Source::open(path)?;
+    let is_large = rescan::head_len(&file).context(|| "reading its head".into())? > LARGE_HEAD;
+    let _alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let (head, ..) = rescan::read_head(&file).context(|| "reading its head".into())?;
     let end = reader::check_end(&file, &head);
     Ok((head, end))
@@ -283,6 +313,13 @@ mod tests {
         assert_eq!(few_names.cut_short, Some("it has too many files"));
         let few_images = search(folder.path(), Limits { images: 5, ..Limits::USUAL });
         assert_eq!(few_images.images.len(), 5);
+        put(folder.path(), "a/1.img.zst", &image());
+        put(folder.path(), "a/2.img.zst", &image());
+        let one = search(folder.path(), Limits::USUAL).images;
+        let one = one.iter().find_map(|image| image.facts.as_ref()).unwrap().weight();
+        let few_facts = search(folder.path(), Limits { facts: one, ..Limits::USUAL });
+        assert_eq!(few_facts.images.iter().filter(|it| it.facts.is_some()).count(), 1);
+        assert_eq!(few_facts.cut_short, Some("its images say too much of themselves"));
         let no_time = search(folder.path(), Limits { time: Duration::ZERO, ..Limits::USUAL });
         assert_eq!(no_time.cut_short, Some("it takes too long"));
     }

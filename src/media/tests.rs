@@ -3,8 +3,11 @@
 //! Needs root and says so where it is missing.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -305,4 +308,84 @@ fn a_full_drive_and_a_small_file_limit_are_said() {
     let why_not = destination.why_not.unwrap();
     assert!(why_not.contains("4 GiB") || why_not.contains("no driver for vfat"), "{why_not}");
     assert!(!drive.is_read_only());
+}
+
+/// An ext4 that is not in use.
+fn small_ext4(folder: &Path) -> Drive {
+    let raw = folder.join("raw");
+    File::create(&raw).unwrap().set_len(16 << 20).unwrap();
+    run("mkfs.ext4", &["-q", raw.to_str().unwrap()]);
+    Drive::attach(&raw)
+}
+
+/// Searches with a list of mounts from before another screen made its own.
+#[track_caller]
+fn assert_left_alone(drive: &Drive, media: &MountFolder, why: &str) {
+    let found = search_volumes(vec![drive.node()], &[], media, &|_| ());
+    assert_eq!(found.images, []);
+    let [skipped] = &found.skipped[..] else { panic!("{found:?}") };
+    assert!(skipped.why.contains(why), "{skipped:?}");
+    assert!(!drive.is_read_only());
+}
+
+#[test]
+fn a_drive_that_is_written_to_is_left_alone_by_a_search() {
+    if !can_mount("mkfs.ext4") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let media = MountFolder::at(folder.path().join("media"));
+    let drive = small_ext4(folder.path());
+    let destination = destination_of(&drive.node(), false, 1 << 20, &media).unwrap();
+    let writable = mount_writable_in(&destination, &media).unwrap();
+    assert_left_alone(&drive, &media, "being written");
+    fs::write(writable.path().join("new.img.zst"), self::image()).unwrap();
+    writable.finish().unwrap();
+    assert_eq!(only_image(&search(&[&drive], &media)).path_on_medium, Path::new("new.img.zst"));
+
+    // As a restore has it: claimed, and written again and again.
+    let ended = AtomicBool::new(false);
+    let mut options = File::options();
+    let target = options.read(true).write(true).custom_flags(libc::O_EXCL).open(&drive.device);
+    let target = target.unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut block = [0; 4096];
+            target.read_exact_at(&mut block, 0)?;
+            while !ended.load(Ordering::Relaxed) {
+                target.write_all_at(&block, 0)?;
+            }
+            std::io::Result::Ok(())
+        });
+        for _ in 0..10 {
+            assert_left_alone(&drive, &media, "in use");
+        }
+        ended.store(true, Ordering::Relaxed);
+        writer.join().unwrap().unwrap();
+    });
+    drop(target);
+    only_image(&search(&[&drive], &media));
+}
+
+#[test]
+fn a_drive_that_is_still_in_use_is_unmounted_later() {
+    if !can_mount("mkfs.ext4") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let media = MountFolder::at(folder.path().join("media"));
+    let drive = small_ext4(folder.path());
+    let destination = destination_of(&drive.node(), false, 1 << 20, &media).unwrap();
+    let writable = mount_writable_in(&destination, &media).unwrap();
+    let used = File::create(writable.path().join("used")).unwrap();
+    // After the first tries, and before the last ones.
+    let user = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(3));
+        drop(used);
+    });
+    let error = writable.finish().unwrap_err();
+    assert!(error.to_string().contains("unmounting"), "{error}");
+    user.join().unwrap();
+    assert!(mount_points_of(&[&drive]).is_empty());
+    check_target(Path::new(&drive.device), None).unwrap();
 }
