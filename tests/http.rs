@@ -287,6 +287,11 @@ fn https_needs_a_certificate_that_is_known_and_in_its_time() {
     let own = [("SSL_CERT_FILE", ca.as_str())];
     let (server, url) = https_server(&saved);
     read_in_every_way(&saved, &url, &own);
+    // Also at the end of a way that begins without encryption.
+    let first = HttpServer::start(saved.folder.path());
+    let answer = format!("HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n");
+    *first.manners().answer.lock().unwrap() = Some(answer.into());
+    direct(&["verify", &first.url("a.img.zst")], &own).success();
     direct(&["verify", &url], &[]).exits(1).says("signed by nobody who is known here");
     let other = url.replace("127.0.0.1", "localhost");
     direct(&["verify", &other], &own).exits(1).says("is for another name");

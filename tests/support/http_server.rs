@@ -22,6 +22,10 @@ pub struct Manners {
     pub ranges: AtomicBool,
     /// The length is told; else the answer comes in chunks.
     pub lengths: AtomicBool,
+    /// No part is longer, whatever is asked for.
+    pub longest_part: AtomicUsize,
+    /// A byte at a time, with so many milliseconds in between; 0 for all.
+    pub trickle: AtomicU32,
     /// So many answers are cut off, after `cut_after` bytes.
     pub cuts: AtomicU32,
     pub cut_after: AtomicUsize,
@@ -82,6 +86,8 @@ impl HttpServer {
             manners: Manners {
                 ranges: AtomicBool::new(true),
                 lengths: AtomicBool::new(true),
+                longest_part: AtomicUsize::new(usize::MAX),
+                trickle: AtomicU32::new(0),
                 cuts: AtomicU32::new(0),
                 cut_after: AtomicUsize::new(0),
                 refusals: AtomicU32::new(0),
@@ -208,6 +214,8 @@ fn answer(mut stream: &TcpStream, request: &Request, shared: &Shared) -> io::Res
     let mut head = String::new();
     let (first, end) = match range {
         Some((first, last)) if first <= last && last < len => {
+            let longest = manners.longest_part.load(Ordering::SeqCst) as u64;
+            let last = last.min(first.saturating_add(longest - 1));
             head += "HTTP/1.1 206 Partial Content\r\n";
             head += &format!("Content-Range: bytes {first}-{last}/{len}\r\n");
             (first, last + 1)
@@ -235,7 +243,10 @@ fn answer(mut stream: &TcpStream, request: &Request, shared: &Shared) -> io::Res
     };
     let (mut position, mut buffer) = (first, vec![0; 64 << 10]);
     while left > 0 && !shared.stopped.load(Ordering::SeqCst) {
-        let count = left.min(buffer.len() as u64) as usize;
+        let trickle = manners.trickle.load(Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(trickle.into()));
+        let most = if trickle > 0 { 1 } else { buffer.len() };
+        let count = left.min(most as u64) as usize;
         file.read_exact_at(&mut buffer[..count], position)?;
         if in_chunks {
             stream.write_all(format!("{count:x}\r\n").as_bytes())?;

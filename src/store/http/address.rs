@@ -23,6 +23,7 @@ impl Address {
         let shown = without_password(text);
         let (scheme, rest) = text.split_once("://").unwrap_or_default();
         let (user, place) = split_user(rest);
+        let is_hasty = user.is_none() && hasty_user(rest).is_some();
         let uri: Uri = encode(&format!("{}://{place}", scheme.to_ascii_lowercase()))
             .parse()
             .map_err(|error| bad(&shown, &error))?;
@@ -33,6 +34,9 @@ impl Address {
         let has_bad_port = uri.authority().is_some_and(|it| {
             it.as_str().len() > it.host().len() && it.port_u16().is_none_or(|port| port == 0)
         });
+        if has_bad_port && is_hasty {
+            return Err(bad(&shown, &"in a password / ? # are written %2F %3F %23"));
+        }
         if has_bad_port {
             return Err(bad(&shown, &"its port is no number from 1 to 65535"));
         }
@@ -89,16 +93,28 @@ fn split_user(rest: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// An address without the password in it.
+/// An address without the password in it; also of one that is no address,
+/// because the password has a letter in it that ends the server's name.
 pub(in crate::store) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    match split_user(rest) {
-        (Some(user), place) => {
+    match split_user(rest).0.map(|user| (user, &rest[user.len() + 1..])).or(hasty_user(rest)) {
+        Some((user, place)) => {
             let name = user.split_once(':').map_or(user, |(name, _)| name);
             format!("{scheme}://{name}@{place}")
         }
-        (None, _) => text.to_owned(),
+        None => text.to_owned(),
     }
+}
+
+/// Name and password, if there is a `/`, `?` or `#` in the password that should
+/// have been written with a `%`; and all behind them.
+fn hasty_user(rest: &str) -> Option<(&str, &str)> {
+    let (front, behind) = rest.split_at(rest.find(['/', '?', '#'])?);
+    let (_, port) = front.split_once(':').filter(|_| !front.starts_with('['))?;
+    let (user, place) = rest.rsplit_once('@').filter(|_| behind.contains('@'))?;
+    // "nas:8080/a@b" is a place, but "nas:8080/a@b/c" may be a user's.
+    let is_port = port.parse::<u16>().is_ok();
+    (!is_port || place.contains('/')).then_some((user, place))
 }
 
 /// Writes what may not stand in an address as it must be written there; what is
@@ -179,6 +195,27 @@ mod tests {
         assert_eq!(format!("{address} {address:?}").matches("sesame").count(), 0);
         assert_eq!(address.server(), "nas:8443");
         assert_eq!(parse("http://nas/a").authorization(), None);
+    }
+
+    #[test]
+    fn a_password_is_not_shown_wherever_it_ends() {
+        for (text, shown) in [
+            ("http://me:se/cret@nas/a.zst", "http://me@nas/a.zst"),
+            ("http://me:se?cret@nas/a.zst", "http://me@nas/a.zst"),
+            ("http://me:se#cr@et@nas/a.zst", "http://me@nas/a.zst"),
+            ("http://me:/secret@nas/a.zst", "http://me@nas/a.zst"),
+            ("http://me:12/secret@nas/a.zst", "http://me@nas/a.zst"),
+            ("smb://me:se/cret@nas/a/b", "smb://me@nas/a/b"),
+            ("http://nas:8080/a@b", "http://nas:8080/a@b"),
+            ("http://nas/a@b:c/d", "http://nas/a@b:c/d"),
+            ("http://[fe80::1]:80/a@b/c", "http://[fe80::1]:80/a@b/c"),
+            ("http://me:secret@nas/a@b/c", "http://me@nas/a@b/c"),
+        ] {
+            assert_eq!(without_password(text), shown);
+        }
+        let error = Address::parse("http://me:se/cret@nas/a.zst").unwrap_err();
+        assert!(error.to_string().contains("http://me@nas/a.zst"), "{error}");
+        assert!(error.to_string().contains("%2F"), "{error}");
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //! The image is asked for in parts (range requests, RFC 9110 section 14), each
 //! of which names the whole length; so it can be read at any position, and a
 //! lost connection costs one part. A server that gives no parts answers with
-//! the whole file, which is then read front to back and cannot be resumed.
+//! the whole file, which is then read front to back: after a lost connection
+//! it is asked for once more, and what was read is passed over.
 //!
-//! Not here: proxies, which the environment names as for other programs, and
-//! passwords other than the one an address holds.
+//! Proxies are those that the environment names, as for other programs. The
+//! only password is the one that an address holds.
 
 mod address;
 mod ahead;
@@ -43,7 +44,8 @@ type Response = ureq::http::Response<Body>;
 /// How many addresses lead on to another before it is a circle.
 const REDIRECTS: u32 = 5;
 
-/// Less than this is no progress: a server must not keep us for ever.
+/// Less than this, in a part or in the time for one, is no progress: a server
+/// must not keep us for ever.
 const PROGRESS: usize = 64 << 10;
 
 /// How long a server is waited for.
@@ -86,8 +88,9 @@ pub(super) fn open(text: &str) -> Result<Opened> {
 fn open_with(text: &str, patience: Patience) -> Result<Opened> {
     let server = Server::new(Address::parse(text)?, &patience)?;
     let explain = |trouble: Trouble| server.explain(trouble);
-    // A first byte tells whether there are parts, and how long the whole is.
-    let response = server.ask(Some(0..1), Some(patience.part)).map_err(explain)?;
+    // The first bytes tell whether there are parts, and how long the whole is.
+    // Two, because busybox takes a part that ends with byte 0 for all.
+    let response = server.ask(Some(0..2), Some(patience.part)).map_err(explain)?;
     let version = Version::of(&response);
     if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
         return Err(Error::damaged(format!("{} is empty", server.address)));
@@ -95,11 +98,15 @@ fn open_with(text: &str, patience: Patience) -> Result<Opened> {
     let mut total = None;
     if response.status() == StatusCode::PARTIAL_CONTENT {
         let part = Part::of(&response).map_err(explain)?;
-        total = part.total.filter(|_| part.extent.start == 0);
+        // One that gives another part than it was asked for is not relied on.
+        total = part.total.filter(|total| part.extent == (0..2.min(*total)));
     }
     if let Some(len) = total {
-        // To its end, so that the connection can be used again.
-        let _ = drain(&mut response.into_body().into_reader());
+        // To its end, so that the connection can be used again; one with more
+        // than these bytes is closed.
+        let mut body = response.into_body().into_reader().take(3);
+        let _ = io::copy(&mut body, &mut io::sink());
+        drop(body);
         let stopped = AtomicBool::new(false);
         let remote = Remote { server, len, version, patience, stopped };
         return Ok(Opened::Anywhere(Box::new(ReadAhead::start(remote)?)));
@@ -115,6 +122,8 @@ fn open_with(text: &str, patience: Patience) -> Result<Opened> {
         patience,
         position: 0,
         lost: 0,
+        waited: Duration::ZERO,
+        came: 0,
     })))
 }
 
@@ -128,8 +137,11 @@ struct Server {
 impl Server {
     fn new(address: Address, patience: &Patience) -> Result<Self> {
         let mut tls = TlsConfig::builder();
-        if address.is_https() {
-            tls = tls.root_certs(roots::roots()?);
+        match roots::roots() {
+            Ok(roots) => tls = tls.root_certs(roots),
+            Err(error) if address.is_https() => return Err(error),
+            // Mostly not needed: only if the address leads on to a safe one.
+            Err(_) => {}
         }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -154,8 +166,9 @@ impl Server {
         Ok(Self { agent, address })
     }
 
-    /// Sends a request, for a part or for all, and returns the answer if it is
-    /// one that has the image in it. `limit` is how long all of it may take.
+    /// Sends a request, for a part or for all, and returns the answer if it has
+    /// the image in it, or says that there is no such part. `limit` is how long
+    /// all of it may take.
     fn ask(
         &self,
         range: Option<Range<u64>>,
@@ -194,13 +207,6 @@ impl Server {
     fn explain(&self, trouble: Trouble) -> Error {
         trouble.explain(&self.address)
     }
-}
-
-/// Reads what is left, unless that is more than a little.
-fn drain(body: &mut impl Read) -> io::Result<()> {
-    let mut rest = [0; 64];
-    while body.read(&mut rest)? > 0 {}
-    Ok(())
 }
 
 /// A file on a server that gives parts of it.
@@ -299,7 +305,11 @@ impl Fetch for Remote {
         while filled < buf.len() {
             let (count, trouble) = self.try_fetch(offset + filled as u64, &mut buf[filled..]);
             filled += count;
-            let Some(trouble) = trouble else { continue };
+            let trouble = match trouble {
+                Some(trouble) => trouble,
+                None if filled == buf.len() => break,
+                None => Trouble::Short,
+            };
             lost = if count >= PROGRESS { 1 } else { lost + 1 };
             let is_stopped = || self.stopped.load(Ordering::Relaxed);
             let goes_on = trouble.may_pass() && lost < self.patience.tries;
@@ -325,14 +335,35 @@ struct FrontToBack {
     position: u64,
     /// How many connections were lost.
     lost: u32,
+    /// How long the server was waited for since it last made progress, and how
+    /// many bytes have come since.
+    waited: Duration,
+    came: usize,
 }
 
 impl FrontToBack {
+    fn read_some(&mut self, buf: &mut [u8]) -> std::result::Result<usize, Trouble> {
+        let started = Instant::now();
+        let count = self.body.read(buf)?;
+        self.waited += started.elapsed();
+        self.came += count;
+        if self.came >= PROGRESS {
+            (self.waited, self.came) = (Duration::ZERO, 0);
+        } else if self.waited > self.patience.part {
+            return Err(Trouble::Slow);
+        }
+        Ok(count)
+    }
+
     fn reconnect(&mut self) -> std::result::Result<(), Trouble> {
         self.body = self.server.whole(&self.version)?;
-        let mut passed = (&mut self.body).take(self.position);
-        if io::copy(&mut passed, &mut io::sink())? < self.position {
-            return Err(Trouble::CutOff);
+        let (mut left, mut passed) = (self.position, vec![0; PROGRESS]);
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(PROGRESS).min(PROGRESS);
+            match self.read_some(&mut passed[..most])? {
+                0 => return Err(Trouble::CutOff),
+                count => left = left.saturating_sub(count as u64),
+            }
         }
         Ok(())
     }
@@ -340,7 +371,7 @@ impl FrontToBack {
 
 impl Read for FrontToBack {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut result = self.body.read(buf).map_err(Trouble::from);
+        let mut result = self.read_some(buf);
         while let Err(trouble) = result {
             self.lost += 1;
             let goes_on = trouble.may_pass() && self.lost < self.patience.tries;
@@ -349,7 +380,7 @@ impl Read for FrontToBack {
                 let kind = io::ErrorKind::ConnectionAborted;
                 return Err(io::Error::new(kind, self.server.explain(trouble)));
             }
-            result = self.reconnect().and_then(|()| Ok(self.body.read(buf)?));
+            result = self.reconnect().and_then(|()| self.read_some(buf));
         }
         let count = result.unwrap_or_default();
         self.position += count as u64;

@@ -182,6 +182,60 @@ fn a_lost_connection_is_no_end_of_the_image() {
 }
 
 #[test]
+fn parts_may_be_shorter_but_not_tiny() {
+    let served = Served::new(3 << 20);
+    let longest = &served.server.manners().longest_part;
+    longest.store(100_000, Ordering::SeqCst);
+    check_reader(&served.anywhere(), &served.bytes);
+    let reader = served.anywhere();
+    longest.store(1000, Ordering::SeqCst);
+    let error = reader.read_at(0, &mut [0; 256]).unwrap_err();
+    assert!(error.to_string().contains("in tiny parts only"), "{error}");
+}
+
+#[test]
+fn a_first_part_is_the_one_that_was_asked_for() {
+    let served = Served::new(4 << 20);
+    served.always("HTTP/1.1 206 P\nContent-Range: bytes 0-2/4194304\nContent-Length: 3\n\nxyz");
+    let error = served.open().err().unwrap();
+    assert!(error.to_string().contains("a part when it was asked for all"), "{error}");
+    // More than the part is not waited for.
+    let head = "HTTP/1.1 206 P\nContent-Range: bytes 0-1/4194304\nContent-Length: 100\n\nxyz";
+    let answer: Vec<u8> = head.replace('\n', "\r\n").into();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/a", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        std::io::Write::write_all(&mut stream, &answer).unwrap();
+        // Until the other end has closed.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let started = Instant::now();
+    let opened = open_with(&url, Patience { silence: Duration::from_secs(60), ..hasty() });
+    assert!(matches!(opened, Ok(Opened::Anywhere(_))));
+    assert!(started.elapsed() < Duration::from_secs(4));
+    server.join().unwrap();
+}
+
+#[test]
+fn a_server_that_gives_a_byte_now_and_then_is_given_up() {
+    let served = Served::new(1 << 20);
+    let manners = served.server.manners();
+    manners.ranges.store(false, Ordering::SeqCst);
+    manners.trickle.store(50, Ordering::SeqCst);
+    let patience = Patience { part: Duration::from_secs(1), ..hasty() };
+    let Opened::FrontToBack(mut reader) = open_with(&served.server.url("a"), patience).unwrap()
+    else {
+        panic!("the server gives no parts");
+    };
+    let started = Instant::now();
+    let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("much too slowly"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
 fn what_a_server_refuses_is_said_in_words() {
     let served = Served::new(10);
     let error = open_with(&served.server.url("b"), hasty()).unwrap_err();

@@ -22,6 +22,10 @@ pub(super) enum Trouble {
     CutOff,
     /// The server has it not, or does not give it.
     Status(StatusCode),
+    /// A part of the part that was asked for, again and again.
+    Short,
+    /// Bytes come, but hardly any.
+    Slow,
     /// It is not the same file as before.
     Changed,
     /// The answer does not fit the question: what it was.
@@ -53,9 +57,9 @@ impl Trouble {
                 ureq::Error::ConnectionFailed => true,
                 _ => false,
             },
-            Self::CutOff => true,
+            Self::CutOff | Self::Short => true,
             Self::Status(status) => [408, 429, 500, 502, 503, 504].contains(&status.as_u16()),
-            Self::Changed | Self::Nonsense(_) => false,
+            Self::Slow | Self::Changed | Self::Nonsense(_) => false,
         }
     }
 
@@ -68,6 +72,11 @@ impl Trouble {
                 "the connection to {server} ended in the middle of {address}"
             ))
             .hint("check cable and server, and run the same command again"),
+            Self::Short => Error::failed(format!(
+                "{server} gives {address} in tiny parts only, which would take for ever"
+            ))
+            .hint("copy the image to a drive with another program, and use it from there"),
+            Self::Slow => too_slow(&server),
             Self::Status(status) => of_status(*status, address),
             Self::Changed => {
                 Error::failed(format!("{address} has changed on the server while it was read"))
@@ -108,10 +117,7 @@ fn of_line(error: &ureq::Error, address: &Address) -> Error {
         ureq::Error::Io(error) => of_io(error, address),
         ureq::Error::HostNotFound => unknown_name(&server),
         ureq::Error::Timeout(ureq::Timeout::Resolve) => unknown_name(&server),
-        ureq::Error::Timeout(_) => {
-            Error::failed(format!("{server} does not answer, or much too slowly"))
-                .hint("check that the server runs, and the network with 'dacapo network'")
-        }
+        ureq::Error::Timeout(_) => too_slow(&server),
         ureq::Error::ConnectionFailed => unreachable(&server, "no connection"),
         ureq::Error::TooManyRedirects => {
             Error::failed(format!("{address} only leads from one address to the next"))
@@ -149,6 +155,11 @@ fn of_io(error: &io::Error, address: &Address) -> Error {
         _ => Error::failed(format!("the connection to {server} was lost: {error}"))
             .hint("check cable and server, and run the same command again"),
     }
+}
+
+fn too_slow(server: &str) -> Error {
+    Error::failed(format!("{server} does not answer, or much too slowly"))
+        .hint("check that the server runs, and the network with 'dacapo network'")
 }
 
 fn unknown_name(server: &str) -> Error {
