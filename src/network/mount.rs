@@ -237,7 +237,8 @@ fn escaped(text: &str) -> String {
 }
 
 fn smb_options(smb: &Smb, server: IpAddr, version: &str) -> String {
-    let mut options = format!("ip={server},unc=\\\\{}\\{}", smb.server, smb.share);
+    let name = format!("\\\\{}\\{}", smb.server, smb.share);
+    let mut options = format!("ip={server},unc={}", escaped(&name));
     options += ",iocharset=utf8,soft";
     if !version.is_empty() {
         options += &format!(",vers={version}");
@@ -333,6 +334,8 @@ mod tests {
             "ip=10.0.2.4,unc=\\\\nas\\qemu,iocharset=utf8,soft,vers=3.0,user=an,,na,domain=W,\
              pass=a,,b,,vers=1.0"
         );
+        let options = smb_options(&smb("//nas/a,ro"), address, "");
+        assert!(options.contains("unc=\\\\nas\\a,,ro,iocharset"), "{options}");
         let options = smb_options(&smb("//nas/qemu"), address, "");
         assert!(options.ends_with(",user=guest,pass=") && !options.contains("vers"), "{options}");
     }

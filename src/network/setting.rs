@@ -21,11 +21,13 @@ const SCRIPT: &str = "/usr/share/udhcpc/default.script";
 const RUN: &str = "/run/dacapo";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// How long a cable may take to be noticed: switches that look for circles
-/// take their time.
+/// How long a cable may take to be noticed, switches that look for circles
+/// take their time, and a card whose driver was loaded a moment ago.
 const LINK: Duration = Duration::from_secs(8);
 /// How long all tries with one DHCP server may take.
 const DHCP: Duration = Duration::from_secs(40);
+/// How long the client may take to end.
+const DHCP_END: Duration = Duration::from_secs(3);
 
 /// How an interface is to get its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,15 +156,23 @@ pub fn dhcp(name: &str) -> Result<Interface> {
     // Goes on in the background once it has an address, to keep it.
     command.args(["udhcpc", "-i", name, "-n", "-t", "8", "-T", "2", "-s", SCRIPT, "-p"]);
     command.arg(&pid_file);
-    run(command, DHCP).map_err(|_| {
-        Error::failed(format!("no DHCP server answers on {name}"))
-            .hint("check the cable and the router, or give the address by hand")
-    })?;
+    run(command, DHCP).map_err(|error| no_lease(name, &error))?;
     let interface = find(name)?;
     if interface.addresses.iter().any(Address::is_global) {
         return Ok(interface);
     }
     Err(Error::failed(format!("{name} has got no address from the DHCP server")))
+}
+
+/// Why there is no address: mostly because nobody gives one, but not always.
+fn no_lease(name: &str, error: &Error) -> Error {
+    let said = error.to_string();
+    if said.contains("no lease") || said.contains("takes too long") {
+        return Error::failed(format!("no DHCP server answers on {name}"))
+            .hint("check the cable and the router, or give the address by hand");
+    }
+    Error::failed(format!("getting an address for {name}: {said}"))
+        .hint("give the address by hand, or try again")
 }
 
 /// Gets an address for the first interface where a server gives one.
@@ -235,6 +245,10 @@ fn ready(name: &str) -> Result<()> {
         )
         .hint("use its settings; this is for the rescue system"));
     }
+    let appears = Instant::now() + LINK;
+    while find(name).is_err() && Instant::now() < appears {
+        thread::sleep(Duration::from_millis(100));
+    }
     if find(name)?.is_wireless {
         return Err(Error::unsupported(format!(
             "{name} is wireless, which this system cannot use"
@@ -264,23 +278,22 @@ fn no_cable() -> Error {
 /// The names of the interfaces with a cable in, all of which are switched on
 /// to see that.
 fn connected() -> Result<Vec<String>> {
-    let all = interfaces()?;
-    if all.is_empty() {
-        return Err(Error::failed("there is no network card, or none with a driver here")
-            .hint("a USB network adapter may help"));
-    }
-    for interface in all.iter().filter(|it| !it.is_wireless) {
-        // One that cannot be switched on has no cable, either.
-        let _ = switch_on(&interface.name);
-    }
     let end = Instant::now() + LINK;
     loop {
-        let found: Vec<String> = interfaces()?
-            .into_iter()
-            .filter(|it| it.link == Some(true) && !it.is_wireless)
-            .map(|it| it.name)
-            .collect();
-        if !found.is_empty() || Instant::now() > end {
+        let all = interfaces()?;
+        let usable = || all.iter().filter(|it| !it.is_wireless);
+        for interface in usable().filter(|it| it.link.is_none()) {
+            // One that cannot be switched on has no cable, either.
+            let _ = switch_on(&interface.name);
+        }
+        let found: Vec<String> =
+            usable().filter(|it| it.link == Some(true)).map(|it| it.name.clone()).collect();
+        let is_late = Instant::now() > end;
+        if all.is_empty() && is_late {
+            return Err(Error::failed("there is no network card, or none with a driver here")
+                .hint("a USB network adapter may help"));
+        }
+        if !found.is_empty() || is_late {
             return Ok(found);
         }
         thread::sleep(Duration::from_millis(100));
@@ -302,20 +315,34 @@ fn pid_file(name: &str) -> PathBuf {
     Path::new(RUN).join(format!("udhcpc.{name}.pid"))
 }
 
-/// Ends the DHCP client of an interface, if there is one: it would take its
-/// address back.
+/// Ends the DHCP client of an interface, if there is one, and waits until it is
+/// gone: it would take its address back, or that of its successor.
 fn end_dhcp(name: &str) {
     let file = pid_file(name);
     let Some(id) = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok())
     else {
         return;
     };
-    // The number may be somebody else's by now.
-    let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    if id > 1 && command.windows(6).any(|part| part == b"udhcpc") {
-        let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
-    }
+    end_client(id, &file, DHCP_END);
     let _ = fs::remove_file(file);
+}
+
+/// Ends the client with this number, if it is the one that wrote the file.
+fn end_client(id: i32, file: &Path, patience: Duration) {
+    // The number may be somebody else's by now.
+    let is_it = || {
+        let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        command.split(|byte| *byte == 0).any(|word| word == file.as_os_str().as_encoded_bytes())
+    };
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        if id <= 1 || !is_it() || kill(Pid::from_raw(id), signal).is_err() {
+            return;
+        }
+        let end = Instant::now() + patience;
+        while is_it() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -376,5 +403,39 @@ mod tests {
     fn an_installed_system_is_left_alone() {
         let error = dhcp("lo").unwrap_err();
         assert!([ErrorKind::Refused, ErrorKind::Failed].contains(&error.kind()), "{error}");
+    }
+
+    #[test]
+    fn why_there_is_no_address_is_not_kept_back() {
+        let text = |said: &str| no_lease("eth0", &Error::failed(said)).to_string();
+        assert!(text("running busybox: udhcpc: no lease, failing").contains("no DHCP server"));
+        let said = text("running busybox: udhcpc: SIOCGIFINDEX: No such device");
+        assert!(said.contains("eth0") && said.contains("No such device"), "{said}");
+    }
+
+    #[test]
+    fn the_old_client_is_gone_before_the_new_address_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("udhcpc.eth0.pid");
+        // One that takes its time, and one that does not want to end at all.
+        for script in ["trap 'sleep 0.5; exit' TERM", "trap '' TERM"] {
+            let script = format!("{script}; echo ready; while :; do sleep 0.1; done");
+            let mut client = Command::new("sh")
+                .args(["-c", &script])
+                .arg(&file)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut ready = [0; 5];
+            std::io::Read::read_exact(client.stdout.as_mut().unwrap(), &mut ready).unwrap();
+            let id = i32::try_from(client.id()).unwrap();
+            // Somebody else's file: it is left alone.
+            end_client(id, &folder.path().join("other"), Duration::from_secs(1));
+            assert!(client.try_wait().unwrap().is_none());
+            end_client(id, &file, Duration::from_secs(1));
+            // A dead one has no command line, whether it was waited for or not.
+            assert_eq!(fs::read(format!("/proc/{id}/cmdline")).unwrap(), b"");
+            client.wait().unwrap();
+        }
     }
 }

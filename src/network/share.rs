@@ -2,6 +2,7 @@
 //! A folder on another machine, as people write it.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use crate::error::{Error, Result};
 
@@ -68,7 +69,8 @@ impl Share {
         let bad = || {
             Error::usage(format!("'{}' is no folder on another machine", hidden(text))).hint(
                 "it looks like this: smb://nas/images, smb://USER@nas/images or \
-                 nfs://nas/volume1/images",
+                 nfs://nas/volume1/images; a password with a / in it is asked for, if the address \
+                 has none",
             )
         };
         if text.chars().any(char::is_control) {
@@ -94,9 +96,15 @@ impl Share {
     }
 }
 
-/// True for what can be the name or number of a machine.
+/// True for what can be the name or number of a machine. A colon is in numbers
+/// only: elsewhere a password may be behind it.
 fn is_server(text: &str) -> bool {
-    let is_good = |c: char| c.is_alphanumeric() || "-._:[]%".contains(c);
+    let number = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if number.contains(':') {
+        let (number, zone) = number.split_once('%').unwrap_or((number, ""));
+        return number.parse::<Ipv6Addr>().is_ok() && zone.chars().all(char::is_alphanumeric);
+    }
+    let is_good = |c: char| c.is_alphanumeric() || "-._".contains(c);
     !text.is_empty() && text.chars().all(is_good) && !text.starts_with('-')
 }
 
@@ -172,6 +180,8 @@ mod tests {
         assert_eq!(shown("//nas/images/2026/"), "smb://nas/images/2026");
         assert_eq!(shown("\\\\NAS\\Images\\old ones"), "smb://NAS/Images/old ones");
         assert_eq!(shown("cifs://me@nas/images"), "smb://nas/images");
+        assert_eq!(shown("smb://[fe80::1%eth0]/images"), "smb://[fe80::1%eth0]/images");
+        assert_eq!(shown("fd00::5:/srv"), "nfs://fd00::5/srv");
     }
 
     #[test]
@@ -202,10 +212,19 @@ mod tests {
             "na s:/x",
             "http://nas/x",
             "smb://nas/a\nb",
+            "smb://nas:445/a",
         ] {
             assert!(Share::parse(wrong).is_err(), "{wrong}");
         }
-        let error = Share::parse("smb://anna:secret@nas").unwrap_err();
-        assert!(!error.to_string().contains("secret"), "{error}");
+        for text in [
+            "smb://anna:secret@nas",
+            "smb://anna:sec/ret@nas/images",
+            "smb://anna:/secret@nas/images",
+            "//anna:secret/@nas/images",
+            "nfs://anna:secret@nas/images",
+        ] {
+            let error = Share::parse(text).unwrap_err();
+            assert!(!error.to_string().contains("sec"), "{text}: {error}");
+        }
     }
 }
