@@ -2,12 +2,15 @@
 //! Which consoles there are, and saying something on all of them.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use dacapo::media::command_line::CommandLine;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// The nodes of the consoles that get a screen: that of the machine itself,
 /// and every serial one that the kernel's command line names.
@@ -42,10 +45,47 @@ pub(crate) fn is_own_screen(path: &str) -> bool {
     path.strip_prefix("/dev/").is_some_and(is_virtual)
 }
 
+/// How long a console that takes no more is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// All consoles, to be written to.
 #[derive(Debug)]
 pub(crate) struct Consoles {
-    files: Vec<File>,
+    lines: Vec<Line>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Line {
+    file: File,
+    /// Its other end has stopped it: nothing more is waited for.
+    is_stopped: bool,
+}
+
+impl Line {
+    /// Writes as fast as the line takes it, and drops what it does not take.
+    fn write(&mut self, mut bytes: &[u8]) {
+        let patience = if self.is_stopped { Duration::ZERO } else { PATIENCE };
+        let end = Instant::now() + patience;
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    self.is_stopped = left.is_zero();
+                    if self.is_stopped {
+                        return;
+                    }
+                    let mut watched = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+                    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+                    let _ = poll(&mut watched, timeout);
+                }
+                Err(_) => return,
+            }
+        }
+        self.is_stopped = false;
+    }
 }
 
 impl Consoles {
@@ -54,15 +94,16 @@ impl Consoles {
         // A line that was stopped by its other end must not stop us.
         let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
         let open = |path: &String| {
-            OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()
+            let file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()?;
+            Some(Line { file, is_stopped: false })
         };
-        Self { files: paths.iter().filter_map(open).collect() }
+        Self { lines: paths.iter().filter_map(open).collect() }
     }
 
     /// Writes a line to each of them.
     pub(crate) fn say(&mut self, line: &str) {
-        for file in &mut self.files {
-            let _ = file.write_all(format!("{line}\r\n").as_bytes());
+        for console in &mut self.lines {
+            console.write(format!("{line}\r\n").as_bytes());
         }
     }
 }
@@ -83,5 +124,44 @@ mod tests {
         assert_eq!(wanted("console= console=null"), ["/dev/tty1"]);
         assert!(is_own_screen("/dev/tty1") && !is_own_screen("/dev/ttyS0"));
         assert!(!is_own_screen("/dev/console"));
+    }
+
+    /// A console and its other end.
+    fn pipe() -> (Consoles, File) {
+        let (reader, writer) = nix::unistd::pipe2(OFlag::O_NONBLOCK).unwrap();
+        let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::empty());
+        nix::fcntl::fcntl(&reader, flags).unwrap();
+        let line = Line { file: File::from(writer), is_stopped: false };
+        (Consoles { lines: vec![line] }, File::from(reader))
+    }
+
+    #[test]
+    fn a_slow_line_gets_every_word() {
+        let (mut consoles, mut reader) = pipe();
+        let said = std::thread::spawn(move || {
+            let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+            loop {
+                match io::Read::read(&mut reader, &mut piece).unwrap() {
+                    0 => return String::from_utf8(said).unwrap(),
+                    count => said.extend_from_slice(&piece[..count]),
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let words = "it is read and written and read back ".repeat(2);
+        let lines: Vec<String> = (0..3000).map(|number| format!("{number} {words}")).collect();
+        lines.iter().for_each(|line| consoles.say(line));
+        drop(consoles);
+        assert!(said.join().unwrap().lines().eq(&lines));
+    }
+
+    #[test]
+    fn a_line_that_was_stopped_keeps_nobody_waiting_twice() {
+        let (mut consoles, reader) = pipe();
+        let started = Instant::now();
+        (0..100).for_each(|_| consoles.say(&"x".repeat(4000)));
+        assert!(started.elapsed() < Duration::from_secs(5));
+        drop(reader);
+        consoles.say("to nobody");
     }
 }

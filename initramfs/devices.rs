@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::modules::Modules;
-use crate::power_button::PowerButton;
+use crate::power_button::{self, PowerButton};
 use crate::uevents::{Event, Received, Uevents};
 use crate::{children, log, mounts};
 
@@ -152,7 +152,7 @@ impl Devices<'_> {
             folders.extend(inside.map(|entry| entry.path()));
         }
         for name in names_in(Path::new("/sys/class/input")) {
-            self.buttons.extend(PowerButton::open(&format!("input/{name}")));
+            power_button::add(&mut self.buttons, &format!("input/{name}"), PowerButton::open);
         }
     }
 
@@ -201,7 +201,7 @@ impl Devices<'_> {
             && event.value("ACTION") == Some("add")
             && let Some(name) = event.value("DEVNAME")
         {
-            self.buttons.extend(PowerButton::open(name));
+            power_button::add(&mut self.buttons, name, PowerButton::open);
         }
     }
 }

@@ -97,7 +97,8 @@ fn survive(what: &str) -> ! {
     log::event(what);
     let mut household = Household::new(&CommandLine::of_kernel());
     household.start_consoles(Some(&format!(
-        "The first program of the rescue system failed; nothing was written.\n\n{what}"
+        "The first program of the rescue system failed. A save or restore that was running may \
+         not be complete.\n\n{what}"
     )));
     household.keep()
 }

@@ -21,6 +21,8 @@ const KEY_POWER: u16 = 116;
 
 #[derive(Debug)]
 pub(crate) struct PowerButton {
+    /// Its node under /dev.
+    pub(crate) name: String,
     file: File,
 }
 
@@ -36,7 +38,7 @@ impl PowerButton {
         let flags = OFlag::O_NONBLOCK.bits();
         let node = Path::new("/dev").join(name);
         let file = OpenOptions::new().read(true).custom_flags(flags).open(node).ok()?;
-        Some(Self { file })
+        Some(Self { name: name.to_owned(), file })
     }
 
     /// Powers off if it was pressed. False if it is gone.
@@ -53,6 +55,18 @@ impl PowerButton {
                 Ok(_) | Err(_) => return false,
             }
         }
+    }
+}
+
+/// Adds the button at a node, unless it is there already: what is heard of
+/// twice would power off twice.
+pub(crate) fn add(
+    buttons: &mut Vec<PowerButton>,
+    name: &str,
+    open: impl FnOnce(&str) -> Option<PowerButton>,
+) {
+    if !buttons.iter().any(|button| button.name == name) {
+        buttons.extend(open(name));
     }
 }
 
@@ -83,5 +97,21 @@ mod tests {
         event[EVENT_LEN - 8..].copy_from_slice(&[1, 0, 30, 0, 1, 0, 0, 0]);
         assert!(!is_pressed(&event));
         assert!(!is_pressed(&[0; EVENT_LEN]));
+    }
+
+    #[test]
+    fn a_button_is_opened_once() {
+        let file = || File::open("/dev/null").unwrap();
+        let mut opened = 0;
+        let mut buttons = Vec::new();
+        for name in ["input/event0", "input/event1", "input/event0"] {
+            add(&mut buttons, name, |name| {
+                opened += 1;
+                Some(PowerButton { name: name.to_owned(), file: file() })
+            });
+        }
+        assert_eq!((opened, buttons.len()), (2, 2));
+        add(&mut buttons, "input/event2", |_| None);
+        assert_eq!(buttons.len(), 2);
     }
 }

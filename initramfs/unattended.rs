@@ -50,8 +50,9 @@ fn restore(consoles: &mut Consoles, lines: &mut Vec<String>) -> io::Result<i32> 
     // The ends to write to are in the command, too.
     drop(command);
     let mut kept = OpenOptions::new().append(true).create(true).open(log::SCREEN).ok();
-    for line in BufReader::new(reader).split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).trim_end().to_owned();
+    // Open until the restore has ended, which could not go on without it.
+    let mut reader = BufReader::new(reader);
+    follow(&mut reader, |line| {
         consoles.say(&line);
         if let Some(kept) = &mut kept {
             let _ = writeln!(kept, "{line}");
@@ -60,9 +61,22 @@ fn restore(consoles: &mut Consoles, lines: &mut Vec<String>) -> io::Result<i32> 
         if lines.len() > 2 * NOTICE_LINES {
             lines.remove(0);
         }
-    }
+    });
     let status = child.wait()?;
     Ok(status.code().unwrap_or(1))
+}
+
+/// Hears each line. That one cannot be read is no end of what prints it.
+fn follow(reader: &mut impl BufRead, mut heard: impl FnMut(String)) {
+    for line in reader.split(b'\n') {
+        match line {
+            Ok(line) => heard(String::from_utf8_lossy(&line).trim_end().to_owned()),
+            Err(error) => {
+                heard(format!("what it prints cannot be read any more: {error}"));
+                return;
+            }
+        }
+    }
 }
 
 /// The last line on every console, which scripts look for.
@@ -99,6 +113,21 @@ mod tests {
             "dacapo: unattended restore failed (exit 5): no disk has the serial number S1"
         );
         assert!(last_line(1, &[]).ends_with("(exit 1): no reason was given"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_end_of_the_restore() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+        let mut reader = BufReader::new(io::Read::chain(&b"one\r\ntwo"[..], Broken));
+        let mut lines = Vec::new();
+        follow(&mut reader, |line| lines.push(line));
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0] == "one" && lines[1].contains("cannot be read any more"), "{lines:?}");
     }
 
     #[test]
