@@ -76,7 +76,7 @@ impl<F: ReadAt> Reader<F> {
                 found.end
             ))
             .hint(
-                "an interrupted save goes on with: dacapo save --resume; \
+                "a save that was interrupted can be gone on with; \
                    what is there can be unpacked with: zstd -dc IMAGE > DISK",
             ));
         }

@@ -126,7 +126,7 @@ impl Prepared {
                 } else if interrupted.exists() {
                     self.refuse_foreign(&interrupted)?;
                     note(format!(
-                        "{} was interrupted and is replaced; --resume would have gone on with it",
+                        "{} was interrupted; it is replaced, and not gone on with",
                         interrupted.display()
                     ));
                 }
@@ -184,7 +184,7 @@ impl Prepared {
                 ErrorKind::NoSpace,
                 format!("there is no room for {}: {text}", path.display()),
             )
-            .hint("free some space, choose another place, or a higher --level"));
+            .hint("free some space, choose another place, or a higher level of compression"));
         }
         if room < estimate + estimate / 5 {
             progress.note(&Event::Notice(format!("space may run out: {text}")));

@@ -211,8 +211,10 @@ fn fit(
         return Err(too_small(head, target, window));
     }
     let Some((disk, entries)) = disk else {
-        return Err(Error::refused("--fit needs an image that can be read at any position")
-            .hint("give the image as a file, not through a pipe"));
+        return Err(Error::refused(
+            "a smaller target needs an image that can be read at any position",
+        )
+        .hint("give the image as a file, not through a pipe"));
     };
     let beyond = Extent::new(target.len, window.end());
     // Free space behind the end belongs to a filesystem that counts on it.

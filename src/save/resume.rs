@@ -43,7 +43,7 @@ pub fn resume_check(
 ) -> Result<Resumed> {
     let changed = |what: &str| {
         Error::refused(format!("the interrupted image cannot be continued: {what}"))
-            .hint("save again without --resume; that starts from the beginning")
+            .hint("save it from the beginning, without going on with that")
     };
     let mut found = rescan(partial)?;
     let (old, new) = (&found.head, &plan.head);
@@ -58,7 +58,7 @@ pub fn resume_check(
         return Err(changed("the disk has been used since: other parts of it are in use now"));
     }
     if old.about.level != new.about.level || old.chunk_size != new.chunk_size {
-        return Err(changed("it was begun with another --level or chunk size"));
+        return Err(changed("it was begun with another level of compression or chunk size"));
     }
     plan.head = found.head.clone();
 

@@ -57,6 +57,14 @@ impl Ending {
         self.headline.clone()
     }
 
+    /// All that is said, for tests.
+    #[cfg(test)]
+    pub(crate) fn contents(&self) -> String {
+        let look = Look { unicode: true, colour: false };
+        let lines = self.page.lines(500, &look);
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
     /// As a screen.
     pub(crate) fn screen(mut self) -> impl Screen + 'static {
         self.choice(Item::new("Back to the menu"), || Next::Home);

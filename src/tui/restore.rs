@@ -193,11 +193,16 @@ fn ending(session: &Shared, result: &Result<Restored>, path: &Path, notices: &[S
     let restored = match result {
         Ok(restored) => restored,
         Err(error) if error.kind() == ErrorKind::Interrupted => {
+            // What has become of the target is its hint, once it is written to.
+            let Some(hint) = error.hint_text() else {
+                let mut ending = Ending::new(Tone::Warning, "Stopped. Nothing was written.");
+                ending.text(format!("{shown} is as it was, and so is the image."));
+                return ending;
+            };
             let mut ending = Ending::new(Tone::Warning, "Stopped. The disk is not complete.");
-            ending.text(format!(
-                "{shown} is blank at both ends, so that nothing starts from it by mistake. Restore \
-                 it again from the beginning; the image is as it was."
-            ));
+            // A file that was made for this was taken away again.
+            let hint = if path.exists() { sentence(hint) } else { format!("{shown} was removed.") };
+            ending.text(format!("{hint} The image is as it was."));
             return ending;
         }
         Err(error) => return Ending::of_error(error),
@@ -225,4 +230,28 @@ fn ending(session: &Shared, result: &Result<Restored>, path: &Path, notices: &[S
         Next::push(Repair::new(&session, &path))
     });
     ending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log::Log;
+    use super::super::screen::Session;
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn a_restore_that_was_stopped_says_what_became_of_the_disk() {
+        let session = Session { rescue: false, folders: Vec::new(), log: Log::new(None) };
+        let session = Arc::new(session);
+        let said = |error: Error| {
+            let ending = ending(&session, &Err(error), Path::new("/dev/null"), &[]);
+            (ending.in_short(), ending.contents())
+        };
+        let (headline, text) = said(Error::interrupted());
+        assert_eq!(headline, "Stopped. Nothing was written.");
+        assert!(text.contains("/dev/null is as it was") && !text.contains("blank"), "{text}");
+        let (headline, text) = said(Error::interrupted().hint("the target is blank"));
+        assert_eq!(headline, "Stopped. The disk is not complete.");
+        assert!(text.contains("The target is blank. The image is as it was."), "{text}");
+    }
 }

@@ -57,6 +57,12 @@ impl<T: Send + 'static> Running<T> {
         let finish: Finish<T> = Box::new(finish);
         Self { name, about: about.to_vec(), stop, asking: false, task, finish: Some(finish) }
     }
+
+    /// How the job ended; none the second time.
+    fn end(&mut self, result: Result<T>) -> Option<Ending> {
+        let notices = self.task.notices();
+        self.finish.take().map(|finish| finish(result, &notices))
+    }
 }
 
 /// "12.3 GiB of 120 GiB   210 MiB/s   8:32 left"
@@ -169,17 +175,17 @@ impl<T: Send + 'static> Screen for Running<T> {
 
     fn tick(&mut self) -> Next {
         let Some(result) = self.task.poll() else { return Next::Draw };
-        let notices = self.task.notices();
-        match self.finish.take() {
-            Some(finish) => Next::replace(finish(result, &notices).screen()),
-            None => Next::Home,
-        }
+        self.end(result).map_or(Next::Home, |ending| Next::replace(ending.screen()))
     }
 
     fn stop(&mut self) -> Stopping {
         self.task.cancel();
         match self.task.poll() {
-            Some(_) => Stopping::Stopped,
+            Some(result) => {
+                // Nobody sees it any more, but it is in the log.
+                drop(self.end(result));
+                Stopping::Stopped
+            }
             None if self.task.is_finishing() => Stopping::Finishing,
             None => Stopping::Soon,
         }
@@ -231,5 +237,27 @@ mod tests {
             matches!(running.tick(), Next::Replace(_))
         });
         assert!(ended);
+    }
+
+    #[test]
+    fn what_ends_while_the_program_ends_is_logged() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let stop = Stop { question: "Stop?", is_harmless: false };
+        let mut running = Running::new(
+            "Test",
+            &[],
+            stop,
+            |_, _| Ok(7),
+            move |result, _| {
+                let _ = sender.send(result.unwrap());
+                Ending::new(Tone::Good, "Done.")
+            },
+        );
+        let stopped = (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            running.stop() == Stopping::Stopped
+        });
+        assert!(stopped);
+        assert_eq!(receiver.try_recv(), Ok(7));
     }
 }
