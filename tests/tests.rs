@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod boot;
+mod browse;
 mod cli;
 mod corpus;
 mod crash;

@@ -28,11 +28,23 @@ _dacapo() {
             dacapo,demo)
                 cmd="dacapo__subcmd__demo"
                 ;;
+            dacapo,diff)
+                cmd="dacapo__subcmd__diff"
+                ;;
             dacapo,disks)
                 cmd="dacapo__subcmd__disks"
                 ;;
+            dacapo,extract)
+                cmd="dacapo__subcmd__extract"
+                ;;
+            dacapo,find)
+                cmd="dacapo__subcmd__find"
+                ;;
             dacapo,info)
                 cmd="dacapo__subcmd__info"
+                ;;
+            dacapo,ls)
+                cmd="dacapo__subcmd__ls"
                 ;;
             dacapo,man)
                 cmd="dacapo__subcmd__man"
@@ -86,7 +98,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map tui rescue network demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map ls extract find diff tui rescue network demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,6 +198,20 @@ _dacapo() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dacapo__subcmd__diff)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dacapo__subcmd__disks)
             opts="-q -h --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -200,8 +226,50 @@ _dacapo() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dacapo__subcmd__extract)
+            opts="-q -h --stdout --overwrite --special --setuid --streams --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__find)
+            opts="-i -b -q -h --ignore-case --bytes --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dacapo__subcmd__info)
             opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__ls)
+            opts="-l -R -b -q -h --long --recursive --bytes --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -2,9 +2,21 @@
 //! What is inside of an opened disk or image: its volumes, and their files,
 //! without mounting anything.
 //!
-//! [`volumes`] opens every volume that can be read, those of LVM and of disks
-//! inside of volumes too.
+//! [`OpenDisk`] is an image, a disk or the file of one, [`volumes()`] opens every volume
+//! that can be read, those of LVM and of disks inside of volumes too, and
+//! [`path`] finds what a user calls `2:/home`. [`walk`](mod@walk) goes through folders
+//! that may be hostile, and [`names`] shows what anybody may have chosen.
 
+pub mod diff;
+pub mod extract;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod names;
+pub mod open;
+pub mod path;
 mod volumes;
+pub mod walk;
 
+pub use open::OpenDisk;
+pub use path::Place;
 pub use volumes::{OpenVolume, volumes};

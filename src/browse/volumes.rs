@@ -4,11 +4,12 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::names::shown;
 use crate::error::{Error, ErrorKind, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 use crate::fs::member::Member;
 use crate::fs::{self, FILESYSTEMS, Files, Filesystem, Identity};
-use crate::io::{ReadAt, Window};
+use crate::io::{Memory, ReadAt, Window};
 use crate::table::{PartitionTable, TABLES};
 use crate::volume::{Answer, Content, VOLUMES};
 
@@ -16,6 +17,21 @@ use crate::volume::{Answer, Content, VOLUMES};
 const MAX_DEPTH: u32 = 4;
 /// How many volumes are opened.
 const MAX_VOLUMES: usize = 4096;
+
+/// Says where bytes of a volume lie on the disk.
+type OnDisk = Arc<dyn Fn(&ExtentSet) -> ExtentSet + Send + Sync>;
+
+/// A reader of a part of the disk, and where that is.
+#[derive(Clone)]
+struct Part {
+    reader: Arc<dyn ReadAt>,
+    on_disk: OnDisk,
+}
+
+/// The readers of some parts.
+fn readers_of(parts: &[Part]) -> Vec<Arc<dyn ReadAt>> {
+    parts.iter().map(|part| Arc::clone(&part.reader)).collect()
+}
 
 /// A volume of a disk.
 pub struct OpenVolume {
@@ -28,8 +44,9 @@ pub struct OpenVolume {
     pub extent: Option<Extent>,
     /// Who fills it, if that is known.
     pub identity: Option<Identity>,
-    /// Its bytes.
+    /// Its bytes; none at all if they cannot be read.
     pub reader: Arc<dyn ReadAt>,
+    on_disk: OnDisk,
     /// What a filesystem on it may span: the other volumes of its floor.
     others: Vec<Arc<dyn ReadAt>>,
     driver: Option<&'static dyn Filesystem>,
@@ -50,6 +67,42 @@ impl OpenVolume {
     pub fn any_label(&self) -> Option<&str> {
         let own = self.identity.as_ref().and_then(|identity| identity.label.as_deref());
         own.or(self.label.as_deref())
+    }
+
+    /// How a path of this volume is shown: "2:/home/x".
+    #[must_use]
+    pub fn shown(&self, path: &[u8]) -> String {
+        format!("{}:{}", self.name, shown(path))
+    }
+
+    /// True if its filesystem comes from DOS or Windows: names end at `\\` as
+    /// well, and letters of another case are the same.
+    #[must_use]
+    pub fn is_dos(&self) -> bool {
+        self.is_kind(&["NTFS", "exFAT", "FAT"])
+    }
+
+    /// True if a letter and its capital are the same in names.
+    #[must_use]
+    pub fn ignores_case(&self) -> bool {
+        self.is_kind(&["NTFS", "exFAT", "FAT", "HFS+"])
+    }
+
+    /// True if its times are those of a clock on some wall, and not of a zone.
+    #[must_use]
+    pub fn has_local_times(&self) -> bool {
+        self.is_kind(&["FAT"])
+    }
+
+    fn is_kind(&self, kinds: &[&str]) -> bool {
+        let name = self.identity.as_ref().map_or("", |identity| &identity.name);
+        kinds.iter().any(|kind| name.starts_with(kind))
+    }
+
+    /// Where these bytes of the volume lie on the disk.
+    #[must_use]
+    pub fn on_disk(&self, extents: &ExtentSet) -> ExtentSet {
+        (self.on_disk)(extents)
     }
 
     /// True if there may be files to read: a filesystem whose driver reads
@@ -74,6 +127,23 @@ impl OpenVolume {
         opened.clone().map_err(|(kind, text)| {
             Error::new(kind, format!("the files of volume {} cannot be read: {text}", self.name))
         })
+    }
+
+    /// A volume of which only the files are there, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_files(name: &str, identity: Identity, files: Arc<dyn Files>) -> Self {
+        Self {
+            name: name.into(),
+            label: None,
+            extent: None,
+            identity: Some(identity),
+            reader: Arc::new(Memory::new(Vec::new())),
+            on_disk: Arc::new(Clone::clone),
+            others: Vec::new(),
+            driver: None,
+            problem: None,
+            files: OnceLock::from(Ok(files)),
+        }
     }
 
     fn open_files(&self) -> Result<Arc<dyn Files>> {
@@ -103,7 +173,8 @@ impl OpenVolume {
 #[must_use]
 pub fn volumes(disk: &Arc<dyn ReadAt>) -> Vec<OpenVolume> {
     let mut found = Found::default();
-    found.disk(disk, &[], "", 0, true);
+    let all = Part { reader: Arc::clone(disk), on_disk: Arc::new(Clone::clone) };
+    found.disk(&all, &[], "", 0, true);
     found.volumes
 }
 
@@ -117,20 +188,14 @@ struct Place<'a> {
     name: String,
     label: Option<String>,
     extent: Option<Extent>,
-    reader: Arc<dyn ReadAt>,
-    others: &'a [Arc<dyn ReadAt>],
+    part: Part,
+    others: &'a [Part],
 }
 
 impl Found {
     /// A disk, or a volume that may be the disk of a virtual machine.
-    fn disk(
-        &mut self,
-        disk: &Arc<dyn ReadAt>,
-        others: &[Arc<dyn ReadAt>],
-        name: &str,
-        depth: u32,
-        is_outermost: bool,
-    ) {
+    fn disk(&mut self, part: &Part, others: &[Part], name: &str, depth: u32, is_outermost: bool) {
+        let disk = &part.reader;
         let all = Extent::new(0, disk.len());
         let under = |number: u32| match name {
             "" => number.to_string(),
@@ -142,7 +207,7 @@ impl Found {
                 name: name.to_owned(),
                 label: None,
                 extent: is_outermost.then_some(all),
-                reader: Arc::clone(disk),
+                part: part.clone(),
                 others,
             };
             return self.volume(place, depth);
@@ -153,25 +218,31 @@ impl Found {
             .filter(|it| !it.container && !it.extent.is_empty() && all.contains(&it.extent))
             .collect();
         partitions.sort_by_key(|partition| (partition.extent, partition.number));
-        let readers: Vec<Arc<dyn ReadAt>> = partitions
+        let parts: Vec<Part> = partitions
             .iter()
-            .map(|it| Arc::new(Window::new(Arc::clone(disk), it.extent)) as Arc<dyn ReadAt>)
+            .map(|it| {
+                let (on_disk, start) = (Arc::clone(&part.on_disk), it.extent.start());
+                Part {
+                    reader: Arc::new(Window::new(Arc::clone(disk), it.extent)),
+                    on_disk: Arc::new(move |extents| on_disk(&extents.shift(start))),
+                }
+            })
             .collect();
         for (index, partition) in partitions.iter().enumerate() {
-            let siblings: Vec<Arc<dyn ReadAt>> = readers
+            let siblings: Vec<Part> = parts
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != index)
-                .map(|(_, reader)| reader)
+                .map(|(_, part)| part)
                 .chain(others)
                 .cloned()
                 .collect();
-            let Some(reader) = readers.get(index) else { continue };
+            let Some(part) = parts.get(index) else { continue };
             let place = Place {
                 name: under(partition.number),
                 label: partition.name.clone(),
                 extent: is_outermost.then_some(partition.extent),
-                reader: Arc::clone(reader),
+                part: part.clone(),
                 others: &siblings,
             };
             self.volume(place, depth);
@@ -185,7 +256,7 @@ impl Found {
             return;
         }
         let readers: Vec<&dyn ReadAt> =
-            std::iter::once(&place.reader).chain(place.others).map(AsRef::as_ref).collect();
+            std::iter::once(&place.part).chain(place.others).map(|it| it.reader.as_ref()).collect();
         if let Ok(Some(identity)) = Member.probe(&readers) {
             let problem = format!("it is {}", identity.name);
             return self.push(place, Some(identity), None, Some(problem));
@@ -237,37 +308,61 @@ impl Found {
         readers: &[&dyn ReadAt],
         depth: u32,
     ) {
-        let own: Vec<Arc<dyn ReadAt>> =
-            std::iter::once(&place.reader).chain(place.others).cloned().collect();
-        let opened: Vec<(String, Arc<dyn ReadAt>)> = inside
+        let own: Vec<&Part> = std::iter::once(&place.part).chain(place.others).collect();
+        let mut unreadable = Vec::new();
+        let opened: Vec<(String, Part)> = inside
             .into_iter()
             .filter_map(|inside| {
-                let Content::Readable(mapped) = inside.content else { return None };
-                let mapped = mapped.over(|reader| {
+                let mapped = match inside.content {
+                    Content::Readable(mapped) => mapped,
+                    Content::Whole { why, .. } => {
+                        unreadable.push((inside.name, why));
+                        return None;
+                    }
+                };
+                let mut below = Vec::new();
+                let mapped = Arc::new(mapped.over(|reader| {
                     let same = readers.iter().position(|it| std::ptr::addr_eq(*it, *reader));
-                    let shared = same.and_then(|index| own.get(index));
-                    Arc::clone(shared.unwrap_or(&place.reader))
-                });
-                Some((inside.name, Arc::new(mapped) as Arc<dyn ReadAt>))
+                    let shared = same.and_then(|index| own.get(index)).copied();
+                    let shared = shared.unwrap_or(&place.part);
+                    below.push(Arc::clone(&shared.on_disk));
+                    Arc::clone(&shared.reader)
+                }));
+                let map = Arc::clone(&mapped);
+                let on_disk = move |extents: &ExtentSet| {
+                    let parts = below.iter().enumerate();
+                    let parts = parts.map(|(index, on_disk)| on_disk(&map.project(extents, index)));
+                    parts.fold(ExtentSet::new(), |all, part| all.union(&part))
+                };
+                Some((inside.name, Part { reader: mapped, on_disk: Arc::new(on_disk) }))
             })
             .collect();
         let group = Place {
             name: place.name.clone(),
             label: place.label.clone(),
             extent: place.extent,
-            reader: Arc::clone(&place.reader),
+            part: place.part.clone(),
             others: &[],
         };
         let problem = format!("it is {}, whose volumes are listed by themselves", identity.name);
         self.push(group, Some(identity), None, Some(problem));
-        for (index, (name, reader)) in opened.iter().enumerate() {
-            let others: Vec<Arc<dyn ReadAt>> = opened
+        for (name, why) in unreadable {
+            if self.volumes.iter().any(|volume| volume.name == name) {
+                continue;
+            }
+            let none: Arc<dyn ReadAt> = Arc::new(Memory::new(Vec::new()));
+            let part = Part { reader: none, on_disk: Arc::new(|_| ExtentSet::new()) };
+            let place = Place { name, label: None, extent: None, part, others: &[] };
+            self.push(place, None, None, Some(why));
+        }
+        for (index, (name, part)) in opened.iter().enumerate() {
+            let others: Vec<Part> = opened
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != index)
-                .map(|(_, (_, reader))| Arc::clone(reader))
+                .map(|(_, (_, part))| part.clone())
                 .collect();
-            self.disk(reader, &others, name, depth.saturating_add(1), false);
+            self.disk(part, &others, name, depth.saturating_add(1), false);
         }
     }
 
@@ -283,8 +378,9 @@ impl Found {
             label: place.label,
             extent: place.extent,
             identity,
-            reader: place.reader,
-            others: place.others.to_vec(),
+            reader: place.part.reader,
+            on_disk: place.part.on_disk,
+            others: readers_of(place.others),
             driver,
             problem,
             files: OnceLock::new(),
@@ -304,7 +400,6 @@ fn table_of(disk: &dyn ReadAt) -> Option<PartitionTable> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Memory;
 
     #[test]
     fn a_disk_of_nothing_is_one_volume_without_files() {

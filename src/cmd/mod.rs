@@ -11,8 +11,13 @@ pub mod compare;
 pub mod completions;
 pub mod confirm;
 pub mod demo;
+pub mod diff;
 pub mod disks;
+pub mod extract;
+mod files;
+pub mod find;
 pub mod info;
+pub mod ls;
 pub mod man;
 pub mod map;
 pub mod network;
@@ -118,6 +123,10 @@ pub enum Command {
     Repair(repair::RepairArgs),
     Info(info::InfoArgs),
     Map(map::MapArgs),
+    Ls(ls::LsArgs),
+    Extract(extract::ExtractArgs),
+    Find(find::FindArgs),
+    Diff(diff::DiffArgs),
     Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
     Network(network::NetworkArgs),
@@ -146,6 +155,7 @@ impl Command {
         match self {
             Self::Save(args) => args.writes_to_stdout(),
             Self::Map(args) => args.writes_to_stdout(),
+            Self::Extract(args) => args.stdout,
             Self::Completions(_) => true,
             _ => false,
         }
@@ -162,6 +172,10 @@ impl Command {
             Self::Repair(args) => repair::run(args, output, cancel),
             Self::Info(args) => info::run(args, output, cancel),
             Self::Map(args) => map::run(args, output, cancel),
+            Self::Ls(args) => ls::run(args, output, cancel),
+            Self::Extract(args) => extract::run(args, output, cancel),
+            Self::Find(args) => find::run(args, output, cancel),
+            Self::Diff(args) => diff::run(args, output, cancel),
             Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Network(args) => network::run(args, output, cancel),

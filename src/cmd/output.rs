@@ -93,6 +93,11 @@ impl Output {
         }
     }
 
+    /// Lines of the result, many at a time: text or JSON, as asked for.
+    pub(super) fn lines(&self, lines: &str) {
+        self.results.line(lines);
+    }
+
     /// A line that explains what happens, silenced by `--quiet`.
     pub fn info(&self, line: &str) {
         if !self.json && !self.quiet {

@@ -2,7 +2,7 @@
 //! What a running job tells its listeners: a terminal bar, JSON lines, tests.
 //!
 //! No terminal code here. A job calls [`Progress`] from the thread that
-//! consumes results, never from the workers.
+//! consumes results; workers whose pieces are long only [`Progress::advance`].
 
 mod meter;
 
@@ -27,6 +27,13 @@ pub enum Event {
     Mismatch {
         /// The bytes of the disk that differ.
         extent: Extent,
+    },
+    /// A file could not be read, or not be written; the job goes on.
+    Lost {
+        /// The file: "2:/home/x".
+        path: String,
+        /// Why.
+        cause: String,
     },
     /// A step that changes what the user might expect; always shown.
     Notice(String),

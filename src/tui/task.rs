@@ -55,6 +55,11 @@ impl Progress for Listener {
             Event::Position(text) => heard.meter.position(text),
             Event::Unreadable { extent, .. } => heard.meter.unreadable(*extent),
             Event::Mismatch { extent } => heard.meter.different(*extent),
+            Event::Lost { path, cause } => {
+                if heard.notices.len() < KEPT_NOTICES {
+                    heard.notices.push(format!("{path}: {cause}"));
+                }
+            }
             Event::Notice(text) => {
                 if heard.notices.len() < KEPT_NOTICES {
                     heard.notices.push(text.clone());

@@ -88,6 +88,17 @@ impl Face for Json {
                 self.sink.line(&json_line("note", &serde_json::json!({ "message": text })));
                 return;
             }
+            Event::Lost { path, cause } => {
+                let kind = ErrorKind::Losses;
+                let fields = serde_json::json!({
+                    "code": kind.exit_code(),
+                    "kind": kind.name(),
+                    "message": format!("{path}: {cause}"),
+                    "path": path,
+                });
+                self.sink.line(&json_line("error", &fields));
+                return;
+            }
             Event::Unreadable { extent, cause } => (ErrorKind::Losses, extent, cause),
         };
         self.sink.line(&json_line(

@@ -112,7 +112,7 @@ impl Progress for Listener {
             Event::Position(text) => meter.position(text),
             Event::Unreadable { extent, .. } => meter.unreadable(*extent),
             Event::Mismatch { extent } => meter.different(*extent),
-            Event::Notice(_) => {}
+            Event::Lost { .. } | Event::Notice(_) => {}
         }
         face.event(event, &meter.snapshot(Instant::now()));
     }
@@ -192,6 +192,10 @@ fn event_text(event: &Event, now: &Snapshot, quiet: bool) -> Option<String> {
         Event::Position(_) | Event::Mismatch { .. } => return None,
         Event::Notice(_) if quiet => return None,
         Event::Notice(text) => return Some(note_line(text)),
+        Event::Lost { path, cause } => {
+            let text = format!("{path}: {cause}");
+            return Some(format!("{WARNING}warning:{WARNING:#} {}", plain(&text)));
+        }
         Event::Unreadable { extent, cause } => {
             let text = format!("bytes {} cannot be read: {cause}", range(*extent));
             (WARNING, "warning:", text, now.unreadable.ranges)

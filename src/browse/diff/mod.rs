@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which files differ between two images of a disk, or an image and the disk.
+//!
+//! First the disks are compared by the hashes of their chunks ([`Unchanged`]). A
+//! volume in which nothing differs is not looked at, and a file that lies in the
+//! same place on both sides, where nothing differs, is not read. What remains
+//! is read on both sides.
+
+mod tree;
+mod unchanged;
+
+pub use unchanged::Unchanged;
+
+use super::open::OpenDisk;
+use super::volumes::OpenVolume;
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::fs::files::NodeKind;
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+
+/// What became of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Only the second side has it.
+    Added,
+    /// Only the first side has it.
+    Removed,
+    /// Both have it, and these of it differ: "content", "time" ...
+    Changed(Vec<&'static str>),
+}
+
+/// A file that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The name of its volume.
+    pub volume: String,
+    /// Its path there; empty for the volume itself.
+    pub path: Vec<u8>,
+    /// What it is, on the second side if it is there.
+    pub kind: NodeKind,
+    /// Its size in bytes, if that is known.
+    pub size: Option<u64>,
+    /// What became of it.
+    pub change: Change,
+}
+
+/// What a comparison has found.
+#[derive(Debug, Default)]
+pub struct Diffed {
+    /// In order of the volumes and of the paths.
+    pub differences: Vec<Difference>,
+    /// Volumes in which nothing differs, or of which no file had to be looked at.
+    pub same_volumes: Vec<String>,
+    /// How many files were compared without being read.
+    pub known: u64,
+    /// How many files were read.
+    pub read: u64,
+    /// How many files, folders or volumes could not be compared; each was told.
+    pub lost: u64,
+}
+
+impl Diffed {
+    /// How many files were added, removed, changed.
+    #[must_use]
+    pub fn counts(&self) -> [usize; 3] {
+        let count = |is: fn(&Change) -> bool| {
+            self.differences.iter().filter(|difference| is(&difference.change)).count()
+        };
+        [
+            count(|change| *change == Change::Added),
+            count(|change| *change == Change::Removed),
+            count(|change| matches!(change, Change::Changed(_))),
+        ]
+    }
+}
+
+/// Compares the files of two disks.
+///
+/// # Errors
+/// If one of them cannot be read at all, and interruption; what cannot be
+/// compared is told to `progress` and counted.
+pub fn run(
+    before: &OpenDisk,
+    after: &OpenDisk,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<Diffed> {
+    let mut diffed = Diffed::default();
+    let pairs: Vec<(&OpenVolume, &OpenVolume)> = before
+        .volumes()
+        .iter()
+        .filter_map(|old| Some((old, after.volumes().iter().find(|new| new.name == old.name)?)))
+        .filter(|(old, new)| old.may_have_files() || new.may_have_files())
+        .collect();
+    let places: ExtentSet =
+        pairs.iter().flat_map(|(old, _)| all_of(old).iter().collect::<Vec<_>>()).collect();
+    let unchanged = Unchanged::find(before, after, &places, cancel, progress)?;
+    for old in before.volumes() {
+        if !after.volumes().iter().any(|new| new.name == old.name) {
+            diffed.differences.push(whole(old, Change::Removed));
+        }
+    }
+    progress.stage("comparing files", 0);
+    for (old, new) in pairs {
+        let same_kind = |a: &OpenVolume, b: &OpenVolume| {
+            let name = |it: &OpenVolume| it.identity.as_ref().map(|identity| identity.name.clone());
+            name(a) == name(b)
+        };
+        let spans = old.identity.as_ref().is_some_and(|identity| identity.name == "btrfs");
+        let (old_places, new_places) = (all_of(old), all_of(new));
+        if same_kind(old, new)
+            && (!spans || unchanged.is_everything())
+            && unchanged.holds(&old_places, &new_places)
+        {
+            diffed.same_volumes.push(old.name.clone());
+            continue;
+        }
+        let mut lost = |error: &Error| {
+            diffed.lost += 1;
+            progress.note(&Event::Lost { path: old.shown(b""), cause: error.to_string() });
+        };
+        let (old_files, new_files) = match (old.files(), new.files()) {
+            (Ok(old_files), Ok(new_files)) => (old_files, new_files),
+            (Err(error), Err(_)) => {
+                lost(&error);
+                continue;
+            }
+            // It was formatted, or is damaged on one side.
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => {
+                if error.kind() == ErrorKind::Unsupported {
+                    diffed.differences.push(whole(new, Change::Changed(vec!["filesystem"])));
+                } else {
+                    lost(&error);
+                }
+                continue;
+            }
+        };
+        let sides = [tree::Side::new(old, &*old_files), tree::Side::new(new, &*new_files)];
+        tree::compare(&sides, &unchanged, cancel, progress, &mut diffed)?;
+    }
+    for new in after.volumes() {
+        if !before.volumes().iter().any(|old| old.name == new.name) {
+            diffed.differences.push(whole(new, Change::Added));
+        }
+    }
+    Ok(diffed)
+}
+
+fn all_of(volume: &OpenVolume) -> ExtentSet {
+    volume.on_disk(&ExtentSet::from(Extent::new(0, volume.reader.len())))
+}
+
+fn whole(volume: &OpenVolume, change: Change) -> Difference {
+    Difference {
+        volume: volume.name.clone(),
+        path: Vec::new(),
+        kind: NodeKind::Other("volume"),
+        size: Some(volume.reader.len()),
+        change,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Owner, permissions, extended attributes and times of what was extracted, as
+//! far as the destination has such.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use jiff::Timestamp;
+use nix::unistd::geteuid;
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+
+use super::super::names::shown;
+use super::Options;
+use crate::fs::files::{Attributes, Times};
+
+/// The bits that run a program as somebody else.
+const SETUID: u32 = 0o6000;
+/// An attribute that gives a program powers, as setuid does.
+const CAPABILITIES: &[u8] = b"security.capability";
+
+/// What could not be kept, or was left out, by what it is; how often.
+#[derive(Debug, Default)]
+pub(super) struct Told(BTreeMap<String, u64>);
+
+impl Told {
+    /// Counts one.
+    pub(super) fn count(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// Adds all of another.
+    pub(super) fn add(&mut self, other: Self) {
+        for (what, count) in other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// "3 times: ...", one line for each.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.0.iter().map(|(what, count)| format!("{count} {what}")).collect()
+    }
+}
+
+/// Sets attributes.
+#[derive(Debug)]
+pub(super) struct Setter<'a> {
+    options: &'a Options,
+    is_root: bool,
+    /// What a new file is not given.
+    umask: u32,
+}
+
+/// What is set.
+pub(super) enum On<'a> {
+    /// An open file or folder.
+    File(BorrowedFd<'a>),
+    /// What has this name in a folder, itself even if it is a link.
+    Name(BorrowedFd<'a>, &'a str),
+}
+
+impl<'a> Setter<'a> {
+    pub(super) fn new(options: &'a Options) -> Self {
+        // It can only be asked for by setting it.
+        let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+        nix::sys::stat::umask(mask);
+        Self { options, is_root: geteuid().is_root(), umask: mask.bits() }
+    }
+
+    /// Sets all that is known.
+    pub(super) fn set(
+        &self,
+        on: &On,
+        attributes: &Attributes,
+        extended: &[(Vec<u8>, Vec<u8>)],
+        told: &mut Told,
+    ) {
+        let is_link = attributes.kind == crate::fs::files::NodeKind::Link;
+        if let Some((user, group)) = attributes.owner.filter(|_| self.is_root) {
+            let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+            let done = match on {
+                On::File(file) => rustix::fs::fchown(file, user, group),
+                On::Name(folder, name) => {
+                    rustix::fs::chownat(folder, *name, user, group, AtFlags::SYMLINK_NOFOLLOW)
+                }
+            };
+            failed(done, "owners could not be kept", told);
+        }
+        if !is_link {
+            let mode = Mode::from_bits_retain(self.mode(attributes, told));
+            let done = match on {
+                On::File(file) => rustix::fs::fchmod(file, mode),
+                On::Name(folder, name) => {
+                    rustix::fs::chmodat(folder, *name, mode, AtFlags::empty())
+                }
+            };
+            failed(done, "permissions could not be kept", told);
+        }
+        for (name, value) in extended {
+            self.set_extended(on, name, value, told);
+        }
+        let done = match on {
+            On::File(file) => rustix::fs::futimens(file, &timestamps(&attributes.times)),
+            On::Name(folder, name) => rustix::fs::utimensat(
+                folder,
+                *name,
+                &timestamps(&attributes.times),
+                AtFlags::SYMLINK_NOFOLLOW,
+            ),
+        };
+        failed(done, "times could not be kept", told);
+    }
+
+    fn mode(&self, attributes: &Attributes, told: &mut Told) -> u32 {
+        let is_folder = attributes.kind == crate::fs::files::NodeKind::Folder;
+        let Some(mode) = attributes.mode else {
+            let read_only = attributes.dos.is_some_and(|dos| dos.read_only) && !is_folder;
+            let mode = if is_folder { 0o777 } else { 0o666 } & !self.umask;
+            return if read_only { mode & !0o222 } else { mode };
+        };
+        // On a folder they mean something else, and nobody is made anybody.
+        if mode & SETUID != 0 && !is_folder && !self.options.setuid {
+            told.count("files lost their setuid or setgid bit; --setuid keeps it");
+            return mode & 0o1777;
+        }
+        mode & 0o7777
+    }
+
+    fn set_extended(&self, on: &On, name: &[u8], value: &[u8], told: &mut Told) {
+        if name == CAPABILITIES && !self.options.setuid {
+            return told.count("files lost their capabilities; --setuid keeps them");
+        }
+        let known = [&b"user."[..], b"trusted.", b"security.", b"system."];
+        let name = match known.iter().any(|space| name.starts_with(space)) {
+            true => name.to_vec(),
+            false => [b"user.", name].concat(),
+        };
+        let done = match on {
+            On::File(file) => rustix::fs::fsetxattr(file, &*name, value, XattrFlags::empty()),
+            On::Name(folder, node) => {
+                let path = format!("/proc/self/fd/{}/{node}", folder.as_raw_fd());
+                rustix::fs::lsetxattr(path, &*name, value, XattrFlags::empty())
+            }
+        };
+        if let Err(error) = done {
+            let kind = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+            let kind = match name.as_slice() {
+                b"system.posix_acl_access" | b"system.posix_acl_default" => {
+                    "access control list".into()
+                }
+                _ => format!("extended attribute '{}.*'", shown(kind)),
+            };
+            let error = io::Error::from(error);
+            told.count(format!("times an {kind} could not be kept: {error}"));
+        }
+    }
+}
+
+fn failed(done: rustix::io::Result<()>, what: &str, told: &mut Told) {
+    if let Err(error) = done {
+        told.count(format!("{what}: {}", io::Error::from(error)));
+    }
+}
+
+fn timestamps(times: &Times) -> Timestamps {
+    let time = |time: Option<Timestamp>| match time {
+        Some(time) => {
+            let (mut seconds, mut nanoseconds) = (time.as_second(), time.subsec_nanosecond());
+            // Before 1970 it counts from the other end.
+            if nanoseconds < 0 {
+                seconds -= 1;
+                nanoseconds += 1_000_000_000;
+            }
+            Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() }
+        }
+        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+    };
+    Timestamps { last_access: time(times.accessed), last_modification: time(times.modified) }
+}
+
+/// What is open.
+pub(super) fn on_file(file: &impl AsFd) -> On<'_> {
+    On::File(file.as_fd())
+}

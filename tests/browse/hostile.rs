@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Damaged images, full destinations, interruption.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{
+    Mount, dacapo, dacapo_command, junk, requires, run, sparse_file, temp_dir, wait,
+};
+
+use super::scene::{NEEDS, Scene};
+
+/// Ten files of 1 MiB and more, that lie one behind the other.
+fn ten(root: &Path) {
+    for n in 0..10 {
+        fs::write(root.join(format!("file{n}")), junk(3 << 20, n)).unwrap();
+    }
+    run("sync", &["-f", root.to_str().unwrap()]);
+}
+
+#[test]
+fn of_a_damaged_image_only_the_files_in_it_are_lost() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new(ten);
+    let image = scene.image("disk.img.zst");
+    // In the middle of the junk, which is most of the image.
+    let len = fs::metadata(&image).unwrap().len();
+    let file = fs::File::options().read(true).write(true).open(&image).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, len / 2).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], len / 2).unwrap();
+    dacapo(&["verify", &image]).exits(4);
+    let out = temp_dir();
+    let to = out.join("x");
+    let ran = dacapo(&["extract", &image, "2:/", &to]).exits(3);
+    let (_device, mount) = scene.root("ro");
+    let mut lost = 0;
+    for n in 0..10 {
+        let name = format!("file{n}");
+        match fs::read(out.join(&format!("x/{name}"))) {
+            Ok(bytes) => assert_eq!(bytes, fs::read(mount.path().join(&name)).unwrap(), "{name}"),
+            Err(_) => {
+                lost += 1;
+                let told = ran
+                    .err()
+                    .lines()
+                    .any(|line| line.contains(&format!("2:/{name}: the image is damaged at 0x")));
+                assert!(told, "{name}\n{ran}");
+            }
+        }
+    }
+    // A chunk of 1 MiB has parts of two of them at most.
+    assert!((1..=2).contains(&lost), "{lost} lost\n{ran}");
+    let ran = dacapo(&["extract", &image, "2:/", &out.join("y"), "--json"]).exits(3);
+    assert_eq!(ran.messages("error").len(), lost, "{ran}");
+    assert!(ran.messages("error")[0]["path"].as_str().unwrap().starts_with("2:/file"), "{ran}");
+    let names = fs::read_dir(out.join("x")).unwrap().count();
+    // With lost+found.
+    assert_eq!(names, 11 - lost, "nothing half done is left");
+}
+
+#[test]
+fn a_full_destination_ends_it_with_8_and_nothing_half_done() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new(ten);
+    let image = scene.image("disk.img.zst");
+    let small = scene.folder.join("small");
+    sparse_file(&small, 16 << 20);
+    run("mkfs.ext4", &["-q", &small]);
+    let mount = Mount::new(&small, "ext4", "loop");
+    let to = mount.path().join("x");
+    let ran = dacapo(&["extract", &image, "2:/", to.to_str().unwrap()]).exits(8);
+    assert!(ran.err().contains("2:/file"), "{ran}");
+    for entry in fs::read_dir(&to).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.contains("partial"), "{name}");
+    }
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_half_done() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new(|root| fs::write(root.join("large"), junk(50 << 20, 1)).unwrap());
+    let image = scene.image("disk.img.zst");
+    let out = temp_dir();
+    let to = out.join("x");
+    let mut child = dacapo_command(&["extract", &image, "2:/", &to]).spawn().unwrap();
+    // As soon as it is at it.
+    for _ in 0..2000 {
+        let is_at_it = fs::read_dir(&to).is_ok_and(|names| {
+            names.flatten().any(|it| it.file_name().to_string_lossy().contains("partial"))
+        });
+        if is_at_it {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    run("kill", &["-INT", &child.id().to_string()]);
+    let code = wait(&mut child, Duration::from_secs(20)).unwrap();
+    // It may have been faster.
+    assert!(code == 130 || code == 0, "{code}");
+    for entry in fs::read_dir(&to).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.contains("partial"), "{name}");
+    }
+}

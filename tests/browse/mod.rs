@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files out of images: `ls`, `extract`, `find` and `diff`. The judges are the
+//! kernel's drivers, by find, sha256sum and getfattr.
+
+mod diff;
+mod extract;
+mod hostile;
+mod ls;
+mod scene;
