@@ -61,6 +61,7 @@
 //! Jobs, each of which makes a plan and then runs it:
 //!
 //! - [`save`]: a disk to an image
+//! - [`import`]: disks out of what other tools have saved
 //! - [`restore`]: an image, or another disk, to a disk
 //! - [`verify`]: is all in an image good?
 //! - [`compare`]: is a disk what an image says?
@@ -106,6 +107,7 @@ pub mod error;
 pub mod extent;
 pub mod fs;
 pub mod image;
+pub mod import;
 pub mod io;
 pub mod job;
 pub mod layout;

@@ -20,6 +20,7 @@ mod generated;
 mod http;
 mod huge;
 mod image;
+mod import;
 mod info;
 mod interrupt;
 mod network;

@@ -35,6 +35,7 @@ complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "verify" -d 'Check tha
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "compare" -d 'Compare a disk with an image'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "clone" -d 'Copy a disk to another disk'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "repair" -d 'Make a restored machine start again, step by step'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "import" -d 'Make an image of what another tool has saved'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "info" -d 'Show what an image holds'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "map" -d 'Print which ranges are in use, as a map for GNU ddrescue'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "ls" -d 'List the volumes of an image, and their files'
@@ -109,6 +110,15 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l yes -d 'Do not 
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l label -d 'Name of this backup, kept in the image' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l note -d 'Remark, kept in the image' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l level -d 'Compression from 1 (fast) to 19 (small)' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l scratch -d 'Folder for the temporary file' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l sector-size -d 'Sector size of the disk, if it had 4096' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l dry-run -d 'Check and show what would be imported, and write no image'
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand info" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -16,6 +16,7 @@ pub mod disks;
 pub mod extract;
 mod files;
 pub mod find;
+pub mod import;
 pub mod info;
 pub mod ls;
 pub mod man;
@@ -121,6 +122,7 @@ pub enum Command {
     Compare(compare::CompareArgs),
     Clone(clone::CloneArgs),
     Repair(repair::RepairArgs),
+    Import(import::ImportArgs),
     Info(info::InfoArgs),
     Map(map::MapArgs),
     Ls(ls::LsArgs),
@@ -170,6 +172,7 @@ impl Command {
             Self::Compare(args) => compare::run(args, output, cancel),
             Self::Clone(args) => clone::run(args, output, cancel),
             Self::Repair(args) => repair::run(args, output, cancel),
+            Self::Import(args) => import::run(args, output, cancel),
             Self::Info(args) => info::run(args, output, cancel),
             Self::Map(args) => map::run(args, output, cancel),
             Self::Ls(args) => ls::run(args, output, cancel),

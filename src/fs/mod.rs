@@ -91,6 +91,10 @@ pub struct Used {
     /// The bytes to store, from the start of the volume. A superset of what
     /// the filesystem uses, the tail behind its end included.
     pub extents: ExtentSet,
+    /// Those of them that the filesystem does not call in use itself: they are
+    /// kept to be on the safe side, as the copy of a boot sector behind the last
+    /// cluster. Not every driver tells.
+    pub spare: ExtentSet,
     /// Why all of it is stored, in one sentence, if the driver knows the
     /// filesystem but has no proof of what is free.
     pub whole: Option<String>,
@@ -105,13 +109,20 @@ impl Used {
     /// A proven map.
     #[must_use]
     pub const fn proven(extents: ExtentSet) -> Self {
-        Self { extents, whole: None, notes: Vec::new(), advice: None }
+        Self { extents, spare: ExtentSet::new(), whole: None, notes: Vec::new(), advice: None }
     }
 
     /// The whole volume, and why.
     #[must_use]
     pub fn whole(len: u64, why: impl Into<String>) -> Self {
         Self { whole: Some(why.into()), ..Self::proven(ExtentSet::all(len)) }
+    }
+
+    /// With what of it the filesystem does not call in use.
+    #[must_use]
+    pub fn spare(mut self, spare: impl Into<ExtentSet>) -> Self {
+        self.spare = spare.into();
+        self
     }
 
     /// With a note.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::Writer;
-use super::format::{self, About, Head, Report};
+use super::format::{self, About, Head, Imported, Report};
 use super::frame::{self, Compressor, Decompressor};
 use crate::device::DiskIdentity;
 use crate::extent::{Extent, ExtentSet};
@@ -114,7 +114,12 @@ fn head() -> Head {
         image_id: Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff),
         disk_len: DISK,
         chunk_size: CHUNK as u32,
-        about: About { disk: identity(), layout, ..About::default() },
+        about: About {
+            disk: identity(),
+            layout,
+            imported: Some(Imported::default()),
+            ..About::default()
+        },
         used: [Extent::new(0, 1000), Extent::new(2000, DISK)].into_iter().collect(),
     }
 }
@@ -455,6 +460,7 @@ fn the_json_has_the_keys_of_the_page() {
     let description = serde_json::to_value(&head().about).unwrap();
     check_keys("description", &description);
     check_keys("disk", &description["disk"]);
+    check_keys("imported", &description["imported"]);
     check_keys("layout", &description["layout"]);
     check_keys("table", &description["layout"]["table"]);
     let region = &description["layout"]["regions"][0];

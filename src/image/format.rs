@@ -184,6 +184,41 @@ pub struct About {
     pub disk: DiskIdentity,
     /// What is on the disk and why each part of it is stored.
     pub layout: Layout,
+    /// What another tool had saved, if the image was made from that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// What another tool had saved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Imported {
+    /// What it is: "partclone image", "raw disk image".
+    pub format: String,
+    /// The version of that format.
+    pub version: Option<String>,
+    /// The tool that made it, and its version.
+    pub tool: Option<String>,
+    /// How it is compressed.
+    pub compression: Option<String>,
+    /// What it says of its content.
+    pub content: Option<String>,
+    /// The path by which it was opened.
+    pub path: String,
+    /// What else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+impl Imported {
+    /// "partclone image 0002, by partclone 0.3.23, compressed with gzip".
+    #[must_use]
+    pub fn title(&self) -> String {
+        let version = self.version.iter().map(|it| format!(" {it}"));
+        let tool = self.tool.iter().map(|it| format!(", by {it}"));
+        let compression = self.compression.iter().map(|it| format!(", compressed with {it}"));
+        let parts = version.chain(tool).chain(compression).collect::<String>();
+        format!("{}{parts}", self.format)
+    }
 }
 
 /// The first frame of an image.

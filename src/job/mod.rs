@@ -9,6 +9,7 @@
 
 pub mod choice;
 pub mod compare;
+pub mod import;
 pub mod open;
 pub mod overwrite;
 pub mod save;

@@ -12,6 +12,7 @@ use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{Rescan, read_head};
 use crate::image::{Head, Writer};
+use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
@@ -21,7 +22,7 @@ use crate::units::human;
 use super::open::{check_still_unused, readers};
 
 /// The image is written in pieces of this many bytes.
-const BUFFER: usize = 64 << 10;
+pub(super) const BUFFER: usize = 64 << 10;
 
 /// A source that was looked at, and what would be saved of it.
 #[derive(Debug)]
@@ -58,19 +59,7 @@ impl Prepared {
     /// too.
     #[must_use]
     pub fn image_path(&self, path: &Path, resume: bool) -> PathBuf {
-        if !path.is_dir() {
-            return path.to_owned();
-        }
-        let about = &self.plan.head.about;
-        let from_file = || {
-            let stem = Path::new(&about.disk.path).file_stem();
-            stem.map(|stem| stem.to_string_lossy().into_owned())
-        };
-        let title = about.label.clone().or_else(|| about.disk.model.clone()).or_else(from_file);
-        let title = title.as_deref().unwrap_or("disk");
-        let date = about.created.get(..10).unwrap_or_default();
-        let interrupted = if resume { find_interrupted(path, title) } else { None };
-        interrupted.unwrap_or_else(|| default_name(path, title, date))
+        image_path(&self.plan, path, resume)
     }
 
     /// The image of this disk in a folder whose save was interrupted, the
@@ -130,7 +119,7 @@ impl Prepared {
                         interrupted.display()
                     ));
                 }
-                self.check_room(path, progress)?;
+                check_room(&self.plan, &self.source, path, progress)?;
                 (Partial::create(path)?, None)
             }
         };
@@ -167,30 +156,52 @@ impl Prepared {
         let kept = resume_check(&mut self.plan, &self.source, &old, cancel, progress)?;
         Ok(Some(Kept { found: kept.found, bytes: kept.bytes }))
     }
+}
 
-    /// Refuses to begin what cannot end well for lack of space.
-    fn check_room(&self, path: &Path, progress: &dyn Progress) -> Result<()> {
-        let plan = &self.plan;
-        let room = room_at(path)?;
-        // Room for everything uncompressed needs no closer look.
-        if room > plan.head.used.bytes().saturating_add(plan.head.disk_len / 16384) {
-            return Ok(());
-        }
-        let estimate = plan.estimate(&self.source)?;
-        let text = format!("about {} are needed and {} are free", human(estimate), human(room));
-        // The estimate is made from samples: only a clear case is refused.
-        if room < estimate / 4 * 3 {
-            return Err(Error::new(
-                ErrorKind::NoSpace,
-                format!("there is no room for {}: {text}", path.display()),
-            )
-            .hint("free some space, choose another place, or a higher level of compression"));
-        }
-        if room < estimate + estimate / 5 {
-            progress.note(&Event::Notice(format!("space may run out: {text}")));
-        }
-        Ok(())
+/// The file to write: in a folder it is named after the label or model and
+/// the date; to go on, an interrupted image of an earlier date is found, too.
+pub(super) fn image_path(plan: &Plan, path: &Path, resume: bool) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
     }
+    let about = &plan.head.about;
+    let from_file = || {
+        let stem = Path::new(&about.disk.path).file_stem();
+        stem.map(|stem| stem.to_string_lossy().into_owned())
+    };
+    let title = about.label.clone().or_else(|| about.disk.model.clone()).or_else(from_file);
+    let title = title.as_deref().unwrap_or("disk");
+    let date = about.created.get(..10).unwrap_or_default();
+    let interrupted = if resume { find_interrupted(path, title) } else { None };
+    interrupted.unwrap_or_else(|| default_name(path, title, date))
+}
+
+/// Refuses to begin what cannot end well for lack of space.
+pub(super) fn check_room(
+    plan: &Plan,
+    source: &dyn ReadAt,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let room = room_at(path)?;
+    // Room for everything uncompressed needs no closer look.
+    if room > plan.head.used.bytes().saturating_add(plan.head.disk_len / 16384) {
+        return Ok(());
+    }
+    let estimate = plan.estimate(source)?;
+    let text = format!("about {} are needed and {} are free", human(estimate), human(room));
+    // The estimate is made from samples: only a clear case is refused.
+    if room < estimate / 4 * 3 {
+        return Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("there is no room for {}: {text}", path.display()),
+        )
+        .hint("free some space, choose another place, or a higher level of compression"));
+    }
+    if room < estimate + estimate / 5 {
+        progress.note(&Event::Notice(format!("space may run out: {text}")));
+    }
+    Ok(())
 }
 
 #[derive(Debug)]

@@ -157,6 +157,9 @@ pub struct Scan {
     pub layout: Layout,
     /// The bytes to store, aligned to sectors.
     pub used: ExtentSet,
+    /// Those of them that their filesystem does not call in use itself, as far
+    /// as its driver tells.
+    pub spare: ExtentSet,
     /// The sector size in which the table counts, if there is a table: for the
     /// file of a disk it is the only sign of the disk's sectors.
     pub sector_size: Option<SectorSize>,
@@ -382,6 +385,7 @@ impl Scan {
         // A driver sees only its volume, so its map is cut at the region's end.
         let inside: ExtentSet =
             used.extents.shift(extent.start()).iter().map(|e| e.intersect(&extent)).collect();
+        self.spare = self.spare.union(&used.spare.shift(extent.start()));
         let whole = used.whole;
         let inside = if whole.is_some() { extent.into() } else { inside };
         let tail = behind_the_end(filesystem.as_ref(), extent);

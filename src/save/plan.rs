@@ -13,7 +13,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::image::format::{self, About, Head};
 use crate::image::frame::Compressor;
 use crate::io::ReadAt;
-use crate::layout::{self, Layout};
+use crate::layout::{self, Layout, Scan};
 use crate::save::read::ChunkReader;
 
 /// How many pieces of the disk are compressed to estimate the image's size.
@@ -46,17 +46,26 @@ impl Plan {
     pub fn with(
         source: &dyn ReadAt,
         others: &[&dyn ReadAt],
+        disk: DiskIdentity,
+        options: &Options,
+    ) -> Result<Self> {
+        check_len(source, &disk)?;
+        let scan =
+            if options.raw { layout::raw(source) } else { layout::scan_with(source, others)? };
+        Self::of_scan(source, scan, disk, options)
+    }
+
+    /// The plan to store what a scan of the source found to be in use.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn of_scan(
+        source: &dyn ReadAt,
+        scan: Scan,
         mut disk: DiskIdentity,
         options: &Options,
     ) -> Result<Self> {
-        if source.is_empty() {
-            return Err(Error::failed(format!("{} has no bytes to save", disk.path)));
-        }
-        if source.len() > format::MAX_DISK_LEN {
-            return Err(Error::unsupported(format!("{} is too large", disk.path)));
-        }
-        let scan =
-            if options.raw { layout::raw(source) } else { layout::scan_with(source, others)? };
+        check_len(source, &disk)?;
         // A device has its own; of a file, the table is the only sign.
         let is_file = matches!(disk.bus.as_deref(), None | Some("file"));
         if let Some(sector) = scan.sector_size.filter(|_| is_file) {
@@ -73,6 +82,7 @@ impl Plan {
             level: options.level,
             disk,
             layout: scan.layout,
+            imported: None,
         };
         let head = Head {
             image_id: new_image_id(),
@@ -126,6 +136,16 @@ impl Plan {
         }
         Ok((total as f64 / before as f64 * after as f64) as u64 + overhead)
     }
+}
+
+fn check_len(source: &dyn ReadAt, disk: &DiskIdentity) -> Result<()> {
+    if source.is_empty() {
+        return Err(Error::failed(format!("{} has no bytes to save", disk.path)));
+    }
+    if source.len() > format::MAX_DISK_LEN {
+        return Err(Error::unsupported(format!("{} is too large", disk.path)));
+    }
+    Ok(())
 }
 
 /// The position of the `n`th byte of a set.

@@ -186,7 +186,11 @@ fn is_ours(file: &File) -> io::Result<bool> {
     Ok((0..len).all(|at| (4..8).contains(&at) || start[at] == image[at]))
 }
 
-fn refuse_existing(path: &Path) -> Result<()> {
+/// Refuses a name that is taken.
+///
+/// # Errors
+/// Refused, if there is something of that name.
+pub fn refuse_existing(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }

@@ -17,7 +17,9 @@ use crate::device::Source;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 
-pub use local::{Partial, default_name, find_interrupted, partial_path, refuse_device, room_at};
+pub use local::{
+    Partial, default_name, find_interrupted, partial_path, refuse_device, refuse_existing, room_at,
+};
 
 /// The kinds of addresses that an image can have instead of a path.
 pub const SCHEMES: [&str; 2] = ["http", "https"];

@@ -70,6 +70,7 @@ fn origin(sheet: &mut Sheet<'_>, facts: &Facts) {
         sheet.add("finished", &format!("{finished}{resumed}"));
     }
     sheet.add_some("command", Some(&about.command.join(" ")));
+    imported(sheet, about);
     for (n, text) in disk(&about.disk).iter().enumerate() {
         sheet.add(if n == 0 { "disk" } else { "" }, text);
     }
@@ -78,6 +79,17 @@ fn origin(sheet: &mut Sheet<'_>, facts: &Facts) {
     };
     sheet.add("table", &format!("{} {}", table.kind, table.id.as_deref().unwrap_or_default()));
     for note in &table.notes {
+        sheet.add("", note);
+    }
+}
+
+/// What another tool had saved.
+fn imported(sheet: &mut Sheet<'_>, about: &About) {
+    let Some(imported) = &about.imported else { return };
+    sheet.add("imported", &imported.title());
+    sheet.add_some("", imported.content.as_deref());
+    sheet.add("", &format!("was {}", imported.path));
+    for note in &imported.notes {
         sheet.add("", note);
     }
 }

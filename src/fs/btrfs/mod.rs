@@ -111,7 +111,7 @@ impl Filesystem for Btrfs {
         Ok(match used::map(&devices, len, Scope::Extents)? {
             Answer::Map(extents, mut notes) => {
                 notes.extend(words);
-                Used { notes, ..Used::proven(extents) }
+                Used { notes, ..Used::proven(extents).spare(used::unclaimed()) }
             }
             Answer::Whole(why) => Used::whole(len, why),
         })

@@ -18,6 +18,11 @@ use crate::ondisk::{Fields, FormatError};
 /// Boot loaders and the first superblock live here; chunks do not, since 2013.
 const FIRST_MIB: Extent = Extent::new(0, 1 << 20);
 
+/// What no chunk has of it, apart from the superblock.
+pub(super) fn unclaimed() -> ExtentSet {
+    ExtentSet::from(FIRST_MIB).subtract(&place(POSITIONS[0]).into())
+}
+
 const REPLACE_STARTED: u64 = 1;
 const REPLACE_SUSPENDED: u64 = 4;
 

@@ -6,9 +6,9 @@ use super::checkpoint::Checkpoint;
 use super::recovery;
 use super::segments;
 use super::superblock::{BLOCKS_PER_SEGMENT, Superblock};
-use crate::extent::{Extent, ExtentSet};
-use crate::fs::bitmap;
+use crate::extent::Extent;
 use crate::fs::runs::Runs;
+use crate::fs::{Used, bitmap};
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 
@@ -16,7 +16,7 @@ pub(super) fn map(
     reader: &dyn ReadAt,
     superblock: &Superblock,
     checkpoint: &Checkpoint,
-) -> Result<ExtentSet, FormatError> {
+) -> Result<Used, FormatError> {
     let mut runs = Runs::new();
     runs.push(Superblock::extent(0, superblock.main_blkaddr));
     segments::read(reader, superblock, checkpoint, |number, segment| {
@@ -28,5 +28,7 @@ pub(super) fn map(
     })?;
     let end = Superblock::extent(superblock.main_end(), 0).start();
     runs.push(Extent::new(end, reader.len()));
-    Ok(runs.into_set().union(&recovery::doubtful(superblock, checkpoint)))
+    let used = runs.into_set();
+    let doubtful = recovery::doubtful(superblock, checkpoint);
+    Ok(Used::proven(used.union(&doubtful)).spare(doubtful.subtract(&used)))
 }

@@ -38,6 +38,7 @@ use state::Doubt;
 use used::Found;
 
 use super::{Filesystem, Identity, Readers, Support, Used};
+use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
 
@@ -131,7 +132,8 @@ impl Filesystem for Ntfs {
             }
             Err(error) => return Err(error),
         };
-        let mut used = Used::proven(map.extents);
+        let behind = Extent::new(boot.clusters_bytes(), volume.len());
+        let mut used = Used::proven(map.extents).spare(behind);
         if map.shadow_copies > 0 {
             used = used.note(format!(
                 "{} restore points (shadow copies) are stored with all that they need",

@@ -54,7 +54,7 @@ pub(super) fn map(
     check_superblock(&after, superblock, len)?;
     let mut runs = Runs::new();
     for number in 0..u64::from(superblock.geometry.ag_count) {
-        let free = used::free(&after, superblock, number, newest)?;
+        let free = used::free(&after, superblock, number, newest)?.free;
         let before = before(volume, number);
         used::push(&mut runs, superblock, number, &both(&free, &before));
     }

@@ -30,6 +30,7 @@ use self::volume::{Block, Volume};
 use super::runs::Runs;
 use super::{Filesystem, Identity, Readers, Support, Used};
 use crate::error::{Context, Error};
+use crate::extent::ExtentSet;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
 
@@ -166,13 +167,16 @@ fn clean(
     let newest = superblock.geometry.features.has_crc.then_some(newest);
     check_newest(superblock, newest)?;
     let mut runs = Runs::new();
+    let mut spare = ExtentSet::new();
     for number in 0..u64::from(superblock.geometry.ag_count) {
-        let free = used::free(volume, superblock, number, newest)?;
-        used::push(&mut runs, superblock, number, &free);
+        let space = used::free(volume, superblock, number, newest)?;
+        used::push(&mut runs, superblock, number, &space.free);
+        let reserve = space.reserve.iter().map(|block| (*block).into());
+        spare.extend(reserve.map(|block| superblock.geometry.extent(number, block, 1)));
     }
     let mut map = runs.into_set();
     map.extend(used::outside(superblock, len));
-    Ok(Used::proven(map))
+    Ok(Used::proven(map).spare(spare))
 }
 
 fn check_newest(superblock: &Superblock, newest: Option<u64>) -> Result<(), FormatError> {

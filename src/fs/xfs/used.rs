@@ -33,13 +33,21 @@ pub(super) fn push(runs: &mut Runs, superblock: &Superblock, number: u64, free: 
     used(at, geometry.ag_len(number));
 }
 
-/// The proven free ranges of a group, in ascending order.
+/// What of a group is not in use.
+pub(super) struct Space {
+    /// The proven free ranges, in ascending order.
+    pub(super) free: Vec<Range>,
+    /// Blocks that are set aside for the free-space trees.
+    pub(super) reserve: Vec<u32>,
+}
+
+/// The space of a group that is proven to be free.
 pub(super) fn free(
     volume: &Volume,
     superblock: &Superblock,
     number: u64,
     newest: Option<u64>,
-) -> Result<Vec<Range>, FormatError> {
+) -> Result<Space, FormatError> {
     let group = group::read(volume, superblock, number, newest)?;
     let by_block = btree::read(volume, &group, group.by_block, Order::Place, newest)?;
     let by_size = btree::read(volume, &group, group.by_size, Order::Length, newest)?;
@@ -72,7 +80,7 @@ pub(super) fn free(
             check_not_free(volume, &group, &free, first, count)?;
         }
     }
-    Ok(free)
+    Ok(Space { free, reserve: group.reserve })
 }
 
 /// Both trees hold the same ranges: each of the second is in the first, no

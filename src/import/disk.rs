@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The disk that comes out of what was imported.
+
+use std::path::Path;
+
+use super::assembly::Assembly;
+use super::scratch::Scratch;
+use crate::device::{DiskIdentity, Source};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::image::format::Imported;
+use crate::io::ReadAt;
+use crate::units::SectorSize;
+
+/// A disk, and what is known of its bytes.
+#[derive(Debug)]
+pub struct Disk {
+    content: Content,
+    identity: DiskIdentity,
+    imported: Imported,
+    /// Ranges that came as they were, used or not.
+    pub(super) whole: ExtentSet,
+    /// Ranges that another tool chose because they are in use.
+    pub(super) chosen: ExtentSet,
+    /// Sectors that another tool could not read.
+    pub(super) unreadable: ExtentSet,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(Source),
+    Scratch(Scratch),
+}
+
+impl Disk {
+    /// A raw image, read where it is.
+    #[must_use]
+    pub fn raw(source: Source, imported: Imported) -> Self {
+        Self {
+            identity: source.identity(),
+            imported,
+            whole: ExtentSet::all(source.len()),
+            chosen: ExtentSet::new(),
+            unreadable: ExtentSet::new(),
+            content: Content::File(source),
+        }
+    }
+
+    /// A disk that was put together from what is at `path`.
+    #[must_use]
+    pub fn assembled(assembly: Assembly, path: &Path, imported: Imported) -> Self {
+        let Assembly { scratch, whole, chosen, unreadable } = assembly;
+        let sector = scratch.sector_size().get();
+        let identity = DiskIdentity {
+            path: path.display().to_string(),
+            size: scratch.len(),
+            logical_sector: sector,
+            physical_sector: sector,
+            bus: Some("file".into()),
+            ..DiskIdentity::default()
+        };
+        Self { content: Content::Scratch(scratch), identity, imported, whole, chosen, unreadable }
+    }
+
+    /// The same disk, with what is known of the device it was.
+    #[must_use]
+    pub fn with_model(mut self, model: Option<String>) -> Self {
+        self.identity.model = model;
+        self
+    }
+
+    /// What the disk was.
+    #[must_use]
+    pub const fn identity(&self) -> &DiskIdentity {
+        &self.identity
+    }
+
+    /// What was imported.
+    #[must_use]
+    pub const fn imported(&self) -> &Imported {
+        &self.imported
+    }
+
+    /// Sectors that the other tool could not read when it saved them. They hold
+    /// its marks.
+    #[must_use]
+    pub const fn unreadable(&self) -> &ExtentSet {
+        &self.unreadable
+    }
+
+    fn content(&self) -> &dyn ReadAt {
+        match &self.content {
+            Content::File(source) => source,
+            Content::Scratch(scratch) => scratch,
+        }
+    }
+}
+
+impl ReadAt for Disk {
+    fn len(&self) -> u64 {
+        self.content().len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.content().sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.content().read_at(offset, buf)
+    }
+
+    fn known_zeros(&self) -> ExtentSet {
+        self.content().known_zeros()
+    }
+}
+
+/// A disk of which some ranges cannot be read, because they are not in what
+/// was imported: a save then counts them as lost.
+#[derive(Debug)]
+pub struct WithoutMissing<'a> {
+    disk: &'a Disk,
+    missing: &'a ExtentSet,
+}
+
+impl<'a> WithoutMissing<'a> {
+    /// `disk` without the bytes in `missing`.
+    #[must_use]
+    pub const fn new(disk: &'a Disk, missing: &'a ExtentSet) -> Self {
+        Self { disk, missing }
+    }
+}
+
+impl ReadAt for WithoutMissing<'_> {
+    fn len(&self) -> u64 {
+        self.disk.len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.disk.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let asked = Extent::at(offset, u64::try_from(buf.len()).unwrap_or(u64::MAX));
+        if self.missing.touches(asked) {
+            let error = std::io::Error::from_raw_os_error(libc::EIO);
+            return Err(Error::io("reading what was not in the imported image", error));
+        }
+        self.disk.read_at(offset, buf)
+    }
+
+    fn known_zeros(&self) -> ExtentSet {
+        self.disk.known_zeros().subtract(self.missing)
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is in use on an imported disk, and was not in what was imported.
+//!
+//! A range that came as it was, such as all of a raw image, is saved by what
+//! is proven to be free, as any disk is. Where another tool chose what to keep,
+//! exactly that is kept: a restore gives what the other tool would have given.
+//! Its choice is compared with what is found to be in use all the same, and
+//! what it left out is told: bytes of a filesystem count as lost, bytes that
+//! belong to none, such as gaps between partitions, or that it calls free
+//! itself, are only mentioned.
+
+use super::Disk;
+use crate::extent::{Extent, ExtentSet};
+use crate::layout::{Region, Scan};
+use crate::units::human;
+
+/// A map with more ranges than this may claim some space that is free, so
+/// that it stays small: what is missing by it need not be.
+const MOST_RANGES: usize = 1 << 18;
+
+/// Cuts what is in use down to what is there, and gives back what is missing:
+/// bytes that a filesystem uses, and that were not imported.
+#[must_use]
+pub fn fit(scan: &mut Scan, disk: &Disk) -> ExtentSet {
+    let mut lost = ExtentSet::new();
+    let mut used = ExtentSet::new();
+    for region in &mut scan.layout.regions {
+        let here = |set: &ExtentSet| set.within(region.extent).collect::<ExtentSet>();
+        let wanted = here(&scan.used);
+        if disk.whole.covers(region.extent) {
+            used = used.union(&wanted);
+            continue;
+        }
+        let chosen = here(&disk.chosen);
+        let given = here(&disk.whole).union(&chosen);
+        let absent = wanted.subtract(&given);
+        let lost_here = lost_of(region, &absent.subtract(&scan.spare), wanted.count());
+        tell(region, &given, &absent.subtract(&lost_here), &lost_here);
+        let stored = wanted.intersect(&given).union(&chosen).union(&lost_here);
+        region.used = stored.bytes();
+        used = used.union(&stored);
+        lost = lost.union(&lost_here);
+    }
+    scan.used = used;
+    lost
+}
+
+/// The bytes of its filesystem that are missing. Without a used map of its own
+/// nobody knows which.
+fn lost_of(region: &Region, absent: &ExtentSet, ranges: usize) -> ExtentSet {
+    let (Some(identity), None) = (&region.filesystem, &region.whole) else {
+        return ExtentSet::new();
+    };
+    if ranges > MOST_RANGES {
+        return ExtentSet::new();
+    }
+    absent.within(Extent::at(region.extent.start(), identity.size)).collect()
+}
+
+/// Says so in the region's notes.
+fn tell(region: &mut Region, given: &ExtentSet, elsewhere: &ExtentSet, lost: &ExtentSet) {
+    if !lost.is_empty() {
+        region.notes.push(format!(
+            "{} bytes that this filesystem uses are not in what was imported; they are zero",
+            lost.bytes()
+        ));
+    }
+    if given.is_empty() {
+        region.whole = None;
+        region.notes.push("it is not in what was imported; all of it is zero".into());
+        return;
+    }
+    match region.whole.take() {
+        Some(why) => region.notes.push(format!(
+            "what was imported of it is stored; nothing tells whether that is all ({why})"
+        )),
+        None if !elsewhere.is_empty() => region.notes.push(format!(
+            "{} that no filesystem calls in use were not imported; they are zero",
+            human(elsewhere.bytes())
+        )),
+        None => {}
+    }
+}

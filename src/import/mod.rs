@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Disks out of what other tools have saved.
+//!
+//! What is given is recognised by its content. Most of it can only be read
+//! front to back, so it is unpacked into a [`scratch`] file, which stands for
+//! the disk, and is checked on the way; [`assembly`] keeps what is known of
+//! each byte. That disk is then looked at and saved as any other, except that
+//! [`missing`] compares what is in use with what the old image had.
+//!
+//! | what | read by |
+//! |---|---|
+//! | a raw image, also compressed | [`input`], [`compression`] |
+//! | Partclone | [`partclone`] |
+
+#![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
+
+pub mod assembly;
+pub mod compression;
+pub mod disk;
+pub mod input;
+pub mod missing;
+pub mod old;
+pub mod partclone;
+pub mod scratch;
+
+pub use disk::Disk;
+pub use old::Old;
+
+use std::path::{Path, PathBuf};
+
+use crate::device::Source;
+use crate::error::{Error, Result};
+use crate::extent::Extent;
+use crate::image::format::{Imported, MAX_DISK_LEN, SKIPPABLE_MAGIC, TAG_HEAD};
+use crate::pipeline::Cancel;
+use crate::progress::{Progress, Silent};
+use crate::units::SectorSize;
+
+use assembly::Assembly;
+use compression::Compression;
+use input::{Input, Stream};
+
+/// What is to be imported, recognised.
+#[derive(Debug)]
+pub struct Found {
+    path: PathBuf,
+    sector: SectorSize,
+    imported: Imported,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A raw image, read where it is.
+    Raw(Source),
+    /// A file of another kind, perhaps in pieces.
+    File(Input),
+}
+
+/// What unpacking takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// The most bytes of the temporary file; `None` if nobody knows before.
+    pub most: Option<u64>,
+}
+
+impl Found {
+    /// Finds out what `path` is; a raw image has sectors of `sector`.
+    ///
+    /// # Errors
+    /// If it is nothing that can be imported.
+    pub fn open(path: &Path, sector: SectorSize) -> Result<Self> {
+        let input = Input::open(path)?;
+        if input.is_empty() {
+            return Err(Error::damaged(format!("{} is empty", path.display())));
+        }
+        refuse_own(&input)?;
+        let compression = input.compression()?;
+        let cancel = Cancel::default();
+        let mut stream = input.stream(&cancel, &Silent)?;
+        let old = Old::read(&mut stream)?;
+        let mut imported = old.describe();
+        imported.path = path.display().to_string();
+        imported.compression = compression.name().map(str::to_owned);
+        let is_plain =
+            old == Old::Raw && compression == Compression::None && input.pieces().len() == 1;
+        drop(stream);
+        let kind = if is_plain {
+            check_raw_len(input.name(), input.len())?;
+            Kind::Raw(Source::open_with_sector_size(path, sector)?)
+        } else {
+            Kind::File(input)
+        };
+        Ok(Self { path: path.to_owned(), sector, imported, kind })
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn imported(&self) -> &Imported {
+        &self.imported
+    }
+
+    /// How much is read to unpack it: the length of the files.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        match &self.kind {
+            Kind::Raw(_) => 0,
+            Kind::File(input) => input.len(),
+        }
+    }
+
+    /// True if nothing has to be unpacked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What unpacking takes; `None` if it is read where it is.
+    ///
+    /// # Errors
+    /// If a head cannot be read.
+    pub fn room(&self) -> Result<Option<Room>> {
+        match &self.kind {
+            Kind::Raw(_) => Ok(None),
+            Kind::File(input) => {
+                let cancel = Cancel::default();
+                let old = Old::read(&mut input.stream(&cancel, &Silent)?)?;
+                Ok(Some(Room { most: old.stored_len() }))
+            }
+        }
+    }
+
+    /// Unpacks it, if need be into a temporary file in `folder`, and checks all
+    /// that can be checked.
+    ///
+    /// # Errors
+    /// Damaged, if something is wrong with it; if there is no room.
+    pub fn unpack(self, folder: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Disk> {
+        let Self { path, sector, imported, kind } = self;
+        match kind {
+            Kind::Raw(source) => Ok(Disk::raw(source, imported)),
+            Kind::File(input) => {
+                progress.stage("unpacking", input.len());
+                let mut stream = input.stream(cancel, progress)?;
+                let assembly = unpack_alone(&mut stream, folder, sector)?;
+                Ok(Disk::assembled(assembly, &path, imported))
+            }
+        }
+    }
+}
+
+/// Unpacks an old image that is all of what is imported.
+fn unpack_alone(stream: &mut Stream<'_>, folder: &Path, sector: SectorSize) -> Result<Assembly> {
+    let old = Old::read(stream)?;
+    let len = old.len();
+    let mut assembly = Assembly::new(folder, len.unwrap_or(0), sector)?;
+    let extent = Extent::new(0, len.unwrap_or(MAX_DISK_LEN));
+    let done = old.unpack(stream, &mut assembly.place(extent, old.is_whole()))?;
+    if len.is_none() {
+        check_raw_len(stream.name(), done)?;
+        assembly.scratch.set_len(done)?;
+    }
+    Ok(assembly)
+}
+
+/// A raw image has whole sectors.
+fn check_raw_len(name: &str, len: u64) -> Result<()> {
+    if len > 0 && len.is_multiple_of(SectorSize::B512.bytes()) {
+        return Ok(());
+    }
+    Err(Error::damaged(format!(
+        "{name} is no known kind of image, and its {len} bytes are no whole number of sectors, \
+         as those of a raw image would be"
+    ))
+    .hint("it is something else, or was cut off"))
+}
+
+/// Refuses what is one of this program's own images.
+fn refuse_own(input: &Input) -> Result<()> {
+    let head = input.head()?;
+    let magic = SKIPPABLE_MAGIC.to_le_bytes();
+    if !(head.starts_with(&magic) && head.ends_with(&TAG_HEAD)) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{} is an image of dacapo already", input.name()))
+        .hint("it needs no import: restore, verify, info and the others take it as it is"))
+}

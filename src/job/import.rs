@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Saving a disk that another tool had saved to an image file.
+//!
+//! [`Prepared::new`] looks at the disk that came out of it and makes the plan.
+//! That is shown, and [`Prepared::run`] saves.
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Result};
+use crate::extent::ExtentSet;
+use crate::image::format::Imported;
+use crate::import::disk::WithoutMissing;
+use crate::import::{Disk, missing};
+use crate::layout;
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+use crate::save::{self, Options, Plan};
+use crate::store::{Partial, partial_path};
+
+use super::save::{BUFFER, Done, check_room, image_path};
+
+/// A disk that was imported and looked at, and what would be saved of it.
+#[derive(Debug)]
+pub struct Prepared {
+    disk: Disk,
+    plan: Plan,
+    missing: ExtentSet,
+}
+
+impl Prepared {
+    /// Looks at a disk.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn new(disk: Disk, options: &Options) -> Result<Self> {
+        let mut scan = layout::scan(&disk)?;
+        let missing = missing::fit(&mut scan, &disk);
+        let mut plan = Plan::of_scan(&disk, scan, disk.identity().clone(), options)?;
+        plan.head.about.imported = Some(told(&disk));
+        plan.known_zeros = plan.known_zeros.subtract(&missing);
+        Ok(Self { disk, plan, missing })
+    }
+
+    /// The disk.
+    #[must_use]
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// What would be saved.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes that a filesystem uses, and that were not in what was imported.
+    #[must_use]
+    pub const fn missing(&self) -> &ExtentSet {
+        &self.missing
+    }
+
+    /// What the image would take, judged by compressing a few pieces.
+    ///
+    /// # Errors
+    /// If the compressor does not start.
+    pub fn estimate(&self) -> Result<u64> {
+        self.plan.estimate(&self.disk)
+    }
+
+    /// Saves to the file `path`, or to one in the folder `path`. If that
+    /// fails, nothing is left of it.
+    ///
+    /// # Errors
+    /// Refused, if there is such a file; if there is no room.
+    pub fn run(self, path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+        let Self { disk, plan, missing } = self;
+        let path = image_path(&plan, path, false);
+        let source = WithoutMissing::new(&disk, &missing);
+        check_room(&plan, &source, &path, progress)?;
+        let partial = Partial::create(&path)?;
+        let leftover = Leftover(Some(partial_path(&path)));
+        let out = BufWriter::with_capacity(BUFFER, partial);
+        let writer = save::start(&plan, out)?;
+        let told = Told { progress };
+        let (out, saved) = save::run(&plan, &source, writer, false, cancel, &told)?;
+        let partial = out
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)
+            .context(|| "writing the image".into())?;
+        partial.commit()?;
+        leftover.keep();
+        Ok(Done { saved, plan, path })
+    }
+}
+
+/// What was imported, with what is wrong with it.
+fn told(disk: &Disk) -> Imported {
+    const LISTED: usize = 10;
+    let mut imported = disk.imported().clone();
+    let unreadable = disk.unreadable();
+    if !unreadable.is_empty() {
+        let places: Vec<String> =
+            unreadable.iter().take(LISTED).map(|it| it.start().to_string()).collect();
+        let more = if unreadable.count() > LISTED { " ..." } else { "" };
+        imported.notes.push(format!(
+            "{} bytes could not be read when they were saved, and hold the marks of the tool \
+             that saved them: at {}{more}",
+            unreadable.bytes(),
+            places.join(", ")
+        ));
+    }
+    imported
+}
+
+/// Removes what was written of an image unless it became whole: it could not
+/// be gone on with.
+struct Leftover(Option<PathBuf>);
+
+impl Leftover {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // What cannot be removed still has the name of something unfinished.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Says why ranges are missing: nothing is wrong with a medium here.
+struct Told<'a> {
+    progress: &'a dyn Progress,
+}
+
+impl Progress for Told<'_> {
+    fn stage(&self, name: &str, total: u64) {
+        self.progress.stage(name, total);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.progress.advance(bytes);
+    }
+
+    fn note(&self, event: &Event) {
+        if let Event::Unreadable { extent, .. } = event {
+            let cause = "it is not in what was imported".into();
+            return self.progress.note(&Event::Unreadable { extent: *extent, cause });
+        }
+        self.progress.note(event);
+    }
+}
