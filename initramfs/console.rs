@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use dacapo::error::Request;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -179,12 +180,12 @@ impl Keeper<'_> {
 
 /// What the exit code of the screen asks for.
 fn after_screen(status: ExitStatus) -> Next {
-    match status.code() {
-        Some(0) => Next::Screen,
-        Some(10) => Next::PowerOff,
-        Some(11) => Next::Restart,
-        Some(12) => Next::Shell,
-        _ => Next::Ask(format!(
+    match status.code().and_then(Request::of) {
+        Some(Request::PowerOff) => Next::PowerOff,
+        Some(Request::Restart) => Next::Restart,
+        Some(Request::Shell) => Next::Shell,
+        None if status.success() => Next::Screen,
+        None => Next::Ask(format!(
             "The screen of dacapo ended unexpectedly ({}).",
             children::ending(status)
         )),

@@ -10,6 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use dacapo::error::Request;
 use dacapo::media::command_line::CommandLine;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::reboot::{RebootMode, set_cad_enabled};
@@ -221,16 +222,19 @@ impl Household {
     }
 
     fn go_on(&mut self, part: &Part, status: ExitStatus) {
-        let code = status.code().and_then(|code| u8::try_from(code).ok());
-        match (part, code) {
-            (Part::Unattended, Some(unattended::POWER_OFF)) => self.end(RebootMode::RB_POWER_OFF),
-            (Part::Unattended, Some(unattended::RESTART)) => self.end(RebootMode::RB_AUTOBOOT),
-            (Part::Unattended, _) => {
-                let ended = format!("The unattended restore ended: {}", children::ending(status));
-                let notice = fs::read_to_string(unattended::NOTICE).unwrap_or(ended);
-                self.start_consoles(Some(&notice));
-            }
-            (Part::Console(_), Some(console::NO_CONSOLE)) => {}
+        let code = status.code();
+        match part {
+            Part::Unattended => match code.and_then(Request::of) {
+                Some(Request::PowerOff) => self.end(RebootMode::RB_POWER_OFF),
+                Some(Request::Restart) => self.end(RebootMode::RB_AUTOBOOT),
+                _ => {
+                    let ended =
+                        format!("The unattended restore ended: {}", children::ending(status));
+                    let notice = fs::read_to_string(unattended::NOTICE).unwrap_or(ended);
+                    self.start_consoles(Some(&notice));
+                }
+            },
+            Part::Console(_) if code == Some(console::NO_CONSOLE.into()) => {}
             _ => self.start_again(part, status),
         }
     }

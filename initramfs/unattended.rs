@@ -6,6 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
 
+use dacapo::error::Request;
 use dacapo::media::command_line::CommandLine;
 
 use crate::consoles::{self, Consoles};
@@ -13,9 +14,6 @@ use crate::{children, log};
 
 /// What is to be shown before the screen, kept here for process 1.
 pub(crate) const NOTICE: &str = "/run/dacapo/unattended.txt";
-/// Exit codes of this part, as those of the screen.
-pub(crate) const POWER_OFF: u8 = 10;
-pub(crate) const RESTART: u8 = 11;
 
 /// How many lines a person sees again before the screen.
 const NOTICE_LINES: usize = 12;
@@ -39,7 +37,7 @@ pub(crate) fn run() -> ExitCode {
     lines.push(last);
     let first = lines.len().saturating_sub(NOTICE_LINES);
     let _ = fs::write(NOTICE, lines[first..].join("\n"));
-    ExitCode::from(after(&command_line, code == 0))
+    ExitCode::from(after(&command_line, code == 0).map_or(0, Request::exit_code))
 }
 
 fn restore(consoles: &mut Consoles, lines: &mut Vec<String>) -> io::Result<i32> {
@@ -89,13 +87,13 @@ fn last_line(code: i32, lines: &[String]) -> String {
     format!("dacapo: unattended restore failed (exit {code}): {why}")
 }
 
-/// What is asked for afterwards.
-fn after(command_line: &CommandLine, is_done: bool) -> u8 {
+/// What is asked for afterwards; the screen, if nothing.
+fn after(command_line: &CommandLine, is_done: bool) -> Option<Request> {
     let name = if is_done { "dacapo.after" } else { "dacapo.after-failure" };
     match command_line.value(name) {
-        Some("poweroff") => POWER_OFF,
-        Some("reboot") => RESTART,
-        _ => 0,
+        Some("poweroff") => Some(Request::PowerOff),
+        Some("reboot") => Some(Request::Restart),
+        _ => None,
     }
 }
 
@@ -132,11 +130,13 @@ mod tests {
 
     #[test]
     fn a_failure_does_not_power_off_unless_that_is_asked_for() {
-        let line = CommandLine::parse("dacapo.after=poweroff");
-        assert_eq!((after(&line, true), after(&line, false)), (POWER_OFF, 0));
-        let line = CommandLine::parse("dacapo.after=reboot dacapo.after-failure=poweroff");
-        assert_eq!((after(&line, true), after(&line, false)), (RESTART, POWER_OFF));
-        let line = CommandLine::parse("dacapo.after=screen");
-        assert_eq!((after(&line, true), after(&line, false)), (0, 0));
+        let after = |text: &str| {
+            let line = CommandLine::parse(text);
+            [true, false].map(|is_done| after(&line, is_done))
+        };
+        let (off, restart) = (Some(Request::PowerOff), Some(Request::Restart));
+        assert_eq!(after("dacapo.after=poweroff"), [off, None]);
+        assert_eq!(after("dacapo.after=reboot dacapo.after-failure=poweroff"), [restart, off]);
+        assert_eq!(after("dacapo.after=screen"), [None, None]);
     }
 }

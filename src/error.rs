@@ -78,6 +78,39 @@ impl ErrorKind {
     }
 }
 
+/// What a part of the rescue system asks the first program for by its exit
+/// code; no failure has one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// Switch the computer off.
+    PowerOff,
+    /// Start it again.
+    Restart,
+    /// A command line in place of the screen.
+    Shell,
+}
+
+impl Request {
+    /// Every request.
+    pub const ALL: [Self; 3] = [Self::PowerOff, Self::Restart, Self::Shell];
+
+    /// The exit code that stands for it.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::PowerOff => 10,
+            Self::Restart => 11,
+            Self::Shell => 12,
+        }
+    }
+
+    /// The request that an exit code stands for.
+    #[must_use]
+    pub fn of(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|request| i32::from(request.exit_code()) == code)
+    }
+}
+
 /// An error with its kind, what was being done, a hint, and its cause.
 #[derive(Debug)]
 pub struct Error {

@@ -14,9 +14,7 @@ use super::network::Network;
 use super::power::Power;
 use super::screen::{Hint, Next, Screen, Shared};
 use super::widgets::{Item, List, Page, draw_lines, split};
-
-/// The exit code that asks the rescue system for a shell.
-const SHELL: u8 = 12;
+use crate::error::Request;
 
 /// One thing that can be done.
 struct Entry {
@@ -94,7 +92,7 @@ const ENTRIES: &[Entry] = &[
         name: "Shell",
         does: "A command line, for those who know one. Type 'exit' to come back.",
         only: Only::InRescue,
-        begin: |_| Next::Quit(SHELL),
+        begin: |_| Next::ask_for(Request::Shell),
     },
     Entry {
         letter: 'P',

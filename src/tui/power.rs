@@ -9,9 +9,7 @@ use super::keys::Key;
 use super::look::Look;
 use super::screen::{Hint, Next, Screen};
 use super::widgets::{Item, List, Page, draw_lines, split};
-
-const POWER_OFF: u8 = 10;
-const RESTART: u8 = 11;
+use crate::error::Request;
 
 /// What is done about the power.
 #[derive(Debug, Default)]
@@ -47,10 +45,10 @@ impl Screen for Power {
             return Next::Draw;
         }
         match key {
-            Key::Enter if self.list.chosen(2) == Some(0) => Next::Quit(POWER_OFF),
-            Key::Enter => Next::Quit(RESTART),
-            _ if key.is('p') => Next::Quit(POWER_OFF),
-            _ if key.is('r') => Next::Quit(RESTART),
+            Key::Enter if self.list.chosen(2) == Some(0) => Next::ask_for(Request::PowerOff),
+            Key::Enter => Next::ask_for(Request::Restart),
+            _ if key.is('p') => Next::ask_for(Request::PowerOff),
+            _ if key.is('r') => Next::ask_for(Request::Restart),
             Key::Esc | Key::Interrupt => Next::Back,
             _ => Next::Stay,
         }

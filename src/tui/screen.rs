@@ -10,6 +10,7 @@ use ratatui::layout::{Position, Rect};
 use super::keys::Key;
 use super::log::Log;
 use super::look::Look;
+use crate::error::Request;
 
 /// What all screens share.
 #[derive(Debug)]
@@ -44,6 +45,11 @@ pub(crate) enum Next {
 }
 
 impl Next {
+    /// The program ends, and the rescue system does this.
+    pub(crate) const fn ask_for(request: Request) -> Self {
+        Self::Quit(request.exit_code())
+    }
+
     /// Another screen; Back leads here again.
     pub(crate) fn push(screen: impl Screen + 'static) -> Self {
         Self::Push(Box::new(screen))
