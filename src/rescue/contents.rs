@@ -2,7 +2,7 @@
 //! What is in the rescue system: the two programs, the tools and libraries of
 //! the packages, the chosen modules, and the files of `initramfs/skeleton`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::libraries::{self, read_inside};
 use super::modules::{Chosen, Kernel};
@@ -79,7 +79,7 @@ impl Contents<'_> {
         tree.file("etc/ssl/certs/ca-certificates.crt", self.authorities()?);
         tree.file("etc/dacapo/packages.txt", self.list);
         if let Some(folder) = self.firmware {
-            add_folder(&mut tree, folder, "lib/firmware", 16)?;
+            add_folder(&mut tree, folder, "lib/firmware", &mut Vec::new())?;
         }
         tree.program("bin/dacapo", self.program);
         tree.program("init", self.init);
@@ -164,21 +164,21 @@ impl Contents<'_> {
     }
 }
 
-/// Adds a folder with all that is in it; links are followed.
-fn add_folder(tree: &mut Tree, from: &Path, to: &str, depth: usize) -> Result<()> {
+/// Adds a folder with all that is in it; links are followed, but not to one of
+/// the folders `above`.
+fn add_folder(tree: &mut Tree, from: &Path, to: &str, above: &mut Vec<PathBuf>) -> Result<()> {
     let doing = || format!("looking through {}", from.display());
-    if depth == 0 {
-        return Err(Error::failed(format!(
-            "{} has too many folders in each other",
-            from.display()
-        )));
+    let real = from.canonicalize().context(doing)?;
+    if above.contains(&real) {
+        return Err(Error::failed(format!("{} leads back to a folder it is in", from.display())));
     }
+    above.push(real);
     for entry in std::fs::read_dir(from).context(doing)? {
         let path = entry.context(doing)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let inside = format!("{to}/{name}");
         if path.is_dir() {
-            add_folder(tree, &path, &inside, depth - 1)?;
+            add_folder(tree, &path, &inside, above)?;
         } else {
             tree.file(
                 &inside,
@@ -186,6 +186,7 @@ fn add_folder(tree: &mut Tree, from: &Path, to: &str, depth: usize) -> Result<()
             );
         }
     }
+    above.pop();
     Ok(())
 }
 
@@ -197,7 +198,7 @@ mod tests {
     fn the_skeleton_has_every_file_of_its_folder() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("initramfs/skeleton");
         let mut tree = Tree::default();
-        add_folder(&mut tree, &root, "x", 8).unwrap();
+        add_folder(&mut tree, &root, "x", &mut Vec::new()).unwrap();
         for (path, _, text) in SKELETON {
             assert_eq!(std::fs::read_to_string(root.join(path)).unwrap(), *text);
             assert!(tree.has(&format!("x/{path}")));
@@ -207,5 +208,21 @@ mod tests {
             files.file(&format!("x/{path}"), *text);
         }
         assert_eq!(tree.len(), files.len(), "a file of the skeleton is not in the list");
+    }
+    #[test]
+    fn links_are_followed_and_rings_of_them_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for inside in ["a", "b"] {
+            std::fs::create_dir(root.join(inside)).unwrap();
+        }
+        std::fs::write(root.join("a/one.bin"), b"1").unwrap();
+        std::os::unix::fs::symlink("../a", root.join("b/again")).unwrap();
+        let mut tree = Tree::default();
+        add_folder(&mut tree, root, "x", &mut Vec::new()).unwrap();
+        assert!(tree.has("x/a/one.bin") && tree.has("x/b/again/one.bin"));
+        std::os::unix::fs::symlink("../b", root.join("a/ring")).unwrap();
+        let error = add_folder(&mut Tree::default(), root, "x", &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("leads back"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use super::boot::{self, Firmware, find_config, write_dated};
 use super::tool::{XORRISO, args};
 use super::{Plan, packages};
 use crate::error::{Context, Error, Result};
-use crate::store::partial_path;
+use crate::store::Partial;
 
 /// The name of the volume.
 pub(super) const LABEL: &str = "DACAPO_RESCUE";
@@ -34,10 +34,12 @@ pub(super) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// Puts the medium together and gives it its name.
+    /// Puts the medium together and gives it its name, as an image gets its
+    /// own.
     ///
     /// # Errors
-    /// If xorriso fails or there is no space.
+    /// Refused, if something of that name exists or is being written; if xorriso
+    /// fails or there is no space.
     pub(super) fn write(&self, out: &Path, workshop: &Path) -> Result<()> {
         let date = self.plan.date;
         let menu = boot::menu(self.append)?;
@@ -65,16 +67,16 @@ impl Parts<'_> {
             }
             write_dated(&path, bytes, date)?;
         }
-        let out = std::path::absolute(out).context(|| format!("naming {}", out.display()))?;
-        let partial = partial_path(&out);
-        let _ = std::fs::remove_file(&partial);
-        let written = self.assemble(&partial, &root, &efi, workshop).and_then(|()| {
-            finish(&partial, &id)
-                .and_then(|()| std::fs::rename(&partial, &out))
-                .context(|| format!("writing {}", out.display()))
-        });
-        written.inspect_err(|_| {
-            let _ = std::fs::remove_file(&partial);
+        let medium = workshop.join("medium.iso");
+        self.assemble(&medium, &root, &efi, workshop)?;
+        let mut medium = open_signed(&medium, &id).context(|| "signing the medium".into())?;
+        let mut partial = Partial::create(out)?;
+        let name = partial.partial().to_owned();
+        let copied = std::io::copy(&mut medium, &mut partial)
+            .context(|| format!("writing {}", name.display()))
+            .and_then(|_| partial.commit());
+        copied.inspect_err(|_| {
+            let _ = std::fs::remove_file(&name);
         })
     }
 
@@ -118,11 +120,11 @@ fn iso_date(date: u64) -> Result<String> {
 
 /// Gives the disk that a stick becomes its signature, which xorriso leaves
 /// zero: Windows would write one of its own.
-fn finish(path: &Path, id: &str) -> std::io::Result<()> {
-    let file = std::fs::File::options().write(true).open(path)?;
+fn open_signed(path: &Path, id: &str) -> std::io::Result<std::fs::File> {
+    let file = std::fs::File::options().read(true).write(true).open(path)?;
     let signature = id.get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
     file.write_all_at(&signature.unwrap_or(1).max(1).to_le_bytes(), SIGNATURE)?;
-    file.sync_all()
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -89,9 +89,8 @@ mod tests {
     #[test]
     fn a_library_that_is_missing_is_named_with_who_needs_it() {
         let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        if Elf::new(&program, "it").unwrap().is_static() {
-            return;
-        }
+        let is_static = Elf::new(&program, "it").unwrap().is_static();
+        assert!(!is_static, "this test needs to be built with shared libraries");
         let folder = tempfile::tempdir().unwrap();
         let programs = [("resize2fs", program)];
         let error = add(&mut Tree::default(), folder.path(), &programs).unwrap_err();

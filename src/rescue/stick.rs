@@ -169,7 +169,27 @@ fn first_sector(medium: &Source, path: &Path) -> Result<Vec<u8>> {
         && entries.u8_at(4) != Some(0)
         && entries.u8_at(20) == Some(0xef)
         && entries.bytes_at(32, 32).is_some_and(|rest| rest.iter().all(|byte| *byte == 0));
-    if is_medium { Ok(sector) } else { Err(other()) }
+    if !is_medium {
+        return Err(other());
+    }
+    // ECMA-119 8.4.8: the number of its blocks, of 2048 bytes. The partitions
+    // are not all of it, and need not be in it.
+    let blocks = descriptor.u32_le(80).map(|blocks| u64::from(blocks).saturating_mul(2048));
+    let partition_end = |at: usize| {
+        let sectors = u64::from(entries.u32_le(at + 8)?) + u64::from(entries.u32_le(at + 12)?);
+        Some(sectors.saturating_mul(512))
+    };
+    let end = [blocks, partition_end(0), partition_end(16)].into_iter().flatten().max();
+    if end.is_some_and(|end| end > medium.len()) {
+        return Err(Error::damaged(format!(
+            "{} is not all of a rescue medium: it has {} bytes of {}",
+            path.display(),
+            medium.len(),
+            end.unwrap_or_default()
+        ))
+        .hint("copy or download it again, or build it anew: 'dacapo rescue build OUT.iso'"));
+    }
+    Ok(sector)
 }
 
 #[cfg(test)]
@@ -180,10 +200,17 @@ mod tests {
     fn medium(folder: &Path) -> std::path::PathBuf {
         let mut bytes = vec![0xee; 5 << 20];
         bytes[440..512].fill(0);
-        bytes[450] = 0xcd;
-        bytes[466] = 0xef;
+        // The ISO 9660 of 4 MiB, and the volume for UEFI behind it.
+        for (entry, kind, start, count) in [(446, 0xcd, 64_u32, 8128_u32), (462, 0xef, 8192, 2048)]
+        {
+            bytes[entry..entry + 16].fill(0);
+            bytes[entry + 4] = kind;
+            bytes[entry + 8..entry + 12].copy_from_slice(&start.to_le_bytes());
+            bytes[entry + 12..entry + 16].copy_from_slice(&count.to_le_bytes());
+        }
         bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
         bytes[32768..32775].copy_from_slice(b"\x01CD001\x01");
+        bytes[32848..32852].copy_from_slice(&2048_u32.to_le_bytes());
         bytes[32808..32840].fill(b' ');
         bytes[32808..32808 + iso::LABEL.len()].copy_from_slice(iso::LABEL.as_bytes());
         let path = folder.join("medium.iso");
@@ -237,6 +264,23 @@ mod tests {
         }
         std::fs::write(&path, b"short").unwrap();
         assert!(Stick::new(&path, 64 << 20).is_err());
+    }
+
+    #[test]
+    fn a_part_of_a_medium_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = medium(folder.path());
+        let bytes = std::fs::read(&path).unwrap();
+        for len in [36 << 10, 4 << 20, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..len]).unwrap();
+            let error = Stick::new(&path, 64 << 20).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{len}: {error}");
+        }
+        // The ISO 9660 says that there is more of it.
+        let mut more = bytes.clone();
+        more[32848..32852].copy_from_slice(&2561_u32.to_le_bytes());
+        std::fs::write(&path, more).unwrap();
+        assert_eq!(Stick::new(&path, 64 << 20).unwrap_err().kind(), ErrorKind::Damaged);
     }
 
     #[test]
