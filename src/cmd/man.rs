@@ -49,13 +49,21 @@ pub fn run(args: &ManArgs, output: &Output, _: &Cancel) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Name and text of each page: one for the program, one for each command.
+/// Name and text of each page: one for the program, one for each command and
+/// for each of its own.
 fn pages() -> Result<Vec<(String, String)>> {
     let mut definition = super::definition();
     definition.build();
-    let commands: Vec<_> = definition.get_subcommands().cloned().collect();
-    std::iter::once(definition)
-        .chain(commands)
+    let mut commands = vec![definition];
+    let mut at = 0;
+    while let Some(command) = commands.get(at) {
+        let shown = |it: &&clap::Command| !it.is_hide_set() && it.get_name() != "help";
+        let below: Vec<_> = command.get_subcommands().filter(shown).cloned().collect();
+        commands.extend(below);
+        at += 1;
+    }
+    commands
+        .into_iter()
         .map(|command| {
             let man = Man::new(command)
                 .source("dacapo")
