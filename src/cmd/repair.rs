@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 use serde_json::{Value, json};
 
+use crate::device::Seen;
 use crate::error::{Context, Error, Result};
 use crate::job::Target;
 use crate::pipeline::Cancel;
@@ -15,7 +16,7 @@ use crate::repair::{self, Machine, State, Step};
 use super::Outcome;
 use super::confirm::confirm_repair;
 use super::output::{Output, plain};
-use super::terminal::Terminal;
+use super::terminal::{Terminal, wrap};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -71,7 +72,9 @@ pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         Some(folder) => Machine::with_firmware(folder),
         None => Machine::running(),
     };
-    let steps = repair::steps_on(&machine, &args.disk)?;
+    // What is shown, confirmed and changed is one disk.
+    let seen = Seen::new(&args.disk)?;
+    let steps = repair::steps_on(&machine, &seen)?;
     if args.step.is_empty() {
         list(&steps, output);
         output.summary(&json!({ "disk": args.disk, "steps": steps }));
@@ -91,17 +94,15 @@ pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         output.summary(&json!({ "disk": args.disk, "steps": chosen }));
         return Ok(Outcome::Done);
     }
-    let target = Target::without_a_look(&args.disk)?;
-    let _agreed = confirm_repair(&target, args.yes, args.confirm.as_deref(), output)?;
+    let _agreed = confirm_repair(&Target::seen(&seen), args.yes, args.confirm.as_deref(), output)?;
     cancel.check()?;
     // A step must not be torn: from here on it ends by itself.
     cancel.finish();
     let mut reports = Vec::new();
-    for name in &args.step {
-        let result = run_step(&machine, args, name, output, &mut reports);
-        if let Err(error) = result {
+    for step in chosen {
+        if let Err(error) = run_step(step, output, &mut reports) {
             output.summary(&json!({ "disk": args.disk, "steps": reports }));
-            return Err(error).context(|| name.clone());
+            return Err(error).context(|| step.name.into());
         }
     }
     output.summary(&json!({ "disk": args.disk, "steps": reports }));
@@ -109,16 +110,9 @@ pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
 }
 
 /// Runs one step as it is possible now: the steps before may have changed that.
-fn run_step(
-    machine: &Machine,
-    args: &RepairArgs,
-    name: &str,
-    output: &Output,
-    reports: &mut Vec<Value>,
-) -> Result<()> {
-    let steps = repair::steps_on(machine, &args.disk)?;
-    let Some(step) = steps.iter().find(|step| step.name == name) else { return Ok(()) };
-    let mut report = serde_json::to_value(step).unwrap_or_default();
+fn run_step(step: &Step, output: &Output, reports: &mut Vec<Value>) -> Result<()> {
+    let (name, step) = (step.name, step.again()?);
+    let mut report = serde_json::to_value(&step).unwrap_or_default();
     if let State::NotNeeded(why) = &step.state {
         output.info(&format!("{name}: nothing to do: {}", plain(why)));
         reports.push(report);
@@ -141,19 +135,16 @@ fn run_step(
 
 /// All steps, for a person who wants to choose.
 fn list(steps: &[Step], output: &Output) {
-    let width = Terminal::of_stdout().width.saturating_sub(2).max(20);
+    let width = Terminal::of_stdout().width.saturating_sub(2);
     for (n, step) in steps.iter().enumerate() {
         if n > 0 {
             output.result("");
         }
         output.result(&format!("{}: {}", step.name, step.title));
-        for line in wrapped(step.why, width) {
+        let about = wrap(step.why, width, 0);
+        let state = state_lines(step).into_iter().flat_map(|line| wrap(&plain(&line), width, 2));
+        for line in about.into_iter().chain(state) {
             output.result(&format!("  {line}"));
-        }
-        for line in state_lines(step) {
-            for (m, part) in wrapped(&plain(&line), width - 2).iter().enumerate() {
-                output.result(&format!("  {}{part}", if m == 0 { "" } else { "  " }));
-            }
         }
     }
 }
@@ -170,32 +161,5 @@ fn state_lines(step: &Step) -> Vec<String> {
         State::Possible => step.will.iter().map(|line| format!("- {line}")).collect(),
         State::NotNeeded(why) => vec![format!("nothing to do: {why}")],
         State::NotPossible(why) => vec![format!("not possible here: {why}")],
-    }
-}
-
-/// The words of a text in lines of at most `width` letters.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_cut_between_words() {
-        assert_eq!(wrapped("a disk that was  copied", 9), ["a disk", "that was", "copied"]);
-        assert_eq!(wrapped("unbreakable", 4), ["unbreakable"]);
-        assert!(wrapped("", 4).is_empty());
     }
 }

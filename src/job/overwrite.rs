@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::device::{self, KernelPartition, Reread, Source, check_opened_target, check_target};
+use crate::device::{
+    self, KernelPartition, Reread, Seen, Source, check_opened_target, check_target,
+};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::image::format::{Entry, Head};
@@ -20,7 +22,7 @@ use crate::progress::{Event, Progress};
 use crate::restore::{self, Feed, Options, Plan, Restored, TargetFacts};
 use crate::units::SectorSize;
 
-use super::target::{Confirmed, Kind, Seen, Target, check_same, kind_of, look_at};
+use super::target::{Confirmed, Kind, Target, check_same, kind_of, look_at};
 
 /// The disk to write from, if it can be read at any position.
 pub type Disk<'a> = Option<(&'a dyn ReadAt, &'a [Entry])>;
@@ -111,6 +113,14 @@ pub struct Opened<'a> {
 }
 
 impl Opened<'_> {
+    /// What is about to be written to, to be known again afterwards.
+    ///
+    /// # Errors
+    /// If the kernel cannot be asked.
+    pub fn seen(&self) -> Result<Seen> {
+        Seen::of_target(&self.target)
+    }
+
     /// Writes, reads back, and makes the kernel see the new partitions.
     ///
     /// # Errors

@@ -8,9 +8,8 @@
 
 use std::path::Path;
 
-use crate::device::{self, DiskIdentity, NodeId, Source};
+use crate::device::{self, DiskIdentity, Seen, Source};
 use crate::error::{Error, Result};
-use crate::io::ReadAt;
 use crate::layout::{self, Layout};
 use crate::units::{human, parse_size};
 
@@ -62,12 +61,15 @@ impl Confirmed {
 
 impl Target {
     /// A target whose content is of no interest, because it stays.
-    ///
-    /// # Errors
-    /// If it cannot be opened.
-    pub fn without_a_look(path: &Path) -> Result<Self> {
-        let (path_shown, kind) = (path.display().to_string(), kind_of(path)?);
-        Ok(Self { path: path_shown, kind, layout: Layout::default() })
+    #[must_use]
+    pub fn seen(seen: &Seen) -> Self {
+        let DiskIdentity { model, serial, size, .. } = seen.identity().clone();
+        let kind = if seen.is_device() {
+            Kind::Device { model, serial, size }
+        } else {
+            Kind::File { size }
+        };
+        Self { path: seen.path().display().to_string(), kind, layout: Layout::default() }
     }
 
     /// The agreement, if `answer` is what names this device.
@@ -185,13 +187,6 @@ impl Target {
     }
 }
 
-/// What was at the path of the target when it was shown.
-#[derive(Debug)]
-pub(super) struct Seen {
-    node: NodeId,
-    disk: DiskIdentity,
-}
-
 /// What is on the target now, to be shown before it is overwritten; and how
 /// to know it again, unless it holds nothing.
 pub(super) fn look_at(path: &Path) -> Result<(Target, Option<Seen>)> {
@@ -201,47 +196,31 @@ pub(super) fn look_at(path: &Path) -> Result<(Target, Option<Seen>)> {
         return Ok((Target { path: name, kind, layout: Layout::default() }, None));
     }
     let source = Source::open(path)?;
-    let seen = Seen { node: source.node()?, disk: source.identity() };
+    let seen = Seen::of_source(&source)?;
     let scan = layout::scan(&source).unwrap_or_default();
-    Ok((Target { path: name, kind: kind_of_opened(&source), layout: scan.layout }, Some(seen)))
+    Ok((Target { layout: scan.layout, ..Target::seen(&seen) }, Some(seen)))
 }
 
 /// What kind of target is at a path.
 pub(super) fn kind_of(path: &Path) -> Result<Kind> {
-    if is_new(path) { Ok(Kind::NewFile) } else { Ok(kind_of_opened(&Source::open(path)?)) }
+    if is_new(path) { Ok(Kind::NewFile) } else { Ok(Target::seen(&Seen::new(path)?).kind) }
 }
 
 fn is_new(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |it| it.is_file() && it.len() == 0)
 }
 
-fn kind_of_opened(source: &Source) -> Kind {
-    let size = source.len();
-    if !source.is_device() {
-        return Kind::File { size };
-    }
-    let DiskIdentity { model, serial, .. } = source.identity();
-    Kind::Device { model, serial, size }
-}
-
-/// Fails unless the opened target is what was confirmed: while a person reads
-/// and types, a disk may be unplugged and another one get its name.
+/// Fails unless the opened target is what was confirmed: what was seen, or still
+/// new.
 pub(super) fn check_same(target: &device::Target, seen: Option<&Seen>) -> Result<()> {
-    let other = |what: &str| {
-        Error::refused(format!("{} {what} since it was shown", target.path()))
-            .hint("nothing was written; begin again, and look at it anew")
-    };
-    let Some(seen) = seen else {
-        let is_new = target.was_created() || target.was_empty();
-        return if is_new { Ok(()) } else { Err(other("has got content")) };
-    };
-    let disk = target.identity();
-    let is_same = seen.node == target.node()?
-        && seen.disk.serial == disk.serial
-        && seen.disk.model == disk.model
-        && seen.disk.wwn == disk.wwn
-        && seen.disk.size == disk.size;
-    if is_same { Ok(()) } else { Err(other("has become another one")) }
+    if let Some(seen) = seen {
+        return seen.check(&Seen::of_target(target)?);
+    }
+    if target.was_created() || target.was_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!("{} has got content since it was shown", target.path()))
+        .hint("nothing was written; begin again, and look at it anew"))
 }
 
 #[cfg(test)]
@@ -273,34 +252,6 @@ mod tests {
         assert!(new.confirm_new().is_ok());
         let below_dev = Target { path: "/dev/sdq".into(), ..new };
         assert!(below_dev.confirm_new().is_err());
-    }
-
-    fn seen(path: &Path) -> Seen {
-        look_at(path).unwrap().1.unwrap()
-    }
-
-    #[test]
-    fn only_what_was_shown_is_the_same() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk.raw");
-        std::fs::write(&path, [1; 8192]).unwrap();
-        let target = device::Target::open(&path, Some(8192)).unwrap();
-        check_same(&target, Some(&seen(&path))).unwrap();
-        let changes: [fn(&mut DiskIdentity); 4] = [
-            |disk| disk.serial = Some("S5Y1".into()),
-            |disk| disk.model = Some("Samsung".into()),
-            |disk| disk.wwn = Some("naa.5".into()),
-            |disk| disk.size = 4096,
-        ];
-        for change in changes {
-            let mut other = seen(&path);
-            change(&mut other.disk);
-            let error = check_same(&target, Some(&other)).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-        }
-        let copy = folder.path().join("copy.raw");
-        std::fs::copy(&path, &copy).unwrap();
-        assert!(check_same(&target, Some(&seen(&copy))).is_err());
     }
 
     #[test]

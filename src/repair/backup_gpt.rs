@@ -3,8 +3,8 @@
 //! smaller disk were copied to a larger one it is in the middle, where
 //! partitioning tools and some firmware take it for damage.
 
-use super::disk::{Disk, Seen, read_back, show_kernel, write_in_order};
-use super::{Machine, Plan, Repair};
+use super::disk::{Disk, claim, read_back, show_kernel, write_in_order};
+use super::{Agreed, Machine, Plan, Repair};
 use crate::error::{Context, Error, Result};
 use crate::io::WriteAt;
 use crate::table::{self, Relocation};
@@ -43,10 +43,11 @@ impl Repair for BackupGpt {
         })
     }
 
-    fn run(&self, _: &Machine, seen: &Seen) -> Result<Vec<String>> {
-        let target = seen.claim()?;
-        let relocation = table::backup_to_end(&target)?
-            .ok_or_else(|| Error::refused("the backup of the partition table is at the end"))?;
+    fn run(&self, machine: &Machine, agreed: &Agreed<'_>) -> Result<Vec<String>> {
+        let target = claim(agreed.seen)?;
+        let plan = self.plan(machine, &Disk::new(&target))?;
+        agreed.check(&plan.will)?;
+        let relocation = table::backup_to_end(&target)?.ok_or_else(|| plan.refusal())?;
         move_backup(&target, &relocation)
             .context(|| format!("moving the backup of the partition table of {}", target.path()))?;
         if table::backup_to_end(&target)?.is_some() {

@@ -7,15 +7,19 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::disk::{Disk, Seen};
+use super::disk::Disk;
 use super::efivars::{Entry, Variables, boot_name};
 use super::esp::{Esp, is_esp};
 use super::load_option::{ACTIVE, HardDrive, LoadOption, Signature, arguments};
 use super::loader::{Loader, loaders};
-use super::{Machine, Plan, Repair};
+use super::{Agreed, Machine, Plan, Repair};
 use crate::device::{self, Source};
 use crate::error::{Context, Error, Result};
 use crate::table::{self, Partition, PartitionTable};
+
+/// How many entries a disk gets at most: the memory of firmware is small, and a
+/// full one keeps some machines from starting at all.
+const MOST_ENTRIES: usize = 8;
 
 /// The step `boot-entry`.
 pub(super) struct BootEntry;
@@ -52,20 +56,22 @@ impl Repair for BootEntry {
         Ok(Plan::possible(changes.will()))
     }
 
-    fn run(&self, machine: &Machine, seen: &Seen) -> Result<Vec<String>> {
-        let source = seen.open()?;
+    fn run(&self, machine: &Machine, agreed: &Agreed<'_>) -> Result<Vec<String>> {
+        let source = agreed.seen.open()?;
         let disk = Disk::new(&source);
-        let wanted = wanted(machine, &disk)?
-            .map_err(|plan| Error::refused(format!("boot-entry is not done: {:?}", plan.state)))?;
+        let wanted = wanted(machine, &disk)?.map_err(Plan::refusal)?;
         let variables = Variables::open(&machine.variables)
             .ok_or_else(|| Error::refused(no_variables(machine)))?;
         let changes = Changes::new(&variables, &wanted, &disk)?;
+        agreed.check(&changes.will())?;
         for entry in changes.new.iter().chain(&changes.switched_on) {
             variables.set_entry(entry)?;
         }
         // An entry that the order does not name yet is not tried, so nothing
         // has changed if this fails.
-        variables.set_boot_order(&changes.order)?;
+        if changes.reordered {
+            variables.set_boot_order(&changes.order)?;
+        }
         read_back(&variables, &changes)
     }
 }
@@ -190,6 +196,10 @@ impl Changes {
         let mut free = variables.free_numbers()?;
         let mut changes = Self::default();
         let mut first = Vec::new();
+        let (wanted, left) = wanted.split_at(wanted.len().min(MOST_ENTRIES));
+        if !left.is_empty() {
+            changes.remarks.push(format!("{} more boot loaders get no entry", left.len()));
+        }
         for option in wanted {
             let there: Vec<&Entry> =
                 entries.iter().filter(|entry| entry.option.starts_same(option)).collect();
@@ -199,9 +209,7 @@ impl Changes {
             });
             let number = if let Some(entry) = best {
                 if entry.option.attributes & ACTIVE == 0 {
-                    let mut entry = (*entry).clone();
-                    entry.option.attributes |= ACTIVE;
-                    changes.switched_on.push(entry);
+                    changes.switched_on.push((*entry).clone().switched_on());
                 } else {
                     changes.kept.push((*entry).clone());
                 }
@@ -210,7 +218,7 @@ impl Changes {
                 let number = free.next().ok_or_else(|| {
                     Error::refused("the firmware has no number for an entry left")
                 })?;
-                changes.new.push(Entry { number, option: option.clone() });
+                changes.new.push(Entry::new(number, option.clone())?);
                 number
             };
             if !old_order.contains(&number) {
@@ -219,7 +227,7 @@ impl Changes {
         }
         changes.reordered = !first.is_empty();
         changes.order = first.into_iter().chain(old_order).collect();
-        changes.remarks = stale(&entries, wanted, disk);
+        changes.remarks.extend(stale(&entries, wanted, disk));
         Ok(changes)
     }
 

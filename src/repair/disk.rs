@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The disk a step is about: seen when the step is shown, known again when it
-//! is run.
+//! The disk a step is about: looked at, claimed, written to and read back.
 
-use std::path::{Path, PathBuf};
-
-use crate::device::{
-    DiskIdentity, KernelPartition, NodeId, Reread, Source, Target, check_opened_target,
-    check_target,
-};
+use crate::device::{KernelPartition, Reread, Seen, Target, check_opened_target, check_target};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::fs;
@@ -51,64 +45,22 @@ fn read_table(disk: &dyn ReadAt) -> Result<PartitionTable, String> {
     }
 }
 
-/// What was at a path when its steps were shown.
-#[derive(Debug)]
-pub(super) struct Seen {
-    path: PathBuf,
-    node: NodeId,
-    disk: DiskIdentity,
-    sector_size: SectorSize,
-}
-
-impl Seen {
-    pub(super) fn new(path: &Path, source: &Source) -> Result<Self> {
-        let table = table::read(source).ok().flatten();
-        Ok(Self {
-            path: path.to_owned(),
-            node: source.node()?,
-            disk: source.identity(),
-            // The file of a disk has the sectors in which its table counts.
-            sector_size: table
-                .map_or(source.sector_size(), |table| table.sector_size)
-                .max(source.sector_size()),
-        })
-    }
-
-    /// Opens the disk to read it.
-    ///
-    /// # Errors
-    /// Refused if it is not the one that was seen.
-    pub(super) fn open(&self) -> Result<Source> {
-        let source = Source::open(&self.path)?;
-        self.check(source.node()?, &source.identity())?;
-        Ok(source)
-    }
-
-    /// Claims the disk to write to it.
-    ///
-    /// # Errors
-    /// Refused if it is in use, or not the one that was seen.
-    pub(super) fn claim(&self) -> Result<Target> {
-        check_target(&self.path, None)?;
-        let target = Target::open_with_sector_size(&self.path, None, self.sector_size)?;
-        self.check(target.node()?, &target.identity())?;
-        check_opened_target(&target, None)?;
-        Ok(target)
-    }
-
-    fn check(&self, node: NodeId, disk: &DiskIdentity) -> Result<()> {
-        let seen = &self.disk;
-        let is_same = self.node == node
-            && seen.serial == disk.serial
-            && seen.model == disk.model
-            && seen.wwn == disk.wwn
-            && seen.size == disk.size;
-        if is_same {
-            return Ok(());
-        }
-        Err(Error::refused(format!("{} has become another one since it was shown", disk.path))
-            .hint("nothing was written; look at the disks again"))
-    }
+/// Claims a disk to write to it.
+///
+/// # Errors
+/// Refused if it is in use, or not the one that was seen.
+pub(super) fn claim(seen: &Seen) -> Result<Target> {
+    check_target(seen.path(), None)?;
+    let sector_size = {
+        let source = seen.open()?;
+        let table = table::read(&source).ok().flatten();
+        // The file of a disk has the sectors in which its table counts.
+        table.map_or(SectorSize::B512, |table| table.sector_size).max(source.sector_size())
+    };
+    let target = Target::open_with_sector_size(seen.path(), None, sector_size)?;
+    seen.check(&Seen::of_target(&target)?)?;
+    check_opened_target(&target, None)?;
+    Ok(target)
 }
 
 /// Bytes, and where on the disk they belong.

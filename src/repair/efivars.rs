@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::load_option::LoadOption;
+use super::load_option::{ACTIVE, LoadOption};
 use crate::device;
 use crate::error::{Context, Error, ErrorKind, Result};
 
@@ -29,9 +29,35 @@ pub(super) struct Variables<'a> {
 pub(super) struct Entry {
     pub(super) number: u16,
     pub(super) option: LoadOption,
+    /// All of it as the firmware has it: more may be in it than is understood.
+    value: Vec<u8>,
 }
 
 impl Entry {
+    /// A new entry.
+    ///
+    /// # Errors
+    /// If it would be longer than entries can be.
+    pub(super) fn new(number: u16, option: LoadOption) -> Result<Self> {
+        let value = option
+            .to_bytes()
+            .ok_or_else(|| Error::failed(format!("{} would be too long", boot_name(number))))?;
+        Ok(Self { number, option, value })
+    }
+
+    fn parse(number: u16, value: Vec<u8>) -> Option<Self> {
+        Some(Self { number, option: LoadOption::parse(&value)?, value })
+    }
+
+    /// The same entry, to be tried by itself; every other bit stays.
+    pub(super) fn switched_on(mut self) -> Self {
+        self.option.attributes |= ACTIVE;
+        if let Some(field) = self.value.get_mut(..4) {
+            field.copy_from_slice(&self.option.attributes.to_le_bytes());
+        }
+        self
+    }
+
     /// "Boot0003"
     pub(super) fn name(&self) -> String {
         boot_name(self.number)
@@ -113,9 +139,9 @@ impl<'a> Variables<'a> {
         let mut entries = Vec::new();
         for number in self.numbers()? {
             if let Some((_, value)) = self.read(&boot_name(number))?
-                && let Some(option) = LoadOption::parse(&value)
+                && let Some(entry) = Entry::parse(number, value)
             {
-                entries.push(Entry { number, option });
+                entries.push(entry);
             }
         }
         Ok(entries)
@@ -150,10 +176,7 @@ impl<'a> Variables<'a> {
     }
 
     pub(super) fn set_entry(&self, entry: &Entry) -> Result<()> {
-        let name = entry.name();
-        let bytes = entry.option.to_bytes();
-        let bytes = bytes.ok_or_else(|| Error::failed(format!("{name} would be too long")))?;
-        self.write(&name, &bytes)
+        self.write(&entry.name(), &entry.value)
     }
 }
 
@@ -195,7 +218,7 @@ mod tests {
         let variables = Variables::open(folder.path()).unwrap();
         assert!(variables.entries().unwrap().is_empty());
         assert!(variables.boot_order().unwrap().is_empty());
-        let entry = Entry { number: 0x1a, option: option("debian") };
+        let entry = Entry::new(0x1a, option("debian")).unwrap();
         variables.set_entry(&entry).unwrap();
         variables.set_boot_order(&[0x1a, 0]).unwrap();
         assert_eq!(variables.entries().unwrap(), [entry]);
@@ -203,6 +226,21 @@ mod tests {
         assert_eq!(variables.free_numbers().unwrap().take(2).collect::<Vec<_>>(), [1, 2]);
         let raw = std::fs::read(variables.path("BootOrder")).unwrap();
         assert_eq!(raw, [7, 0, 0, 0, 0x1a, 0, 0, 0]);
+    }
+
+    #[test]
+    fn an_entry_that_is_switched_on_keeps_all_that_is_not_understood() {
+        // A path of a network card and of a file, and two more instances.
+        let mut value = vec![0, 0xab, 0, 0, 33, 0];
+        value.extend([b'x', 0, 0, 0]);
+        value.extend([3, 11, 4, 0, 4, 4, 8, 0, b'a', 0, 0, 0, 0x7f, 1, 4, 0]);
+        value.extend([9, 9, 13, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0x7f, 0xff, 4, 0]);
+        value.extend([0xde, 0xad]);
+        let entry = Entry::parse(1, value.clone()).unwrap().switched_on();
+        value[0] = 1;
+        assert_eq!(entry.value, value);
+        assert_ne!(entry.option.to_bytes().unwrap(), value);
+        assert_eq!(Entry::parse(1, value), Some(entry));
     }
 
     #[test]

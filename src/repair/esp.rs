@@ -95,6 +95,11 @@ impl<'a> Esp<'a> {
         Ok(Some(content))
     }
 
+    /// True if there is a file of this path.
+    pub(super) fn has(&self, path: &str) -> Result<bool> {
+        Ok(present(self.volume.root_dir().open_file(path))?.is_some())
+    }
+
     /// True if the file begins as a program for UEFI does.
     pub(super) fn is_program(&self, path: &str) -> Result<bool> {
         let root = self.volume.root_dir();

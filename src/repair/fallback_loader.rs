@@ -2,10 +2,10 @@
 //! The loader that every UEFI firmware finds without an entry:
 //! `\EFI\BOOT\BOOTX64.EFI`.
 
-use super::disk::{Disk, Piece, Seen, read_back};
+use super::disk::{Disk, Piece, claim, read_back};
 use super::esp::{Esp, MOST_BYTES, is_esp};
 use super::loader::{Loader, Suffix, fallback_files, fallback_path, loaders};
-use super::{Machine, Plan, Repair, State};
+use super::{Agreed, Machine, Plan, Repair};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::io::{ReadAt, WriteAt};
@@ -35,13 +35,10 @@ impl Repair for FallbackLoader {
         })
     }
 
-    fn run(&self, machine: &Machine, seen: &Seen) -> Result<Vec<String>> {
-        let target = seen.claim()?;
-        let disk = Disk::new(&target);
-        let copy = find(machine, &disk)?.map_err(|plan| match plan.state {
-            State::Possible => Error::failed("there is nothing to copy"),
-            State::NotNeeded(why) | State::NotPossible(why) => Error::refused(why),
-        })?;
+    fn run(&self, machine: &Machine, agreed: &Agreed<'_>) -> Result<Vec<String>> {
+        let target = claim(agreed.seen)?;
+        let copy = find(machine, &Disk::new(&target))?.map_err(Plan::refusal)?;
+        agreed.check(&copy.will)?;
         for part in &copy.parts {
             for (position, bytes) in part {
                 target.write_at(*position, bytes)?;
@@ -119,10 +116,14 @@ fn copy(disk: &dyn ReadAt, extent: Extent, loader: &Loader, suffix: Suffix) -> R
     let firmware = |path: &str| format!("\\{}", path.replace('/', "\\"));
     for (from, to, content) in fallback_files(&esp, loader, suffix)? {
         let is_loader = to == fallback_path(suffix);
+        let is_there = esp.has(&to)?;
         // Somebody put the others there for a reason.
-        if !is_loader && esp.read(&to, MOST_BYTES)?.is_some() {
+        if is_there && !is_loader {
             will.push(format!("{} is there and stays", firmware(&to)));
             continue;
+        }
+        if is_there {
+            will.push(format!("{} is there, but is no program: it is replaced", firmware(&to)));
         }
         esp.create(&to, &content)?;
         let size = human(content.len() as u64);

@@ -5,8 +5,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::mkdtemp;
 
 use super::tool::{arg, run};
 use crate::error::{Context, Error, Result};
@@ -68,7 +71,7 @@ impl Grower for Ext {
     }
 
     fn check_by(&self) -> &'static str {
-        "e2fsck"
+        "e2fsck, which corrects small errors by itself"
     }
 
     fn grow_by(&self) -> &'static str {
@@ -76,10 +79,12 @@ impl Grower for Ext {
     }
 
     fn check(&self, tools: &[PathBuf], device: &Path, _: &Identity) -> Result<Vec<String>> {
-        // 1: small errors were corrected; more would need a person.
+        // It corrects only what needs no answer of a person, and ends with 1
+        // if there was something.
         let args = [OsStr::new("-f"), OsStr::new("-p"), arg(device)];
         let ran = run(tools, "e2fsck", &args, "")?.ended_with(&[0, 1])?;
-        Ok(vec![format!("e2fsck found it good: {}", without_path(&ran.last_words(), device))])
+        let found = if ran.has_ended_with(1) { "corrected small errors" } else { "found it good" };
+        Ok(vec![format!("e2fsck {found}: {}", without_path(&ran.last_words(), device))])
     }
 
     fn grow(&self, tools: &[PathBuf], device: &Path, _: &Identity) -> Result<()> {
@@ -97,7 +102,7 @@ impl Grower for Xfs {
     }
 
     fn check_by(&self) -> &'static str {
-        "by mounting it"
+        "by mounting it, which completes what its log has begun"
     }
 
     fn grow_by(&self) -> &'static str {
@@ -229,18 +234,28 @@ fn without_path(text: &str, device: &Path) -> String {
     text.replace(&format!("{}: ", device.display()), "")
 }
 
-/// A filesystem mounted in a folder of its own; both go away with it.
+/// A filesystem mounted in a folder of its own, which nobody else may look
+/// into; all goes away with it.
 struct Mounted {
+    folder: PathBuf,
     point: PathBuf,
     is_mounted: bool,
 }
 
+/// How often unmounting is tried while somebody has a look at the filesystem,
+/// as desktops do, and how long is waited in between.
+const UNMOUNT_TRIES: u32 = 50;
+const UNMOUNT_PAUSE: Duration = Duration::from_millis(100);
+
 impl Mounted {
     fn new(device: &Path, kind: &str, options: &str) -> Result<Self> {
         let what = || format!("mounting the {kind} filesystem");
-        let point = std::env::temp_dir().join(format!("dacapo-grow-{}", std::process::id()));
-        fs::create_dir_all(&point).context(what)?;
-        let mut mounted = Self { point, is_mounted: false };
+        // Of a name that nobody can have taken before.
+        let folder = mkdtemp(&std::env::temp_dir().join("dacapo-grow-XXXXXX"))
+            .map_err(std::io::Error::from)
+            .context(what)?;
+        let mut mounted = Self { point: folder.join("filesystem"), folder, is_mounted: false };
+        fs::create_dir(&mounted.point).context(what)?;
         let flags =
             MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
         mount(Some(device), &mounted.point, Some(kind), flags, Some(options))
@@ -270,10 +285,16 @@ impl Mounted {
     }
 
     fn finish(mut self) -> Result<()> {
-        self.is_mounted = false;
-        umount2(&self.point, MntFlags::empty())
-            .map_err(std::io::Error::from)
-            .context(|| "unmounting the filesystem that was grown".into())
+        let mut tries = 0;
+        let ended = loop {
+            tries += 1;
+            match umount2(&self.point, MntFlags::empty()) {
+                Err(nix::Error::EBUSY) if tries < UNMOUNT_TRIES => thread::sleep(UNMOUNT_PAUSE),
+                ended => break ended,
+            }
+        };
+        self.is_mounted = ended.is_err();
+        ended.map_err(std::io::Error::from).context(|| "unmounting the filesystem".into())
     }
 }
 
@@ -283,5 +304,6 @@ impl Drop for Mounted {
             let _ = umount2(&self.point, MntFlags::MNT_DETACH);
         }
         let _ = fs::remove_dir(&self.point);
+        let _ = fs::remove_dir(&self.folder);
     }
 }

@@ -2,22 +2,25 @@
 //! The last partition of a disk that has become larger, and the filesystem in
 //! it, up to the end of the disk.
 //!
-//! In this order, so that a power cut at any moment leaves a disk that works:
-//! the filesystem is checked; the backup of the table moves to the end; the
-//! partition becomes larger, in one copy of the table after the other; the
-//! filesystem becomes larger, by its own program, on a device that is made of
-//! that part of the disk. A filesystem that is smaller than its partition is
-//! whole, and the step goes on from there.
+//! In this order: the filesystem is checked; the backup of the table moves to
+//! the end; the partition becomes larger, in one copy of the table after the
+//! other; the filesystem becomes larger, by its own program, on a device that
+//! is made of that part of the disk.
+//!
+//! A power cut while the table is written leaves one good copy of it, and a
+//! filesystem that is smaller than its partition is whole: the step goes on
+//! from there. While a filesystem's own program runs, what a power cut does is
+//! up to that program, and people are told to prevent one.
 
 use super::backup_gpt::move_backup;
-use super::disk::{Disk, Seen, read_back, show_kernel, write_in_order};
+use super::disk::{Disk, claim, read_back, show_kernel, write_in_order};
 use super::filesystem::{Grower, grower};
-use super::{Machine, Plan, Repair, State};
+use super::{Agreed, Machine, Plan, Repair};
 use crate::device::{LoopDevice, Target};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::fs::Identity;
-use crate::io::{ReadAt, Window, WriteAt};
+use crate::io::{Overlay, ReadAt, Window, WriteAt};
 use crate::layout;
 use crate::table::{self, Partition};
 use crate::units::{MIB, human};
@@ -25,6 +28,9 @@ use crate::units::{MIB, human};
 /// Partitions end at a multiple of this, as partitioning tools make them, and
 /// less than this is not worth a step.
 const UNIT: u64 = MIB;
+
+/// The most that is kept in memory of a trial of changing the table.
+const KEPT: u64 = 64 * MIB;
 
 /// Partitions that belong to Windows' own repair, in a GPT and an MBR.
 const RECOVERY: [&str; 2] = ["de94bba4-06d1-4d40-a16a-bfd50179d6ac", "27"];
@@ -53,13 +59,10 @@ impl Repair for Grow {
         })
     }
 
-    fn run(&self, machine: &Machine, seen: &Seen) -> Result<Vec<String>> {
-        let target = seen.claim()?;
-        let growth =
-            Growth::find(machine, &Disk::new(&target))?.map_err(|plan| match plan.state {
-                State::Possible => Error::failed("there is nothing to grow"),
-                State::NotNeeded(why) | State::NotPossible(why) => Error::refused(why),
-            })?;
+    fn run(&self, machine: &Machine, agreed: &Agreed<'_>) -> Result<Vec<String>> {
+        let target = claim(agreed.seen)?;
+        let growth = Growth::find(machine, &Disk::new(&target))?.map_err(Plan::refusal)?;
+        agreed.check(&growth.will())?;
         growth.run(machine, &target)
     }
 }
@@ -85,16 +88,24 @@ impl Growth {
         let Some(last) = last else {
             return Ok(Err(Plan::not_needed("the disk has no partitions")));
         };
+        if last.extent.end() > disk.bytes.len() {
+            return Ok(Err(Plan::not_possible(format!(
+                "partition {} ends behind the end of the disk",
+                last.number
+            ))));
+        }
         let moves_backup = match table::backup_to_end(disk.bytes) {
             Ok(relocation) => relocation.is_some(),
             Err(error) => return Ok(Err(Plan::not_possible(error.to_string()))),
         };
         let space_end = table::space_end(disk.bytes)?;
-        let aligned = space_end - space_end % UNIT;
-        let end = if aligned >= last.extent.end() + UNIT { aligned } else { last.extent.end() };
+        let aligned = space_end.saturating_sub(space_end % UNIT);
+        let is_worth = aligned >= last.extent.end().saturating_add(UNIT);
+        let end = if is_worth { aligned } else { last.extent.end() };
         let window = Window::new(disk.bytes, last.extent);
         let before = layout::probe(&[&window]);
-        let is_filled = before.as_ref().is_none_or(|it| it.size + UNIT > last.extent.len());
+        let is_filled =
+            before.as_ref().is_none_or(|it| it.size.saturating_add(UNIT) > last.extent.len());
         if end == last.extent.end() && is_filled {
             return Ok(Err(Plan::not_needed(format!(
                 "partition {}, the last one, reaches to the end of the disk",
@@ -103,10 +114,21 @@ impl Growth {
         }
         Ok(match candidate(machine, last, end, before, disk.bytes) {
             Ok((before, grower)) => {
-                Ok(Self { partition: last.clone(), end, moves_backup, before, grower })
+                let found = Self { partition: last.clone(), end, moves_backup, before, grower };
+                match found.try_table(disk.bytes) {
+                    Ok(()) => Ok(found),
+                    Err(error) => Err(Plan::not_possible(error.to_string())),
+                }
             }
             Err(why) => Err(Plan::not_possible(why)),
         })
+    }
+
+    /// Changes the table in memory, so that what is offered can be done.
+    fn try_table(&self, disk: &dyn ReadAt) -> Result<()> {
+        let trial = Overlay::new(disk, KEPT);
+        self.write_table(&trial)?;
+        self.partition_now(&trial).map(drop)
     }
 
     fn extent(&self) -> Extent {
@@ -143,6 +165,7 @@ impl Growth {
             human(before.size),
             grower.grow_by()
         ));
+        will.push(format!("until {} is done the machine must not lose power", grower.grow_by()));
         will.extend(grower.remark().map(str::to_owned));
         will.push("no file in it is changed, and no other partition".into());
         will
@@ -156,7 +179,7 @@ impl Growth {
         let tools = &machine.tools;
         let checked = self.grower.check(tools, device.path(), &self.before);
         let checked = checked.context(|| {
-            format!("partition {number} stays as it is: the check of its filesystem failed")
+            format!("partition {number} is not made larger: the check of its filesystem failed")
         })?;
         target.flush()?;
         self.write_table(target)
@@ -177,26 +200,32 @@ impl Growth {
         Ok(done)
     }
 
-    fn write_table(&self, target: &Target) -> Result<()> {
-        if let Some(relocation) = table::backup_to_end(target)? {
+    fn write_table(&self, target: &dyn WriteAt) -> Result<()> {
+        if let Some(relocation) = table::backup_to_end(&target)? {
             move_backup(target, &relocation)?;
         }
         if !self.grows_partition() {
             return Ok(());
         }
-        let pieces = table::enlarge(target, self.partition.number, self.end)?;
+        let pieces = table::enlarge(&target, self.partition.number, self.end)?;
         write_in_order(target, &pieces)?;
         read_back(target, &pieces)
+    }
+
+    /// The partition as the table has it now.
+    fn partition_now(&self, disk: &dyn ReadAt) -> Result<Partition> {
+        let number = self.partition.number;
+        let table = table::read(disk)?.filter(|table| !table.doubtful);
+        let mut partitions = table.into_iter().flat_map(|table| table.partitions);
+        partitions.find(|it| it.number == number && it.extent == self.extent()).ok_or_else(|| {
+            Error::damaged(format!("partition {number} is not in the table as it was written"))
+        })
     }
 
     /// What is there now.
     fn report(&self, target: &Target) -> Result<Vec<String>> {
         let number = self.partition.number;
-        let table = table::read(target)?;
-        let found = table.iter().flat_map(|table| &table.partitions).find(|it| it.number == number);
-        let found = found.filter(|it| it.extent == self.extent()).ok_or_else(|| {
-            Error::damaged(format!("partition {number} is not in the table as it was written"))
-        })?;
+        let found = self.partition_now(target)?;
         let window = Window::new(target, found.extent);
         let after = layout::probe(&[&window]);
         let after = after.filter(|it| it.name == self.before.name && it.uuid == self.before.uuid);

@@ -40,6 +40,13 @@ pub(super) type Suffix = &'static str;
 /// The longest table of a loader that is read.
 const MOST_CSV: u64 = 64 << 10;
 
+/// As many of its lines are looked at.
+const MOST_LINES: usize = 32;
+/// How many letters a name has at most, and how many the arguments: both are
+/// kept in the memory of the firmware.
+const MOST_LABEL: usize = 64;
+const MOST_ARGUMENTS: usize = 256;
+
 /// Where Windows keeps its loader.
 const WINDOWS: (&str, &str, &str) = ("EFI/Microsoft/Boot", "bootmgfw.efi", "Windows Boot Manager");
 
@@ -112,7 +119,8 @@ fn of_folder(esp: &Esp<'_>, name: &str, suffix: Suffix) -> Result<Option<Loader>
     ] {
         if esp.is_program(&format!("{folder}/{file}"))? {
             let known = NAMES.iter().find(|(it, _)| name.eq_ignore_ascii_case(it));
-            let label = known.map_or(name, |(_, label)| label).to_owned();
+            let label = known.map_or(name, |(_, label)| label);
+            let label = label.chars().take(MOST_LABEL).collect();
             return Ok(Some(Loader { folder, file, label, arguments: String::new() }));
         }
     }
@@ -126,15 +134,17 @@ fn csv_lines(bytes: &[u8]) -> Vec<Loader> {
     let text = String::from_utf16_lossy(&units);
     text.trim_start_matches('\u{feff}')
         .lines()
+        .take(MOST_LINES)
         .filter_map(|line| {
             let mut fields = line.split(',').map(str::trim);
             let file = fields.next()?.to_owned();
-            let label = fields.next()?.to_owned();
+            let label: String = fields.next()?.chars().take(MOST_LABEL).collect();
             let arguments = fields.next().unwrap_or_default().to_owned();
             let is_plain = |text: &str| !text.chars().any(|c| c.is_control() || c == '\0');
             let is_name = !file.is_empty() && !file.contains(['/', '\\', ':']);
             (is_name
                 && !label.is_empty()
+                && arguments.chars().count() <= MOST_ARGUMENTS
                 && [&file, &label, &arguments].iter().all(|it| is_plain(it)))
             .then_some(Loader { folder: String::new(), file, label, arguments })
         })
@@ -199,6 +209,16 @@ mod tests {
             parts,
             [("shimx64.efi", "debian", ""), ("shimx64.efi", "Fedora-uki", "\\EFI\\Linux\\a.efi"),]
         );
+    }
+
+    #[test]
+    fn what_would_fill_the_memory_of_the_firmware_is_cut() {
+        let long = "x".repeat(5000);
+        let lines = csv_lines(&utf16(&format!("a.efi,{long},,\na.efi,b,{long},\n")));
+        let labels: Vec<usize> = lines.iter().map(|it| it.label.len()).collect();
+        assert_eq!(labels, [MOST_LABEL]);
+        let many = csv_lines(&utf16(&"a.efi,b,,\n".repeat(1000)));
+        assert_eq!(many.len(), MOST_LINES);
     }
 
     #[test]

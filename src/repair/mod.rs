@@ -5,7 +5,7 @@
 //! first what that will be, and reports what it reads back afterwards. None is
 //! ever run unless a person chose it.
 //!
-//! - `disk`: the disk a step is about, seen and opened
+//! - `disk`: the disk a step is about
 //! - `boot_entry`: the entry in the firmware; with `efivars`, the firmware's
 //!   variables, and `load_option`, the form of an entry
 //! - `fallback_loader`: the loader that is found without an entry; with `esp`,
@@ -27,15 +27,15 @@ mod loader;
 mod tool;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::device::Source;
+use crate::device::Seen;
 use crate::error::{Error, Result};
 
-use disk::{Disk, Seen};
+use disk::Disk;
 
 /// Every step, in the order in which they are sensibly run.
 static REPAIRS: &[&dyn Repair] = &[
@@ -120,6 +120,32 @@ impl Plan {
     fn not_possible(why: impl Into<String>) -> Self {
         Self { state: State::NotPossible(why.into()), will: Vec::new() }
     }
+
+    /// Why what was shown is not done any more.
+    fn refusal(self) -> Error {
+        Error::refused(match self.state {
+            State::Possible => "there is something else to do by now".into(),
+            State::NotNeeded(why) | State::NotPossible(why) => why,
+        })
+    }
+}
+
+/// What a person has seen and agreed to.
+struct Agreed<'a> {
+    seen: &'a Seen,
+    will: &'a [String],
+}
+
+impl Agreed<'_> {
+    /// Fails if a step would do anything that was not shown. It may do less:
+    /// steps before it may have done a part of it.
+    fn check(&self, will: &[String]) -> Result<()> {
+        let Some(other) = will.iter().find(|line| !self.will.contains(line)) else {
+            return Ok(());
+        };
+        Err(Error::refused(format!("it would do what was not shown: {other}"))
+            .hint("nothing was written; look at what it would do now, and choose it again"))
+    }
 }
 
 /// One kind of step.
@@ -136,8 +162,8 @@ trait Repair: Sync {
     /// What it would do to this disk; nothing is written.
     fn plan(&self, machine: &Machine, disk: &Disk<'_>) -> Result<Plan>;
 
-    /// Does it, and says what is there now.
-    fn run(&self, machine: &Machine, seen: &Seen) -> Result<Vec<String>>;
+    /// Does it, if it is what was agreed to, and says what is there now.
+    fn run(&self, machine: &Machine, agreed: &Agreed<'_>) -> Result<Vec<String>>;
 }
 
 /// A step that a person can choose for a disk.
@@ -192,13 +218,26 @@ impl Step {
     ///
     /// # Errors
     /// Refused before anything is written if the step is not possible, the disk
-    /// is in use, or has become another one since the step was shown. Any later
-    /// error says what was done and what was not.
+    /// is in use or has become another one since the step was shown, or if it
+    /// would do more than was shown. Any later error says what was done and
+    /// what was not.
     pub fn run(&self) -> Result<Vec<String>> {
         if let Some(reason) = self.reason() {
             return Err(Error::refused(format!("{} is not done: {reason}", self.name)));
         }
-        self.repair.run(&self.machine, &self.seen)
+        self.repair.run(&self.machine, &Agreed { seen: &self.seen, will: &self.will })
+    }
+
+    /// The same step as it is after others were run.
+    ///
+    /// # Errors
+    /// Refused if the disk has become another one, or if the step would do more
+    /// than was shown.
+    pub fn again(&self) -> Result<Self> {
+        let source = self.seen.open()?;
+        let Plan { state, will } = plan(self.repair, &self.machine, &Disk::new(&source));
+        Agreed { seen: &self.seen, will: &self.will }.check(&will)?;
+        Ok(Self { state, will, ..self.clone() })
     }
 }
 
@@ -211,36 +250,104 @@ pub fn names() -> Vec<&'static str> {
 /// What can be repaired on a disk, or the file of one; nothing is written.
 ///
 /// # Errors
-/// If the disk cannot be read.
-pub fn steps(disk: &Path) -> Result<Vec<Step>> {
-    steps_on(&Machine::running(), disk)
+/// If the disk cannot be read, or is not the one that was seen.
+pub fn steps(seen: &Seen) -> Result<Vec<Step>> {
+    steps_on(&Machine::running(), seen)
 }
 
 /// As [`steps`], on a machine that need not be the one this runs on.
 ///
 /// # Errors
 /// As [`steps`].
-pub fn steps_on(machine: &Machine, path: &Path) -> Result<Vec<Step>> {
-    let source = Source::open(path)?;
-    let seen = Arc::new(Seen::new(path, &source)?);
+pub fn steps_on(machine: &Machine, seen: &Seen) -> Result<Vec<Step>> {
+    let source = seen.open()?;
+    let seen = Arc::new(seen.clone());
     let machine = Arc::new(machine.clone());
     let disk = Disk::new(&source);
     Ok(REPAIRS
         .iter()
         .map(|repair| {
-            let plan = repair
-                .plan(&machine, &disk)
-                .unwrap_or_else(|error| Plan::not_possible(error.to_string()));
+            let Plan { state, will } = plan(*repair, &machine, &disk);
             Step {
                 name: repair.name(),
                 title: repair.title(),
                 why: repair.why(),
-                state: plan.state,
-                will: plan.will,
+                state,
+                will,
                 repair: *repair,
                 machine: Arc::clone(&machine),
                 seen: Arc::clone(&seen),
             }
         })
         .collect())
+}
+
+fn plan(repair: &dyn Repair, machine: &Machine, disk: &Disk<'_>) -> Plan {
+    repair.plan(machine, disk).unwrap_or_else(|error| Plan::not_possible(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::table::samples::GptDisk;
+    use crate::units::SectorSize;
+
+    /// The file of a disk whose table was made for fewer sectors.
+    fn copied(path: &Path, sectors: u64) -> Vec<u8> {
+        let small = GptDisk::new(SectorSize::B512, sectors, 4, 128, &[(0, 8, 15)]);
+        let mut bytes = small.bytes.clone();
+        bytes.resize(200 * 512, 0);
+        std::fs::write(path, &bytes).unwrap();
+        bytes
+    }
+
+    fn backup_gpt(path: &Path) -> Step {
+        let seen = Seen::new(path).unwrap();
+        let machine = Machine::with_firmware("/nowhere");
+        let steps = steps_on(&machine, &seen).unwrap();
+        steps.into_iter().find(|step| step.name == "backup-gpt").unwrap()
+    }
+
+    #[test]
+    fn a_step_changes_the_disk_that_was_shown_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("disk.raw"), folder.path().join("other.raw"));
+        copied(&path, 64);
+        let step = backup_gpt(&path);
+        assert!(step.is_possible() && step.again().unwrap().is_possible());
+        // The same bytes, but another one: as if it was unplugged meanwhile.
+        let bytes = copied(&other, 64);
+        std::fs::rename(&other, &path).unwrap();
+        for result in [step.run().map(drop), step.again().map(drop)] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains("another one"), "{error}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+
+    #[test]
+    fn a_step_does_what_was_shown_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        copied(&path, 64);
+        let step = backup_gpt(&path);
+        // Somebody else has changed it: the old backup is elsewhere.
+        let bytes = copied(&path, 80);
+        for result in [step.run().map(drop), step.again().map(drop)] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.to_string().contains("was not shown"), "{error}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        // As shown again it is done, and then there is nothing left of it.
+        let step = backup_gpt(&path);
+        step.run().unwrap();
+        assert_ne!(std::fs::read(&path).unwrap(), bytes);
+        assert!(matches!(step.again().unwrap().state, State::NotNeeded(_)));
+        assert_eq!(step.run().unwrap_err().kind(), ErrorKind::Refused);
+    }
 }

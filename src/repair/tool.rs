@@ -2,14 +2,19 @@
 //! The programs of filesystems that check and enlarge them.
 
 use std::ffi::OsStr;
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use crate::error::{Context, Error, Result};
 
 /// How many of the last lines of a program are kept for messages.
 const LAST_LINES: usize = 3;
+
+/// As much of what a program says is kept of either stream.
+const MOST_BYTES: usize = 16 << 10;
 
 /// What a program said and how it ended.
 pub(super) struct Ran {
@@ -56,16 +61,43 @@ pub(super) fn run(
         .context(what)?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that asks nothing may have ended before.
-        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        let _ = stdin.write_all(input.as_bytes());
     }
-    let output = child.wait_with_output().context(what)?;
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push('\n');
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
-    Ok(Ran { name, code: output.status.code(), text })
+    let (stdout, stderr) = thread::scope(|scope| {
+        let stderr = child.stderr.take();
+        let stderr = scope.spawn(move || last_of(stderr));
+        (last_of(child.stdout.take()), stderr.join().unwrap_or_default())
+    });
+    let status = child.wait().context(what)?;
+    let text = format!("{stdout}\n{stderr}");
+    Ok(Ran { name, code: status.code(), text })
+}
+
+/// The last of what is read, up to its end: a program on a damaged filesystem
+/// may have any number of complaints.
+fn last_of(stream: Option<impl Read>) -> String {
+    let Some(mut stream) = stream else { return String::new() };
+    let mut last = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match stream.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => break,
+            Ok(len) => {
+                last.extend_from_slice(&buffer[..len]);
+                last.drain(..last.len().saturating_sub(MOST_BYTES));
+            }
+        }
+    }
+    String::from_utf8_lossy(&last).into_owned()
 }
 
 impl Ran {
+    /// True if it ended with this code.
+    pub(super) fn has_ended_with(&self, code: i32) -> bool {
+        self.code == Some(code)
+    }
+
     /// An error unless it ended with one of these codes.
     pub(super) fn ended_with(self, good: &[i32]) -> Result<Self> {
         if self.code.is_some_and(|code| good.contains(&code)) {
@@ -110,5 +142,9 @@ mod tests {
         let killed = sh("kill -9 $$", "").ended_with(&[0]).err().unwrap().to_string();
         assert!(killed.contains("a signal"), "{killed}");
         assert!(find(&folders, "no-such-program").is_none());
+        // However much it says, it is not stuck, and its end is kept.
+        let ran =
+            sh("yes complaint | head -c 3000000; echo the last; yes no | head -c 3000000 >&2", "");
+        assert!(ran.text.len() <= 2 * MOST_BYTES + 1 && ran.text.contains("the last"));
     }
 }

@@ -15,7 +15,7 @@ pub mod mbr;
 mod misfits;
 mod relocation;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,24 +8,24 @@ use crate::error::Result;
 use crate::io::{Memory, ReadAt, check_range};
 use crate::units::SectorSize;
 
-pub(super) const LINUX: [u8; 16] = [
+pub(crate) const LINUX: [u8; 16] = [
     0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4,
 ];
 
 /// A disk with a GPT.
 #[derive(Debug, Clone)]
-pub(super) struct GptDisk {
-    pub(super) bytes: Vec<u8>,
-    pub(super) size: usize,
+pub(crate) struct GptDisk {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) size: usize,
     /// The last sector.
-    pub(super) last: u64,
+    pub(crate) last: u64,
     entry_count: u32,
     entry_size: u32,
 }
 
 impl GptDisk {
     /// A disk of `sectors`, whose used entries are at the given indices.
-    pub(super) fn new(
+    pub(crate) fn new(
         size: SectorSize,
         sectors: u64,
         entry_count: u32,
@@ -68,32 +68,32 @@ impl GptDisk {
     }
 
     /// A small disk with partitions 1 and 3.
-    pub(super) fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self::new(SectorSize::B512, 64, 4, 128, &[(0, 8, 15), (2, 32, 40)])
     }
 
     /// A disk with the same kind of table and this content.
-    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
+    pub(crate) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
         Self { last: (bytes.len() / self.size) as u64 - 1, bytes, ..*self }
     }
 
-    pub(super) fn array_sectors(&self) -> u64 {
+    pub(crate) fn array_sectors(&self) -> u64 {
         (u64::from(self.entry_count) * u64::from(self.entry_size)).div_ceil(self.size as u64)
     }
 
     /// Overwrites bytes at an offset from a sector.
-    pub(super) fn patch(&mut self, lba: u64, offset: usize, bytes: &[u8]) {
+    pub(crate) fn patch(&mut self, lba: u64, offset: usize, bytes: &[u8]) {
         let at = lba as usize * self.size + offset;
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    pub(super) fn patched(mut self, lba: u64, offset: usize, bytes: &[u8]) -> Self {
+    pub(crate) fn patched(mut self, lba: u64, offset: usize, bytes: &[u8]) -> Self {
         self.patch(lba, offset, bytes);
         self
     }
 
     /// Makes the checksums of both headers right, and those of the arrays.
-    pub(super) fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         for lba in [1, self.last] {
             let at = lba as usize * self.size;
             let field = |offset: usize| {
@@ -110,7 +110,7 @@ impl GptDisk {
     }
 
     /// Makes the checksum of one header right.
-    pub(super) fn seal_header(&mut self, lba: u64) {
+    pub(crate) fn seal_header(&mut self, lba: u64) {
         let at = lba as usize * self.size;
         let size = u32::from_le_bytes(self.bytes[at + 12..at + 16].try_into().unwrap()) as usize;
         let mut header = self.bytes[at..].iter().copied().take(size).collect::<Vec<u8>>();
@@ -118,12 +118,12 @@ impl GptDisk {
         self.patch(lba, 16, &crc32fast::hash(&header).to_le_bytes());
     }
 
-    pub(super) fn sealed(mut self) -> Self {
+    pub(crate) fn sealed(mut self) -> Self {
         self.seal();
         self
     }
 
-    pub(super) fn disk(&self) -> Memory {
+    pub(crate) fn disk(&self) -> Memory {
         // OK because only sizes that were a SectorSize get here.
         let size = SectorSize::new(self.size as u32).unwrap();
         Memory::new(self.bytes.clone()).with_sector_size(size)
@@ -131,7 +131,7 @@ impl GptDisk {
 }
 
 /// One entry of a boot record; the CHS fields say "too large".
-pub(super) fn mbr_entry(flag: u8, type_id: u8, start: u32, count: u32) -> [u8; 16] {
+pub(crate) fn mbr_entry(flag: u8, type_id: u8, start: u32, count: u32) -> [u8; 16] {
     let mut entry = [flag, 0xfe, 0xff, 0xff, type_id, 0xfe, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
     entry[8..12].copy_from_slice(&start.to_le_bytes());
     entry[12..].copy_from_slice(&count.to_le_bytes());
@@ -139,7 +139,7 @@ pub(super) fn mbr_entry(flag: u8, type_id: u8, start: u32, count: u32) -> [u8; 1
 }
 
 /// A boot record with these entries: flag, type, start, count.
-pub(super) fn boot_record(entries: &[(u8, u8, u32, u32)]) -> Vec<u8> {
+pub(crate) fn boot_record(entries: &[(u8, u8, u32, u32)]) -> Vec<u8> {
     let mut sector = vec![0; 512];
     sector[0x1b8..0x1bc].copy_from_slice(&0x1234_abcd_u32.to_le_bytes());
     for (slot, (flag, type_id, start, count)) in entries.iter().enumerate() {
@@ -152,18 +152,18 @@ pub(super) fn boot_record(entries: &[(u8, u8, u32, u32)]) -> Vec<u8> {
 
 /// A large disk of which only some 512-byte blocks are not zero.
 #[derive(Debug)]
-pub(super) struct Sparse {
+pub(crate) struct Sparse {
     len: u64,
     size: SectorSize,
     blocks: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Sparse {
-    pub(super) fn new(sectors: u64, size: SectorSize) -> Self {
+    pub(crate) fn new(sectors: u64, size: SectorSize) -> Self {
         Self { len: sectors * size.bytes(), size, blocks: BTreeMap::new() }
     }
 
-    pub(super) fn with(mut self, lba: u64, block: Vec<u8>) -> Self {
+    pub(crate) fn with(mut self, lba: u64, block: Vec<u8>) -> Self {
         self.blocks.insert(lba * self.size.bytes(), block);
         self
     }

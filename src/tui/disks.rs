@@ -16,7 +16,7 @@ use super::screen::{Hint, Next, Screen, Shared};
 use super::widgets::{Item, List, Page, Scroll, short};
 use crate::cmd::disks::{Shown, describe, look};
 use crate::cmd::terminal::Terminal;
-use crate::device::DiskIdentity;
+use crate::device::{DiskIdentity, Seen};
 use crate::job::Target;
 use crate::media::trouble::no_disks;
 use crate::units::human;
@@ -194,13 +194,12 @@ impl Detail {
 
     /// Leads to the steps that make it start, for whoever confirms the disk.
     fn repair(&self) -> Next {
-        let path = self.shown.disk.identity.path.clone();
-        match Target::without_a_look(path.as_ref()) {
-            Ok(target) => {
-                let session = self.session.clone();
+        match Seen::new(self.shown.disk.identity.path.as_ref()) {
+            Ok(seen) => {
+                let (session, target) = (self.session.clone(), Target::seen(&seen));
                 let warning = "What is chosen next changes this disk:";
                 Next::push(Confirm::new("Make it start", warning, target, move |_| {
-                    Next::replace(Repair::new(&session, path.as_ref()))
+                    Next::replace(Repair::new(&session, &seen))
                 }))
             }
             Err(error) => Next::push(Ending::of_error(&error).screen()),

@@ -2,8 +2,6 @@
 //! What a restored disk may need to start: named steps, each off until it is
 //! chosen, each shown with what it will do and reported as it was read back.
 
-use std::path::{Path, PathBuf};
-
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
@@ -13,27 +11,30 @@ use super::look::{Look, Tone};
 use super::screen::{Hint, Next, Screen, Shared, Stopping};
 use super::trouble::{add_error, sentence};
 use super::widgets::{Item, List, Page, Scroll, draw_lines, split};
+use crate::device::Seen;
 use crate::error::Result;
 use crate::repair::{self, Step};
 
 /// The steps of a disk.
 pub(crate) struct Repair {
     session: Shared,
-    disk: PathBuf,
+    seen: Seen,
     steps: Load<Vec<Step>>,
     list: List,
 }
 
 impl Repair {
-    pub(crate) fn new(session: &Shared, disk: &Path) -> Self {
-        let (steps, list) = (search(disk), List::default());
-        Self { session: session.clone(), disk: disk.to_owned(), steps, list }
+    /// The steps of the disk that was confirmed, whatever is at its path by
+    /// now.
+    pub(crate) fn new(session: &Shared, seen: &Seen) -> Self {
+        let (steps, list) = (search(seen), List::default());
+        Self { session: session.clone(), seen: seen.clone(), steps, list }
     }
 }
 
-fn search(disk: &Path) -> Load<Vec<Step>> {
-    let disk = disk.to_owned();
-    Load::start(move |_, _| repair::steps(&disk))
+fn search(seen: &Seen) -> Load<Vec<Step>> {
+    let seen = seen.clone();
+    Load::start(move |_, _| repair::steps(&seen))
 }
 
 fn item(step: &Step) -> Item {
@@ -48,7 +49,7 @@ fn item(step: &Step) -> Item {
 
 impl Screen for Repair {
     fn title(&self) -> String {
-        format!("Make {} start", self.disk.display())
+        format!("Make {} start", self.seen.path().display())
     }
 
     fn hints(&self) -> Vec<Hint> {
@@ -86,7 +87,7 @@ impl Screen for Repair {
                 None => Next::Stay,
             },
             _ if key.is('r') => {
-                self.steps = search(&self.disk);
+                self.steps = search(&self.seen);
                 Next::Draw
             }
             _ => Next::Stay,
@@ -99,7 +100,7 @@ impl Screen for Repair {
 
     fn shown_again(&mut self) {
         // A step may have changed what the others find.
-        self.steps = search(&self.disk);
+        self.steps = search(&self.seen);
     }
 }
 
@@ -221,6 +222,31 @@ impl Screen for OneStep {
             Stopping::Finishing
         } else {
             Stopping::Stopped
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::samples::session;
+
+    #[test]
+    fn only_the_disk_that_was_confirmed_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("disk.raw"), folder.path().join("other.raw"));
+        for path in [&path, &other] {
+            std::fs::write(path, [0; 8192]).unwrap();
+        }
+        let seen = Seen::new(&path).unwrap();
+        for is_same in [true, false] {
+            let mut screen = Repair::new(&session(true), &seen);
+            while screen.steps.is_running() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                screen.tick();
+            }
+            assert_eq!(screen.steps.ready().is_some(), is_same);
+            let _ = std::fs::rename(&other, &path);
         }
     }
 }

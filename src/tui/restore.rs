@@ -19,6 +19,7 @@ use super::screen::{Hint, Next, Screen, Shared};
 use super::shelf::Picked;
 use super::trouble::sentence;
 use super::widgets::{Item, Page, Scroll, draw_lines, split};
+use crate::device::Seen;
 use crate::error::{ErrorKind, Result};
 use crate::job::overwrite::Prepared;
 use crate::job::{Confirmed, Kind};
@@ -176,7 +177,8 @@ fn start(
         move |cancel, progress| {
             picked.with_feed(|feed, _| {
                 let opened = prepared.open(&confirmed)?;
-                opened.run(feed, cancel, progress)
+                let seen = opened.seen()?;
+                Ok((opened.run(feed, cancel, progress)?, seen))
             })
         },
         move |result, notices| {
@@ -188,10 +190,15 @@ fn start(
 }
 
 /// What is said of a restore that has ended.
-fn ending(session: &Shared, result: &Result<Restored>, path: &Path, notices: &[String]) -> Ending {
+fn ending(
+    session: &Shared,
+    result: &Result<(Restored, Seen)>,
+    path: &Path,
+    notices: &[String],
+) -> Ending {
     let shown = path.display();
-    let restored = match result {
-        Ok(restored) => restored,
+    let (restored, seen) = match result {
+        Ok(done) => done,
         Err(error) if error.kind() == ErrorKind::Interrupted => {
             // What has become of the target is its hint, once it is written to.
             let Some(hint) = error.hint_text() else {
@@ -225,9 +232,9 @@ fn ending(session: &Shared, result: &Result<Restored>, path: &Path, notices: &[S
     if session.rescue {
         ending.choice(Item::new("Power off or restart"), || Next::push(Power::default()));
     }
-    let (session, path) = (session.clone(), path.to_owned());
+    let (session, seen) = (session.clone(), seen.clone());
     ending.choice(Item::new("If it does not start: see what else can be done"), move || {
-        Next::push(Repair::new(&session, &path))
+        Next::push(Repair::new(&session, &seen))
     });
     ending
 }

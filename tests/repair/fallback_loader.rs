@@ -73,6 +73,8 @@ fn what_is_there_already_stays() {
     // Empty: nothing that could be started.
     disk.put("EFI/BOOT/BOOTX64.EFI", b"");
     let ran = repair(&disk.path, &["fallback-loader"], &[]).success();
+    let said = "\\EFI\\BOOT\\BOOTX64.EFI is there, but is no program: it is replaced";
+    assert!(ran.out().contains(said), "{ran}");
     assert!(ran.out().contains("\\EFI\\BOOT\\grubx64.efi is there and stays"), "{ran}");
     disk.assert_clean();
     assert!(disk.get("EFI/BOOT/grubx64.efi") == program(4000, 3));

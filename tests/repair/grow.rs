@@ -325,8 +325,56 @@ fn a_filesystem_that_fails_its_check_is_left_alone() {
     let before = table(&disk);
     let ran = repair(&disk, &["grow"], &[]);
     assert_eq!(ran.code, 1, "{ran}");
-    assert!(ran.err().contains("partition 2 stays as it is"), "{ran}");
+    assert!(ran.err().contains("partition 2 is not made larger"), "{ran}");
     assert_eq!(table(&disk), before);
+}
+
+#[test]
+fn small_errors_are_corrected_and_that_is_said() {
+    if !requires(NEEDS) || !requires(&["mkfs.ext4", "kernel:ext4", "e2fsck", "debugfs"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let (raw, tree) = filesystem(&folder, "ext4", 64 * MIB);
+    run("debugfs", &["-w", "-R", "set_super_value free_inodes_count 5", &raw]);
+    let disk = disk(&folder, "gpt", &raw, "8300");
+    lengthen(&disk, 32 * MIB);
+    let step = listed(&disk, "grow", &[]);
+    assert!(step["will"].to_string().contains("corrects small errors"), "{step}");
+    let ran = repair(&disk, &["grow"], &[]).success();
+    assert!(ran.out().contains("e2fsck corrected small errors"), "{ran}");
+    let (start, len) = last_partition(&disk);
+    let path = part(&folder, &disk, start, len);
+    assert_checked("ext4", &path);
+    assert_eq!(tree_of(mount(&path, "ext4", "ro").path()), tree);
+}
+
+#[test]
+fn what_the_table_does_not_allow_is_not_offered() {
+    if !requires(NEEDS) || !requires(&["mkfs.ext4", "kernel:ext4"]) {
+        return;
+    }
+    let not_possible = |why: &str, table: &str, change: &dyn Fn(&str)| {
+        let folder = temp_dir();
+        let (raw, _) = filesystem(&folder, "ext4", 32 * MIB);
+        let disk = disk(&folder, table, &raw, if table == "gpt" { "8300" } else { "83" });
+        change(&disk);
+        let before = hash_of(&disk);
+        let step = listed(&disk, "grow", &[]);
+        assert_eq!(step["state"], "not-possible", "{step}");
+        assert!(step["reason"].as_str().unwrap().contains(why), "{step}");
+        assert_eq!(repair(&disk, &["grow"], &[]).code, 5);
+        assert_eq!(hash_of(&disk), before);
+    };
+    // The partition is in a second table, that of an MBR.
+    not_possible("two partition tables", "gpt", &|disk| {
+        run("sgdisk", &["--hybrid=2", disk]);
+        lengthen(disk, 32 * MIB);
+    });
+    // The target was smaller than the disk.
+    not_possible("behind the end of the disk", "mbr", &|disk| {
+        File::options().write(true).open(disk).unwrap().set_len(START + 16 * MIB).unwrap();
+    });
 }
 
 #[test]
