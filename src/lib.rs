@@ -68,6 +68,7 @@
 //! - [`repair`]: what a restored machine may need beyond its exact bytes
 //! - [`rescue`]: the medium that starts a machine without a system
 //! - [`browse`]: the volumes and files inside of an opened disk or image
+//! - [`mount`]: an opened disk or image as a folder, for every other program
 //! - [`job`]: these from end to end, in the order that safety demands
 //!
 //! People:
@@ -112,6 +113,7 @@ pub mod io;
 pub mod job;
 pub mod layout;
 pub mod media;
+pub mod mount;
 pub mod network;
 pub mod ondisk;
 pub mod pipeline;

@@ -23,6 +23,7 @@ mod image;
 mod import;
 mod info;
 mod interrupt;
+mod mount;
 mod network;
 mod readme;
 mod repair;

@@ -40,6 +40,9 @@ _dacapo() {
             dacapo,find)
                 cmd="dacapo__subcmd__find"
                 ;;
+            dacapo,import)
+                cmd="dacapo__subcmd__import"
+                ;;
             dacapo,info)
                 cmd="dacapo__subcmd__info"
                 ;;
@@ -51,6 +54,9 @@ _dacapo() {
                 ;;
             dacapo,map)
                 cmd="dacapo__subcmd__map"
+                ;;
+            dacapo,mount)
+                cmd="dacapo__subcmd__mount"
                 ;;
             dacapo,network)
                 cmd="dacapo__subcmd__network"
@@ -98,7 +104,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair info map ls extract find diff tui rescue network demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount tui rescue network demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -254,6 +260,43 @@ _dacapo() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dacapo__subcmd__import)
+            opts="-q -h --label --note --level --scratch --dry-run --sector-size --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --note)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --scratch)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --sector-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dacapo__subcmd__info)
             opts="-q -h --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -347,6 +390,27 @@ _dacapo() {
                     ;;
                 --sector-size)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__mount)
+            opts="-q -h --writable --scratch --allow-other --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --scratch)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
                     return 0
                     ;;
                 *)

@@ -21,6 +21,7 @@ pub mod info;
 pub mod ls;
 pub mod man;
 pub mod map;
+pub mod mount;
 pub mod network;
 mod open;
 pub mod output;
@@ -129,6 +130,7 @@ pub enum Command {
     Extract(extract::ExtractArgs),
     Find(find::FindArgs),
     Diff(diff::DiffArgs),
+    Mount(mount::MountArgs),
     Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
     Network(network::NetworkArgs),
@@ -179,6 +181,7 @@ impl Command {
             Self::Extract(args) => extract::run(args, output, cancel),
             Self::Find(args) => find::run(args, output, cancel),
             Self::Diff(args) => diff::run(args, output, cancel),
+            Self::Mount(args) => mount::run(args, output, cancel),
             Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Network(args) => network::run(args, output, cancel),

@@ -3,7 +3,7 @@
 //!
 //! Text: results go to standard output, everything else to standard error.
 //! JSON: every line is one object with a `message_type`, all on standard
-//! output: `status`, `note`, `error`, `summary`, `exit_error`. Readers must
+//! output: `status`, `note`, `ready`, `error`, `summary`, `exit_error`. Readers must
 //! ignore fields and types they do not know. Where standard output carries
 //! data (`save SOURCE -`), all of this goes to standard error.
 
@@ -122,6 +122,14 @@ impl Output {
     pub fn summary(&self, body: &impl Serialize) {
         if self.json {
             self.results.line(&json_line("summary", body));
+        }
+    }
+
+    /// As JSON, what a command that serves others offers from now on: one line of
+    /// `message_type` `ready`. Nothing in text mode.
+    pub fn ready(&self, body: &impl Serialize) {
+        if self.json {
+            self.results.line(&json_line("ready", body));
         }
     }
 

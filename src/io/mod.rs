@@ -11,12 +11,14 @@ mod deadline;
 mod limit;
 mod memory;
 mod overlay;
+mod scratch;
 mod window;
 
 pub use deadline::Deadline;
 pub use limit::Limit;
 pub use memory::Memory;
 pub use overlay::Overlay;
+pub use scratch::Scratch;
 pub use window::Window;
 
 use std::sync::Arc;
