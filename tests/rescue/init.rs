@@ -6,8 +6,8 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::kernel;
-use super::scene::{END, SOON, START, WORK, choose, ready};
-use crate::support::machine::{Boot, Bus, Drive, Firmware, Guest, Machine};
+use super::scene::{END, SOON, START, WORK, open_shell, ready, type_command};
+use crate::support::machine::{Boot, Bus, Drive, Firmware, Machine};
 use crate::support::screen::key;
 use crate::support::{
     Loop, TempDir, dacapo, hash_of, junk_file, requires, run, sparse_file, temp_dir,
@@ -54,28 +54,6 @@ fn medium(folder: &TempDir, name: &str, files: &[&Path]) -> PathBuf {
 
 fn enough() -> bool {
     ready() && requires(&["mke2fs", "mkfs.vfat", "mcopy"])
-}
-
-/// Opens a shell from the screen.
-#[track_caller]
-fn open_shell(guest: &Guest) {
-    guest.screen.wait_for("What do you want to do?", START);
-    choose(guest, "Shell");
-    // The last line of its greeting, and its prompt.
-    guest.screen.wait_until("a shell", SOON, |shown| {
-        !shown.contains("What do you want to do?") && shown.trim_end().ends_with("~#")
-    });
-}
-
-/// Types a command, and waits for the end of what it prints.
-#[track_caller]
-fn type_command(guest: &Guest, command: &str) -> String {
-    // The command itself, on the screen, must not look like its end.
-    guest.screen.type_keys(&format!("{command}; echo en''d\r"));
-    let shown = guest.screen.wait_for("\nend", SOON);
-    guest.screen.type_keys("clear\r");
-    guest.screen.wait_until_gone("\nend", SOON);
-    shown
 }
 
 #[test]

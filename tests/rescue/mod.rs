@@ -3,6 +3,7 @@
 
 mod build;
 mod init;
+mod neighbours;
 mod network;
 mod repair;
 mod scene;

@@ -150,6 +150,35 @@ pub(crate) fn choose(guest: &Guest, text: &str) {
     panic!("no entry with '{text}'\n{}", screen.dump());
 }
 
+/// Opens a shell from the screen.
+#[track_caller]
+pub(crate) fn open_shell(guest: &Guest) {
+    guest.screen.wait_for("What do you want to do?", START);
+    choose(guest, "Shell");
+    // The last line of its greeting, and its prompt.
+    guest.screen.wait_until("a shell", SOON, |shown| {
+        !shown.contains("What do you want to do?") && shown.trim_end().ends_with("~#")
+    });
+}
+
+/// Types a command, and waits for the end of what it prints.
+#[track_caller]
+pub(crate) fn type_command(guest: &Guest, command: &str) -> String {
+    // The command itself, on the screen, must not look like its end.
+    guest.screen.type_keys(&format!("{command}; echo en''d\r"));
+    let shown = guest.screen.wait_for("\nend", SOON);
+    guest.screen.type_keys("clear\r");
+    guest.screen.wait_until_gone("\nend", SOON);
+    shown
+}
+
+/// Switches off from the shell.
+#[track_caller]
+pub(crate) fn power_off_by_shell(guest: &mut Guest) {
+    guest.screen.type_keys("poweroff\r");
+    guest.wait_off(END);
+}
+
 /// Switches off by the menu.
 #[track_caller]
 pub(crate) fn power_off(guest: &mut Guest) {

@@ -82,6 +82,8 @@ pub struct Machine {
     pub drives: Vec<Drive>,
     /// True for a network card that reaches this machine at 10.0.2.2.
     pub network: bool,
+    /// The network namespace that its card is in; else that of the tests.
+    pub namespace: Option<PathBuf>,
     /// More arguments of QEMU.
     pub more: Vec<String>,
     folder: Arc<TempDir>,
@@ -101,7 +103,8 @@ impl Machine {
             fs::copy(Path::new(OVMF).join(name), folder.path().join("variables.fd")).unwrap();
         }
         let (memory_mib, drives, folder) = (768, Vec::new(), Arc::new(folder));
-        Self { firmware, memory_mib, boot, drives, network: false, more: Vec::new(), folder }
+        let (network, namespace, more) = (false, None, Vec::new());
+        Self { firmware, memory_mib, boot, drives, network, namespace, more, folder }
     }
 
     /// With one more disk.
@@ -221,7 +224,15 @@ impl Machine {
         for socket in ["serial", "monitor"] {
             let _ = fs::remove_file(folder.join(socket));
         }
-        let child = Command::new("qemu-system-x86_64")
+        let mut command = match &self.namespace {
+            None => Command::new("qemu-system-x86_64"),
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", namespace.display())).arg("qemu-system-x86_64");
+                command
+            }
+        };
+        let child = command
             .args(self.arguments())
             .env("PATH", search_path())
             .stdin(Stdio::null())

@@ -13,6 +13,7 @@ mod disk;
 mod http_server;
 pub mod machine;
 mod needs;
+pub mod neighbour;
 mod program;
 pub mod screen;
 
