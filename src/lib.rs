@@ -66,6 +66,7 @@
 //! - [`verify`]: is all in an image good?
 //! - [`compare`]: is a disk what an image says?
 //! - [`repair`]: what a restored machine may need beyond its exact bytes
+//! - [`nbd`]: an image as a block device, for programs that know nothing of images
 //! - [`rescue`]: the medium that starts a machine without a system
 //! - [`browse`]: the volumes and files inside of an opened disk or image
 //! - [`mount`]: an opened disk or image as a folder, for every other program
@@ -114,6 +115,7 @@ pub mod job;
 pub mod layout;
 pub mod media;
 pub mod mount;
+pub mod nbd;
 pub mod network;
 pub mod ondisk;
 pub mod pipeline;

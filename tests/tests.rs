@@ -24,6 +24,7 @@ mod import;
 mod info;
 mod interrupt;
 mod mount;
+mod nbd;
 mod network;
 mod readme;
 mod repair;

@@ -73,6 +73,9 @@ _dacapo() {
             dacapo,save)
                 cmd="dacapo__subcmd__save"
                 ;;
+            dacapo,serve)
+                cmd="dacapo__subcmd__serve"
+                ;;
             dacapo,tui)
                 cmd="dacapo__subcmd__tui"
                 ;;
@@ -104,7 +107,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount tui rescue network demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount serve tui rescue network demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -698,6 +701,54 @@ _dacapo() {
                     return 0
                     ;;
                 --chunk-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__serve)
+            opts="-q -h --socket --port --bind --overlay --scratch --sector-size --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --socket)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bind)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --scratch)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --sector-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -43,6 +43,7 @@ complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "extract" -d 'Copy fil
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "find" -d 'Find files of an image by their names'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "diff" -d 'List the files that differ between two images, or an image and a disk'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "mount" -d 'Show an image as a folder, to open its files with any program'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "serve" -d 'Serve an image to QEMU, nbd-client and others as a disk'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "tui" -d 'Do all of this on a screen, with menus'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "rescue" -d 'Make the medium that starts a machine without a system'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "network" -d 'Show and set up the network of the rescue system'
@@ -158,6 +159,15 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -l allow-other -d '
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l socket -d 'Listen at a socket in the filesystem instead of a port' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l port -d 'Port to listen at; 0 takes a free one' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l bind -d 'Address to listen at; others than this machine can read all of it then' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l scratch -d 'Folder for what is written [default: $TMPDIR, or /var/tmp]' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l sector-size -d 'Sector size, if IMAGE is the file of a disk with 4096' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l overlay -d 'Let clients write; what they write is thrown away in the end'
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s h -l help -d 'Print help (see more with \'--help\')'

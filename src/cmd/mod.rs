@@ -30,6 +30,7 @@ pub mod repair;
 pub mod rescue;
 pub mod restore;
 pub mod save;
+pub mod serve;
 mod signals;
 mod sink;
 mod target;
@@ -131,6 +132,7 @@ pub enum Command {
     Find(find::FindArgs),
     Diff(diff::DiffArgs),
     Mount(mount::MountArgs),
+    Serve(serve::ServeArgs),
     Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
     Network(network::NetworkArgs),
@@ -182,6 +184,7 @@ impl Command {
             Self::Find(args) => find::run(args, output, cancel),
             Self::Diff(args) => diff::run(args, output, cancel),
             Self::Mount(args) => mount::run(args, output, cancel),
+            Self::Serve(args) => serve::run(args, output, cancel),
             Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Network(args) => network::run(args, output, cancel),

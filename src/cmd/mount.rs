@@ -134,11 +134,7 @@ pub fn run(args: &MountArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
 }
 
 fn scratch_folder(args: &MountArgs) -> PathBuf {
-    let given = args.scratch.clone().or_else(|| std::env::var_os("TMPDIR").map(PathBuf::from));
-    given.unwrap_or_else(|| {
-        let large = Path::new("/var/tmp");
-        if large.is_dir() { large.to_owned() } else { std::env::temp_dir() }
-    })
+    args.scratch.clone().unwrap_or_else(crate::io::scratch_folder)
 }
 
 /// Says what is there, and how it ends.

@@ -68,11 +68,17 @@ impl Piece {
     }
 }
 
-/// A part of a decoded chunk, shared with the cache.
+/// A part of a decoded chunk, shared with the cache, or bytes from elsewhere.
 #[derive(Debug, Clone)]
 pub struct Bytes {
     content: Content,
     range: Range<usize>,
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { range: 0..bytes.len(), content: Arc::new(bytes) }
+    }
 }
 
 impl AsRef<[u8]> for Bytes {

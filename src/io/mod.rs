@@ -18,7 +18,7 @@ pub use deadline::Deadline;
 pub use limit::Limit;
 pub use memory::Memory;
 pub use overlay::Overlay;
-pub use scratch::Scratch;
+pub use scratch::{Place, Scratch, scratch_folder};
 pub use window::Window;
 
 use std::sync::Arc;

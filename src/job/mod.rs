@@ -13,6 +13,7 @@ pub mod import;
 pub mod open;
 pub mod overwrite;
 pub mod save;
+pub mod serve;
 mod target;
 pub mod verify;
 

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `dacapo serve`: an image as a network block device.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use clap::{Args, ValueHint};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::scratch_folder;
+use crate::job::serve::Opened;
+use crate::nbd::protocol::PORT;
+use crate::nbd::{Address, Events, Exports, Server};
+use crate::pipeline::Cancel;
+use crate::store;
+use crate::units::{SectorSize, human};
+
+use super::Outcome;
+use super::output::{Output, plain};
+use super::values;
+
+const EXAMPLE: &str = "\
+Examples:
+  dacapo serve studio.img.zst             then: qemu-img info nbd://localhost
+  nbd-client localhost /dev/nbd0 -N 2     partition 2 as a device of Linux
+  dacapo serve studio.img.zst --overlay   then start the image in QEMU:
+  qemu-system-x86_64 -m 4G -drive file=nbd://localhost,format=raw";
+
+/// Serve an image to QEMU, nbd-client and others as a disk
+///
+/// Speaks NBD, the protocol of network block devices. The export 'disk' is the
+/// whole disk, '1', '2' and so on are its partitions. Only this machine can
+/// connect, unless --bind says otherwise. Ctrl-C ends it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub struct ServeArgs {
+    /// Image, also at an http(s) address; or a disk or raw image file
+    #[arg(value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
+    pub image: PathBuf,
+
+    /// Listen at a socket in the filesystem instead of a port
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath,
+        conflicts_with_all = ["port", "bind"])]
+    pub socket: Option<PathBuf>,
+
+    /// Port to listen at; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = PORT)]
+    pub port: u16,
+
+    /// Address to listen at; others than this machine can read all of it then
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub bind: IpAddr,
+
+    /// Let clients write; what they write is thrown away in the end
+    ///
+    /// The image is never written to.
+    #[arg(long)]
+    pub overlay: bool,
+
+    /// Folder for what is written [default: $TMPDIR, or /var/tmp]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, requires = "overlay")]
+    pub scratch: Option<PathBuf>,
+
+    /// Sector size, if IMAGE is the file of a disk with 4096
+    #[arg(long, value_name = "BYTES", value_parser = values::sector_size)]
+    pub sector_size: Option<SectorSize>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the image cannot be opened, or nothing can listen at the address.
+pub fn run(args: &ServeArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
+    let address = match &args.socket {
+        Some(path) => Address::Socket(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+        None => Address::Port(args.bind, args.port),
+    };
+    let opened = Opened::new(&args.image, args.sector_size)?;
+    if let Some(note) = opened.note() {
+        output.note(note);
+    }
+    if !opened.losses().is_empty() {
+        let lost = human(opened.losses().bytes());
+        output.note(&format!("{lost} could not be read when it was saved, and read as zero"));
+    }
+    let folder = args.overlay.then(|| args.scratch.clone().unwrap_or_else(scratch_folder));
+    let exports = opened.exports(folder.as_deref())?;
+    let server = Server::bind(&address)?;
+    show(args, &exports, server.address(), output);
+
+    let told = Told { output, seen: Mutex::default() };
+    let totals = server.run(&exports, cancel, &told)?;
+    output.info(&format!("served {} clients, {} sent", totals.clients, human(totals.bytes)));
+    output.summary(&serde_json::json!({
+        "image": store::shown(&args.image),
+        "clients": totals.clients,
+        "bytes_sent": totals.bytes,
+    }));
+    Ok(told.outcome())
+}
+
+/// Says that clients can come now, and how.
+fn show(args: &ServeArgs, exports: &Exports, address: &Address, output: &Output) {
+    let uri = address.uri("");
+    let state = if args.overlay { "writes are thrown away in the end" } else { "read-only" };
+    output.result(&format!("serving {} at {uri} ({state})", plain(&store::shown(&args.image))));
+    for export in exports.list() {
+        output.info(&format!("  {:<4}  {}", export.name, plain(&export.description)));
+    }
+    match address {
+        Address::Socket(path) => {
+            output.info(&format!("look at it with:  qemu-img info '{uri}'"));
+            output.info(&format!(
+                "as a device:      nbd-client -unix {} /dev/nbd0 -N disk",
+                path.display()
+            ));
+        }
+        Address::Port(ip, port) => {
+            output.info(&format!("look at it with:  qemu-img info {uri}"));
+            let host = if ip.is_unspecified() { "HOST".to_owned() } else { ip.to_string() };
+            output.info(&format!("as a device:      nbd-client {host} {port} /dev/nbd0 -N disk"));
+            if !ip.is_loopback() {
+                output.note(
+                    "whoever reaches that address can read the whole disk: NBD asks for no \
+                     password and encrypts nothing",
+                );
+            }
+        }
+    }
+    output.info("Ctrl-C ends it");
+    let list: Vec<_> = exports
+        .list()
+        .iter()
+        .map(|export| {
+            serde_json::json!({
+                "name": export.name,
+                "description": export.description,
+                "uri": address.uri(&export.name),
+                "bytes": export.extent.len(),
+            })
+        })
+        .collect();
+    output.ready(&serde_json::json!({
+        "image": store::shown(&args.image),
+        "uri": uri,
+        "writable": args.overlay,
+        "exports": list,
+    }));
+}
+
+/// So many different errors are shown, of clients that read on and on.
+const SHOWN: usize = 1000;
+
+/// Shows each error once, however often a client tries.
+struct Told<'a> {
+    output: &'a Output,
+    seen: Mutex<HashMap<String, ErrorKind>>,
+}
+
+impl Events for Told<'_> {
+    fn failed(&self, error: &Error) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() < SHOWN && seen.insert(error.to_string(), error.kind()).is_none() {
+            self.output.error(error);
+        }
+    }
+
+    fn strange(&self, what: &str) {
+        self.output.note(what);
+    }
+}
+
+impl Told<'_> {
+    fn outcome(&self) -> Outcome {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_empty() {
+            return Outcome::Done;
+        }
+        let damaged = seen.values().any(|kind| *kind == ErrorKind::Damaged);
+        let kind = if damaged { ErrorKind::Damaged } else { ErrorKind::Failed };
+        Outcome::Finding(Error::new(kind, "some of what clients asked for could not be done"))
+    }
+}
