@@ -51,6 +51,19 @@ impl OpenDisk {
     /// # Errors
     /// As [`OpenDisk::open`].
     pub fn open_with_sector_size(path: &Path, sector: Option<SectorSize>) -> Result<Self> {
+        Self::open_through(path, sector, |file| file)
+    }
+
+    /// As [`OpenDisk::open_with_sector_size`]; all is read through what
+    /// `through` makes of the opened file.
+    ///
+    /// # Errors
+    /// As [`OpenDisk::open`].
+    pub fn open_through(
+        path: &Path,
+        sector: Option<SectorSize>,
+        through: impl FnOnce(Box<dyn ReadAt>) -> Box<dyn ReadAt>,
+    ) -> Result<Self> {
         let name = store::shown(path).into_owned();
         let what = || format!("opening {name}");
         let is_address = store::is_address(path);
@@ -67,6 +80,7 @@ impl OpenDisk {
                 }
             },
         };
+        let file = through(file);
         let mut start = [0; 16];
         let is_image = file.len() >= 16 && {
             file.read_at(0, &mut start).context(what)?;

@@ -79,11 +79,11 @@ pub fn run(args: &MountArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
     let hangup = Arc::new(AtomicBool::new(false));
     let point = mount::check_folder(&args.folder)?;
     let (sender, events) = mpsc::channel();
-    let opened = mount::open(&args.image, &sender)?;
-    if let Some(note) = &opened.note {
-        output.note(note);
+    let disk = mount::open(&args.image, &sender)?;
+    if let Some(note) = disk.note() {
+        output.note(&note);
     }
-    let (mut tree, volumes) = Tree::of_disk(&opened.disk, opened.time);
+    let (mut tree, volumes) = Tree::of_disk(&disk);
     if args.writable {
         tree.make_writable(&scratch_folder(args))?;
     }
@@ -96,7 +96,7 @@ pub fn run(args: &MountArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         is_writable: args.writable,
         allows_others: args.allow_other,
     };
-    let len = opened.disk.len();
+    let len = disk.reader.len();
     let mounted = Mounted::start(tree, &point, &options, (sender, events))?;
     // From here on it takes an unmount to end.
     cancel.finish();

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::fs::files::{Attributes, NodeKind};
 
@@ -61,7 +62,10 @@ pub(super) fn kind(kind: NodeKind) -> FileType {
 }
 
 /// The attributes of a node. Where a filesystem has no modes, all may be read.
-pub(super) fn of_node(number: u64, node: &Attributes, own: Own) -> FileAttr {
+pub(super) fn of_node(number: u64, node: &Attributes, own: Own, has_local_times: bool) -> FileAttr {
+    let time = |kept: Option<Timestamp>| {
+        kept.map(|kept| SystemTime::from(if has_local_times { here(kept) } else { kept }))
+    };
     let kind = kind(node.kind);
     let default = match kind {
         FileType::Directory => 0o555,
@@ -89,8 +93,10 @@ pub(super) fn of_node(number: u64, node: &Attributes, own: Own) -> FileAttr {
     }
 }
 
-fn time(time: Option<Timestamp>) -> Option<SystemTime> {
-    time.map(SystemTime::from)
+/// When the clock of this machine showed what a clock of UTC shows at `time`.
+fn here(time: Timestamp) -> Timestamp {
+    let shown = TimeZone::UTC.to_datetime(time);
+    shown.to_zoned(TimeZone::system()).map_or(time, |zoned| zoned.timestamp())
 }
 
 /// As the kernel puts a device number in 32 bits (`new_encode_dev` in its
@@ -117,15 +123,15 @@ mod tests {
             links: 0,
             dos: None,
         };
-        let attr = of_node(7, &node, own);
+        let attr = of_node(7, &node, own, false);
         assert_eq!((attr.perm, attr.uid, attr.gid, attr.nlink), (0o444, 1000, 100, 1));
         assert_eq!((attr.size, attr.blocks, attr.kind), (1025, 3, FileType::RegularFile));
         assert_eq!(attr.atime, UNIX_EPOCH - std::time::Duration::from_secs(5));
         node.kind = NodeKind::Folder;
-        assert_eq!(of_node(7, &node, own).perm, 0o555);
+        assert_eq!(of_node(7, &node, own, false).perm, 0o555);
         node.mode = Some(0o104_755);
         node.owner = Some((0, 5));
-        let attr = of_node(7, &node, own);
+        let attr = of_node(7, &node, own, false);
         assert_eq!((attr.perm, attr.uid, attr.gid), (0o4755, 0, 5));
     }
 

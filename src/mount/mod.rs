@@ -18,7 +18,7 @@ mod trouble;
 mod users;
 mod view;
 
-pub use opened::{Kind, Opened, open};
+pub use opened::open;
 pub use session::{Mounted, Options, Unmounted, check_folder};
 pub use tree::{ImageFile, Shown, Tree, Volume};
 pub use trouble::Event;

@@ -11,7 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::inodes::{Inodes, Place};
 use super::listing::{Listing, Recent};
 use super::names::Names;
-use crate::browse;
+use super::opened;
+use crate::browse::OpenDisk;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{Files, Node};
@@ -48,6 +49,9 @@ pub struct Volume {
     pub name: String,
     /// Its files.
     pub files: Arc<dyn Files>,
+    /// Its times are those of a clock on some wall: they are shown as if that
+    /// hung in the zone of this machine.
+    pub has_local_times: bool,
 }
 
 impl fmt::Debug for Volume {
@@ -84,8 +88,10 @@ pub struct Shown {
 }
 
 impl Tree {
-    /// The disk and its volumes; `time` is that of the images.
-    pub fn of_disk(disk: &Arc<dyn ReadAt>, time: SystemTime) -> (Self, Vec<Shown>) {
+    /// A disk and its volumes.
+    pub fn of_disk(opened: &OpenDisk) -> (Self, Vec<Shown>) {
+        let disk = &opened.reader;
+        let time = opened::time_of(opened);
         let mut tree = Self { time, ..Self::of_parts(Vec::new(), Vec::new()) };
         let mut names = Names::default();
         let whole = Extent::new(0, disk.len());
@@ -93,7 +99,7 @@ impl Tree {
         let disk_name = names.name("disk", None);
         tree.add_image(&disk_name, Arc::clone(disk), Some(whole));
         let mut shown = Vec::new();
-        for volume in browse::volumes(disk) {
+        for volume in opened.volumes() {
             let is_disk = volume.extent == Some(whole) && volume.name == "disk";
             let name = match is_disk {
                 true => disk_name.clone(),
@@ -104,7 +110,8 @@ impl Tree {
             }
             let files = match volume.files() {
                 Ok(files) => {
-                    tree.volumes.push(Volume { name: name.clone(), files });
+                    let has_local_times = volume.has_local_times();
+                    tree.volumes.push(Volume { name: name.clone(), files, has_local_times });
                     Ok(format!("files/{name}"))
                 }
                 Err(error) => Err(error.to_string()),

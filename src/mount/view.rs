@@ -130,9 +130,10 @@ impl View {
                 Ok(FileAttr { blocks: data.div_ceil(512), ..attr })
             }
             Place::Node(index, node) => {
-                let known = self.volume(index)?.files.attributes(node);
+                let volume = self.volume(index)?;
+                let known = volume.files.attributes(node);
                 let known = known.map_err(|error| self.fail(number, error))?;
-                Ok(attributes::of_node(number, &known, self.own))
+                Ok(attributes::of_node(number, &known, self.own, volume.has_local_times))
             }
         }
     }

@@ -179,7 +179,7 @@ fn everything_that_files_can_be_is_shown_as_it_is() {
     let folder = temp_dir();
     let point = check_folder(folder.path()).unwrap();
     let disk = Arc::new(Memory::new(vec![7; 10_000]));
-    let volume = Volume { name: "1-fake".into(), files: Arc::new(Fake) };
+    let volume = Volume { name: "1-fake".into(), files: Arc::new(Fake), has_local_times: false };
     let tree = Tree::of_parts(vec![("disk".into(), disk)], vec![volume]);
     let options = Options { source: "a, b".into(), is_writable: false, allows_others: false };
     let mounted = Mounted::start(tree, &point, &options, mpsc::channel()).unwrap();

@@ -5,6 +5,7 @@
 mod fake;
 mod life;
 mod reading;
+mod sources;
 mod writable;
 
 use std::fs;
