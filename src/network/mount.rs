@@ -218,13 +218,15 @@ fn mount_nfs(share: &Share, server: &str, folder: &str, writable: bool, at: &Pat
         match mount(Some(source.as_str()), at, Some("nfs"), flags(writable), options) {
             Ok(()) => return Ok(()),
             // Another version may do.
-            Err(error @ (nix::Error::EPROTONOSUPPORT | nix::Error::EINVAL)) => failure = error,
+            Err(nix::Error::EPROTONOSUPPORT | nix::Error::EINVAL) => {}
+            // An older one may have another tree of folders.
+            Err(nix::Error::ENOENT) => failure = nix::Error::ENOENT,
             Err(error) => {
-                failure = error;
-                // An older server may have another tree of folders.
-                if error != nix::Error::ENOENT {
-                    break;
+                // That a folder is missing was said by a version that is spoken.
+                if failure != nix::Error::ENOENT {
+                    failure = error;
                 }
+                break;
             }
         }
     }
