@@ -115,9 +115,6 @@ fn report(
     seconds: f64,
     output: &Output,
 ) {
-    if !nix::unistd::geteuid().is_root() && !output.is_json() {
-        output.note("without root, all that was extracted belongs to you");
-    }
     for note in &extracted.notes {
         output.note(note);
     }

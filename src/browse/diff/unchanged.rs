@@ -18,6 +18,8 @@ use super::super::open::{OpenDisk, OpenImage};
 #[derive(Debug)]
 pub struct Unchanged {
     different: ExtentSet,
+    /// True if the whole disks were compared.
+    is_of_all: bool,
 }
 
 impl Unchanged {
@@ -32,31 +34,31 @@ impl Unchanged {
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let mut different = match (&before.image, &after.image) {
+        let (mut different, is_of_all) = match (&before.image, &after.image) {
             (Some(old), Some(new)) if is_same_grid(old.reader().head(), new.reader().head()) => {
-                by_hash(old.reader(), new.reader())
+                (by_hash(old.reader(), new.reader()), true)
             }
-            (Some(image), _) => by_content(image, after, places, cancel, progress)?,
-            (None, Some(image)) => by_content(image, before, places, cancel, progress)?,
-            (None, None) => ExtentSet::all(u64::MAX),
+            (Some(image), _) => (by_content(image, after, places, cancel, progress)?, false),
+            (None, Some(image)) => (by_content(image, before, places, cancel, progress)?, false),
+            (None, None) => (ExtentSet::all(u64::MAX), true),
         };
         for disk in [before, after] {
             let losses = disk.image.iter().flat_map(|image| &image.reader().report().losses);
             different.extend(losses.copied());
         }
-        Ok(Self { different })
+        Ok(Self { different, is_of_all })
     }
 
     /// Of these bytes, for tests.
     #[cfg(test)]
     pub(crate) const fn except(different: ExtentSet) -> Self {
-        Self { different }
+        Self { different, is_of_all: true }
     }
 
-    /// True if nothing at all differs.
+    /// True if it is known that nothing at all differs.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.different.is_empty()
+        self.is_of_all && self.different.is_empty()
     }
 
     /// True if something lies in the same place on both disks, and its bytes are

@@ -24,7 +24,7 @@ const CAPABILITIES: &[u8] = b"security.capability";
 pub(super) struct Told(BTreeMap<String, u64>);
 
 impl Told {
-    /// Counts one.
+    /// Counts one; `%s` in `what` is the s of several.
     pub(super) fn count(&mut self, what: impl Into<String>) {
         *self.0.entry(what.into()).or_default() += 1;
     }
@@ -36,9 +36,12 @@ impl Told {
         }
     }
 
-    /// "3 times: ...", one line for each.
+    /// "3 pipes left out", one line for each.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.0.iter().map(|(what, count)| format!("{count} {what}")).collect()
+        let line = |(what, count): (&String, &u64)| {
+            format!("{count} {}", what.replace("%s", if *count == 1 { "" } else { "s" }))
+        };
+        self.0.iter().map(line).collect()
     }
 }
 
@@ -76,6 +79,9 @@ impl<'a> Setter<'a> {
         told: &mut Told,
     ) {
         let is_link = attributes.kind == crate::fs::files::NodeKind::Link;
+        if attributes.owner.is_some() && !self.is_root {
+            told.count("file%s and folders belong to you; root can give them their owners");
+        }
         if let Some((user, group)) = attributes.owner.filter(|_| self.is_root) {
             let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
             let done = match on {
@@ -84,7 +90,7 @@ impl<'a> Setter<'a> {
                     rustix::fs::chownat(folder, *name, user, group, AtFlags::SYMLINK_NOFOLLOW)
                 }
             };
-            failed(done, "owners could not be kept", told);
+            failed(done, "owner%s not kept", told);
         }
         if !is_link {
             let mode = Mode::from_bits_retain(self.mode(attributes, told));
@@ -94,7 +100,7 @@ impl<'a> Setter<'a> {
                     rustix::fs::chmodat(folder, *name, mode, AtFlags::empty())
                 }
             };
-            failed(done, "permissions could not be kept", told);
+            failed(done, "time%s permissions could not be kept", told);
         }
         for (name, value) in extended {
             self.set_extended(on, name, value, told);
@@ -108,7 +114,7 @@ impl<'a> Setter<'a> {
                 AtFlags::SYMLINK_NOFOLLOW,
             ),
         };
-        failed(done, "times could not be kept", told);
+        failed(done, "time%s dates could not be kept", told);
     }
 
     fn mode(&self, attributes: &Attributes, told: &mut Told) -> u32 {
@@ -120,7 +126,7 @@ impl<'a> Setter<'a> {
         };
         // On a folder they mean something else, and nobody is made anybody.
         if mode & SETUID != 0 && !is_folder && !self.options.setuid {
-            told.count("files lost their setuid or setgid bit; --setuid keeps it");
+            told.count("setuid or setgid bit%s left out; --setuid keeps them");
             return mode & 0o1777;
         }
         mode & 0o7777
@@ -128,7 +134,7 @@ impl<'a> Setter<'a> {
 
     fn set_extended(&self, on: &On, name: &[u8], value: &[u8], told: &mut Told) {
         if name == CAPABILITIES && !self.options.setuid {
-            return told.count("files lost their capabilities; --setuid keeps them");
+            return told.count("program%s without their capabilities; --setuid keeps them");
         }
         let known = [&b"user."[..], b"trusted.", b"security.", b"system."];
         let name = match known.iter().any(|space| name.starts_with(space)) {
@@ -146,12 +152,12 @@ impl<'a> Setter<'a> {
             let kind = name.split(|byte| *byte == b'.').next().unwrap_or_default();
             let kind = match name.as_slice() {
                 b"system.posix_acl_access" | b"system.posix_acl_default" => {
-                    "access control list".into()
+                    "access control list%s".into()
                 }
-                _ => format!("extended attribute '{}.*'", shown(kind)),
+                _ => format!("extended attribute%s '{}.*'", shown(kind)),
             };
             let error = io::Error::from(error);
-            told.count(format!("times an {kind} could not be kept: {error}"));
+            told.count(format!("{kind} not kept: {error}"));
         }
     }
 }

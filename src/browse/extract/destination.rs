@@ -19,6 +19,8 @@ use crate::fs::files::NodeKind;
 pub struct Destination {
     folder: PathBuf,
     is_new: bool,
+    /// Nothing of the user's is in it.
+    is_empty: bool,
     /// The name of each source there; `None` for one whose content goes into
     /// the folder itself.
     names: Vec<Option<Vec<u8>>>,
@@ -48,16 +50,22 @@ impl Destination {
             [source] => Some(source),
             _ => None,
         };
-        let plan = match (found, one) {
-            (Some(true), _) => Self { folder: path.to_owned(), is_new: false, names: own_names() },
+        let mut plan = match (found, one) {
+            (Some(true), _) => {
+                Self { folder: path.to_owned(), is_new: false, is_empty: false, names: own_names() }
+            }
             (Some(false), Some(source)) if source.kind != NodeKind::Folder => Self::renamed(path)?,
             (Some(false), _) => {
                 return Err(Error::usage(format!("{shown_path} is no folder")));
             }
             (None, Some(source)) if !ends_in_slash && source.path != b"/" => Self::renamed(path)?,
-            (None, _) => Self { folder: path.to_owned(), is_new: true, names: own_names() },
+            (None, _) => {
+                Self { folder: path.to_owned(), is_new: true, is_empty: true, names: own_names() }
+            }
         };
         plan.check(overwrite)?;
+        // Otherwise it was refused just now.
+        plan.is_empty |= !overwrite && plan.names.contains(&None);
         Ok(plan)
     }
 
@@ -72,7 +80,7 @@ impl Destination {
         if !folder.is_dir() {
             return Err(Error::usage(format!("there is no folder {}", folder.display())));
         }
-        Ok(Self { folder, is_new: false, names: vec![Some(name)] })
+        Ok(Self { folder, is_new: false, is_empty: false, names: vec![Some(name)] })
     }
 
     fn check(&self, overwrite: bool) -> Result<()> {
@@ -121,7 +129,7 @@ impl Destination {
             std::fs::create_dir(&self.folder).context(|| format!("making {shown}"))?;
         }
         let mut folder = Folder::open(&self.folder).context(|| format!("opening {shown}"))?;
-        folder.is_new = self.is_new;
+        folder.is_new = self.is_empty;
         Ok(folder)
     }
 }

@@ -256,7 +256,7 @@ impl<'a> Copier<'a> {
         }
         if !self.options.streams {
             made.told
-                .count("files have further streams, which were left out; --streams extracts them");
+                .count("file%s with further streams, which were left out; --streams extracts them");
             return Ok(());
         }
         let attributes = self.source.files.attributes(task.node)?;
@@ -347,7 +347,7 @@ impl<'a> Copier<'a> {
             Err(_) => {
                 let mut done = self.make(&task, &mut Vec::new())?;
                 if let Done::Made(made) = &mut done {
-                    made.told.count("files have one more name, of which a copy was made instead");
+                    made.told.count("further name%s of files became copies: no hard links there");
                 }
                 Ok(done)
             }

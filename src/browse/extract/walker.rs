@@ -148,9 +148,9 @@ impl<'a> Walker<'a> {
                 if !self.options.special =>
             {
                 let what = match entry.kind {
-                    NodeKind::Pipe => "pipes were left out; --special makes them",
-                    NodeKind::Socket => "sockets were left out; --special makes them",
-                    _ => "device nodes were left out; --special makes them",
+                    NodeKind::Pipe => "pipe%s left out; --special makes them",
+                    NodeKind::Socket => "socket%s left out; --special makes them",
+                    _ => "device node%s left out; --special makes them",
                 };
                 self.queue.push_back(Job::LeftOut(what));
             }
