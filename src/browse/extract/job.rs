@@ -10,11 +10,11 @@ use rustix::io::Errno;
 
 use super::super::names::shown;
 use super::super::path::Place;
-use super::Options;
 use super::attributes::{On, Setter, Told, on_file};
 use super::content::{self, Content, Failure};
 use super::folder::{Existing, Folder, Partial};
 use super::safe::{other_name, refusal};
+use super::{Options, Spot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::files::{Attributes, Node, NodeKind};
 use crate::ondisk::FormatError;
@@ -329,14 +329,14 @@ impl<'a> Copier<'a> {
     pub(super) fn hard_link(
         &self,
         task: Task,
-        first: Option<&(Vec<Vec<u8>>, Vec<u8>)>,
+        first: Option<&Spot>,
         root: &Folder,
     ) -> Result<Done> {
         let mut made = Made::new(task.kind);
         made.is_hard_link = true;
-        let linked = first.map_or(Err(Errno::NOENT.into()), |(names, name)| {
-            let folder = root.descend(names)?;
-            task.folder.new_hard_link(folder.as_ref().unwrap_or(root), name)
+        let linked = first.map_or(Err(Errno::NOENT.into()), |first| {
+            let folder = root.descend(&first.folder)?;
+            task.folder.new_hard_link(folder.as_ref().unwrap_or(root), &first.name)
         });
         match linked {
             Ok(mut partial) => match finish(&task, &mut partial, &task.name, &mut made) {

@@ -216,12 +216,21 @@ pub fn read_out(
     }
 }
 
+/// Where something is at the destination.
+#[derive(Debug)]
+struct Spot {
+    /// The names that lead to its folder.
+    folder: Vec<Vec<u8>>,
+    /// Its own.
+    name: Vec<u8>,
+}
+
 /// Takes what was done in order.
 struct Consumer<'a, 'b> {
     copier: &'a Copier<'b>,
     root: &'a Folder,
     /// Where the first name of a file with several is; `None` if it is missing.
-    links: &'a mut HashMap<Node, Option<(Vec<Vec<u8>>, Vec<u8>)>>,
+    links: &'a mut HashMap<Node, Option<Spot>>,
     extracted: &'a mut Extracted,
     told: &'a mut Told,
 }
@@ -278,7 +287,8 @@ impl Consumer<'_, '_> {
             progress.note(&Event::Notice(why));
         }
         if let Some((node, folder, name)) = made.first {
-            self.links.insert(node, Some((folder.names.clone(), name)));
+            let folder = folder.names.clone();
+            self.links.insert(node, Some(Spot { folder, name }));
         }
         for (path, error) in made.lost {
             self.lost(path, &error, progress);
