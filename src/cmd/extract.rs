@@ -118,10 +118,15 @@ fn report(
     for note in &extracted.notes {
         output.note(note);
     }
+    let what = [(extracted.files, "file"), (extracted.folders, "folder")];
+    let what: Vec<String> = what
+        .iter()
+        .filter(|(count, what)| *count > 0 || *what == "file")
+        .map(|(count, what)| counted(*count, what))
+        .collect();
     output.info(&format!(
-        "{} in {}, {} to {}, {}",
-        counted(extracted.files, "file"),
-        counted(extracted.folders, "folder"),
+        "{}, {} to {}, {}",
+        what.join(" in "),
         human(extracted.bytes),
         destination.display(),
         duration(seconds)

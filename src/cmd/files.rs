@@ -198,6 +198,7 @@ pub(super) fn date(volume: &OpenVolume, time: Option<Timestamp>) -> String {
 pub(super) fn size(attributes: &Attributes, bytes: bool) -> String {
     match attributes.kind {
         NodeKind::Device { major, minor, .. } => format!("{major}, {minor}"),
+        NodeKind::Folder => "-".into(),
         _ if bytes => attributes.size.to_string(),
         _ => human(attributes.size),
     }

@@ -210,11 +210,17 @@ fn event_text(event: &Event, now: &Snapshot, quiet: bool) -> Option<String> {
 
 /// The two lines of the bar: what stands in front of it, and below it.
 fn bar_texts(now: &Snapshot) -> (String, String) {
-    let prefix = format!("{} {:5.1} %", now.stage, now.part() * 100.0);
-    let mut below = numbers(now);
+    // How much there is to do may not be known.
+    let is_known = now.total > 0 || now.done > 0;
+    let (prefix, numbers) = match is_known {
+        true => (format!("{} {:5.1} %", now.stage, now.part() * 100.0), numbers(now)),
+        false => (now.stage.clone(), String::new()),
+    };
+    let mut below = numbers;
     for text in [plain(&now.current).into_owned(), losses(now)] {
         if !text.is_empty() {
-            let _ = write!(below, "; {text}");
+            let semicolon = if below.is_empty() { "" } else { "; " };
+            let _ = write!(below, "{semicolon}{text}");
         }
     }
     (prefix, below)
