@@ -116,6 +116,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l label -d 'Name 
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l note -d 'Remark, kept in the image' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l level -d 'Compression from 1 (fast) to 19 (small)' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l scratch -d 'Folder for the temporary file' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l disk -d 'Which disk of a Clonezilla folder that has several' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l sector-size -d 'Sector size of the disk, if it had 4096' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l dry-run -d 'Check and show what would be imported, and write no image'
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -s q -l quiet -d 'Print errors and results only'

@@ -27,21 +27,22 @@ use super::values;
 
 const EXAMPLE: &str = "\
 Example:
-  dacapo import sda1.ext4-ptcl-img.gz.aa old-root.img.zst";
+  dacapo import /mnt/clonezilla/2019-05-01-img old-studio.img.zst";
 
 /// Make an image of what another tool has saved
 ///
 /// Takes raw disk images, also compressed with gzip, bzip2, xz, lzma, lzip,
-/// lz4 or zstd, and Partclone images. What it is, is recognised by its
-/// content; of a split file, give the first piece. Everything that has a
-/// checksum is checked: what is damaged or cut off is refused. An image
-/// restores what the other tool would have restored, and tells what it has
-/// not.
+/// lz4 or zstd; images of Partclone, Partimage and ntfsclone; whole folders of
+/// Clonezilla; and, with qemu-img, disks of virtual machines (qcow2, VHDX,
+/// VMDK, VDI, VHD). What it is, is recognised by its content; of a split file,
+/// give the first piece. Everything that has a checksum is checked: what is
+/// damaged or cut off is refused. An image restores what the other tool would
+/// have restored, and tells what it has not.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ImportArgs {
-    /// File that another tool has written
-    #[arg(value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    /// File or folder that another tool has written
+    #[arg(value_name = "OLD", value_hint = ValueHint::AnyPath)]
     pub source: PathBuf,
 
     /// Image to write, or a folder for it
@@ -74,6 +75,10 @@ pub struct ImportArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Which disk of a Clonezilla folder that has several
+    #[arg(long, value_name = "NAME")]
+    pub disk: Option<String>,
+
     /// Sector size of the disk, if it had 4096
     #[arg(long, value_name = "BYTES", value_parser = values::sector_size)]
     pub sector_size: Option<SectorSize>,
@@ -90,7 +95,8 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         refuse_existing(&args.image)?;
     }
     let started = Instant::now();
-    let found = Found::open(&args.source, args.sector_size.unwrap_or(SectorSize::B512))?;
+    let sector = args.sector_size.unwrap_or(SectorSize::B512);
+    let found = Found::open(&args.source, sector, args.disk.as_deref())?;
     let source = args.source.display().to_string();
     show(&source, found.imported(), output);
     let folder = scratch_folder(args);

@@ -8,11 +8,11 @@ use std::io::{self, Read};
 
 use crate::error::{Error, Result};
 use crate::ondisk::Fields;
-use crate::units::{GIB, KIB};
+use crate::units::{KIB, MIB};
 
 /// The most memory that a decoder takes for its window. The files themselves
 /// say how much they need, and a hostile one would say anything.
-const MOST_WINDOW: u64 = GIB;
+const MOST_WINDOW: u64 = 512 * MIB;
 
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::compression::Compression;
+use super::partimage;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::pipeline::Cancel;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 
 /// How much of a file is read at once.
 const BUFFER: usize = 1 << 20;
@@ -103,13 +104,33 @@ impl Input {
         cancel: &'a Cancel,
         progress: &'a dyn Progress,
     ) -> Result<Stream<'a>> {
-        let compression = self.compression()?;
-        let files = BufReader::with_capacity(
-            BUFFER,
-            Watched { inner: Files::new(&self.pieces), cancel, progress },
-        );
-        let inner = compression.decoder(files).context(|| self.name.clone())?;
-        Ok(Stream::new(&self.name, inner))
+        if self.pieces.len() > 1 && self.is_partimage(cancel)? {
+            // Each is compressed alone, and has a head of its own.
+            let volumes = (0..self.pieces.len()).map(move |number| {
+                let piece = self.pieces.get(number..=number).unwrap_or_default();
+                self.decoder(piece, cancel, progress)
+            });
+            return Ok(Stream::new(&self.name, Box::new(partimage::Volumes::new(volumes))));
+        }
+        Ok(Stream::new(&self.name, self.decoder(&self.pieces, cancel, progress)?))
+    }
+
+    fn is_partimage(&self, cancel: &Cancel) -> Result<bool> {
+        let first = self.pieces.get(..1).unwrap_or_default();
+        let mut stream = Stream::new(&self.name, self.decoder(first, cancel, &Silent)?);
+        Ok(stream.peek(partimage::MAGIC.len())? == partimage::MAGIC)
+    }
+
+    /// What unpacks these files, one behind the other.
+    fn decoder<'a>(
+        &'a self,
+        files: &'a [PathBuf],
+        cancel: &'a Cancel,
+        progress: &'a dyn Progress,
+    ) -> Result<Box<dyn Read + 'a>> {
+        let files = Watched { inner: Files::new(files), cancel, progress };
+        let files = BufReader::with_capacity(BUFFER, files);
+        self.compression()?.decoder(files).context(|| self.name.clone())
     }
 }
 

@@ -11,17 +11,25 @@
 //! |---|---|
 //! | a raw image, also compressed | [`input`], [`compression`] |
 //! | Partclone | [`partclone`] |
+//! | ntfsclone's special format | [`ntfsclone`] |
+//! | Partimage 0.6 | [`partimage`] |
+//! | Clonezilla's folders | [`clonezilla`] |
+//! | qcow2, vhdx, vmdk, vdi, vhd | [`virtual_disk`], by qemu-img |
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 pub mod assembly;
+pub mod clonezilla;
 pub mod compression;
 pub mod disk;
 pub mod input;
 pub mod missing;
+pub mod ntfsclone;
 pub mod old;
 pub mod partclone;
+pub mod partimage;
 pub mod scratch;
+pub mod virtual_disk;
 
 pub use disk::Disk;
 pub use old::Old;
@@ -55,6 +63,10 @@ enum Kind {
     Raw(Source),
     /// A file of another kind, perhaps in pieces.
     File(Input),
+    /// A folder of Clonezilla.
+    Clonezilla(Box<clonezilla::Folder>),
+    /// The disk of a virtual machine.
+    Virtual(virtual_disk::Virtual),
 }
 
 /// What unpacking takes.
@@ -65,16 +77,41 @@ pub struct Room {
 }
 
 impl Found {
-    /// Finds out what `path` is; a raw image has sectors of `sector`.
+    /// Finds out what `path` is; a raw image has sectors of `sector`, of a
+    /// folder `disk` is meant.
     ///
     /// # Errors
     /// If it is nothing that can be imported.
-    pub fn open(path: &Path, sector: SectorSize) -> Result<Self> {
+    pub fn open(path: &Path, sector: SectorSize, disk: Option<&str>) -> Result<Self> {
+        if clonezilla::is_folder(path) {
+            let folder = clonezilla::Folder::open(path, disk)?;
+            let mut imported = folder.describe();
+            imported.path = path.display().to_string();
+            let kind = Kind::Clonezilla(Box::new(folder));
+            return Ok(Self { path: path.to_owned(), sector, imported, kind });
+        }
+        if path.is_dir() {
+            return Err(Error::usage(format!("{} is no folder of Clonezilla", path.display()))
+                .hint("such a folder has a file 'disk' or 'parts'; give the files of others"));
+        }
+        if disk.is_some() {
+            return Err(Error::usage("--disk is for folders of Clonezilla"));
+        }
         let input = Input::open(path)?;
         if input.is_empty() {
             return Err(Error::damaged(format!("{} is empty", path.display())));
         }
         refuse_own(&input)?;
+        if let Some(found) = virtual_disk::Virtual::open(path, &input)? {
+            let mut imported = found.describe();
+            imported.path = path.display().to_string();
+            return Ok(Self {
+                path: path.to_owned(),
+                sector,
+                imported,
+                kind: Kind::Virtual(found),
+            });
+        }
         let compression = input.compression()?;
         let cancel = Cancel::default();
         let mut stream = input.stream(&cancel, &Silent)?;
@@ -106,6 +143,8 @@ impl Found {
         match &self.kind {
             Kind::Raw(_) => 0,
             Kind::File(input) => input.len(),
+            Kind::Clonezilla(folder) => folder.len(),
+            Kind::Virtual(found) => found.len(),
         }
     }
 
@@ -127,6 +166,8 @@ impl Found {
                 let old = Old::read(&mut input.stream(&cancel, &Silent)?)?;
                 Ok(Some(Room { most: old.stored_len() }))
             }
+            Kind::Clonezilla(folder) => Ok(Some(Room { most: folder.stored_len() })),
+            Kind::Virtual(_) => Ok(Some(Room { most: None })),
         }
     }
 
@@ -143,6 +184,17 @@ impl Found {
                 progress.stage("unpacking", input.len());
                 let mut stream = input.stream(cancel, progress)?;
                 let assembly = unpack_alone(&mut stream, folder, sector)?;
+                Ok(Disk::assembled(assembly, &path, imported))
+            }
+            Kind::Clonezilla(found) => {
+                progress.stage("unpacking", found.len());
+                let assembly = found.unpack(folder, cancel, progress)?;
+                Ok(Disk::assembled(assembly, &path, imported).with_model(found.model()))
+            }
+            Kind::Virtual(found) => {
+                progress.stage("unpacking", found.len());
+                let assembly = found.unpack(folder, sector, cancel)?;
+                progress.advance(found.len());
                 Ok(Disk::assembled(assembly, &path, imported))
             }
         }

@@ -4,8 +4,8 @@
 
 use super::assembly::Place;
 use super::input::Stream;
-use super::partclone;
-use crate::error::Result;
+use super::{ntfsclone, partclone, partimage, virtual_disk};
+use crate::error::{Error, Result};
 use crate::image::format::Imported;
 
 /// How much of a raw image is read at once.
@@ -18,6 +18,10 @@ pub enum Old {
     Raw,
     /// Partclone.
     Partclone(partclone::Image),
+    /// ntfsclone's special format.
+    Ntfsclone(ntfsclone::Image),
+    /// Partimage.
+    Partimage(partimage::Image),
 }
 
 impl Old {
@@ -26,9 +30,19 @@ impl Old {
     /// # Errors
     /// Damaged or unsupported, as the kind says.
     pub fn read(stream: &mut Stream<'_>) -> Result<Self> {
-        let head = stream.peek(64)?;
+        let head = stream.peek(512)?;
         if head.starts_with(partclone::MAGIC) {
             return Ok(Self::Partclone(partclone::Image::read(stream)?));
+        }
+        if head.starts_with(ntfsclone::MAGIC) {
+            return Ok(Self::Ntfsclone(ntfsclone::Image::read(stream)?));
+        }
+        if head.starts_with(partimage::MAGIC) {
+            return Ok(Self::Partimage(partimage::Image::read(stream)?));
+        }
+        if let Some(format) = virtual_disk::format_of(head, &[]) {
+            let what = format!("{} holds a {format} of a virtual machine", stream.name());
+            return Err(Error::unsupported(what).hint("unpack it first, and import what comes out"));
         }
         Ok(Self::Raw)
     }
@@ -39,6 +53,8 @@ impl Old {
         match self {
             Self::Raw => None,
             Self::Partclone(image) => Some(image.len()),
+            Self::Ntfsclone(image) => Some(image.len()),
+            Self::Partimage(image) => Some(image.len()),
         }
     }
 
@@ -54,6 +70,8 @@ impl Old {
         match self {
             Self::Raw => None,
             Self::Partclone(image) => Some(image.stored_len()),
+            Self::Ntfsclone(image) => Some(image.stored_len()),
+            Self::Partimage(image) => Some(image.stored_len()),
         }
     }
 
@@ -63,6 +81,7 @@ impl Old {
         match self {
             Self::Raw => true,
             Self::Partclone(image) => image.is_whole(),
+            Self::Ntfsclone(_) | Self::Partimage(_) => false,
         }
     }
 
@@ -72,6 +91,8 @@ impl Old {
         match self {
             Self::Raw => Imported { format: "raw disk image".into(), ..Imported::default() },
             Self::Partclone(image) => image.describe(),
+            Self::Ntfsclone(image) => image.describe(),
+            Self::Partimage(image) => image.describe(),
         }
     }
 
@@ -83,6 +104,8 @@ impl Old {
         match self {
             Self::Raw => raw(stream, place),
             Self::Partclone(image) => image.unpack(stream, place).map(|()| image.len()),
+            Self::Ntfsclone(image) => image.unpack(stream, place).map(|()| image.len()),
+            Self::Partimage(image) => image.unpack(stream, place).map(|()| image.len()),
         }
     }
 }

@@ -205,6 +205,12 @@ impl Image {
         self.device_len.max(self.blocks.saturating_mul(self.block))
     }
 
+    /// True if the partition has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many bytes of it are in the image, if the head is right.
     #[must_use]
     pub fn stored_len(&self) -> u64 {

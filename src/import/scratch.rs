@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::device::Source;
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::format::MAX_DISK_LEN;
@@ -100,9 +101,17 @@ impl Scratch {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 
-    /// Says that anything may be in the file, as another program wrote it.
-    pub fn was_written(&mut self) {
-        self.data = ExtentSet::all(self.len);
+    /// Looks at what another program has written.
+    ///
+    /// # Errors
+    /// If that cannot be found out, or the file is not as long as it was.
+    pub fn was_written(&mut self) -> Result<()> {
+        let written = Source::open(self.path_for_children())?;
+        if written.len() != self.len {
+            return Err(Error::failed("the temporary file has another length"));
+        }
+        self.data = written.known_zeros().complement(self.len);
+        Ok(())
     }
 
     fn what(&self) -> String {

@@ -2,8 +2,12 @@
 //! `dacapo import`, judged by the tools whose images it takes: what they
 //! restore is what it has to give.
 
+mod clonezilla;
 mod compressed;
+mod ntfsclone;
 mod partclone;
+mod partimage;
+mod virtual_disk;
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};

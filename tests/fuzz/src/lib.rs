@@ -10,8 +10,13 @@
 use std::sync::OnceLock;
 
 use dacapo::error::Result;
+use dacapo::extent::Extent;
 use dacapo::fs::Filesystem;
+use dacapo::import::Old;
+use dacapo::import::assembly::Assembly;
+use dacapo::import::input::Stream;
 use dacapo::io::{ReadAt, check_range};
+use dacapo::units::SectorSize;
 
 /// A test disk with changed bytes.
 #[derive(Debug)]
@@ -106,4 +111,20 @@ pub fn ask(driver: &dyn Filesystem, disk: &dyn ReadAt) {
             assert_eq!(used.extents.bytes(), disk.len(), "whole is less than all");
         }
     }
+}
+
+/// Unpacks an old image, as `dacapo import` does.
+pub fn unpack_old(bytes: &[u8]) {
+    let mut stream = Stream::new("fuzz", Box::new(bytes));
+    let Ok(old) = Old::read(&mut stream) else { return };
+    let _ = old.describe();
+    let len = old.len().unwrap_or(1 << 24);
+    // The file is sparse, but not every filesystem has files this large.
+    let kept = len.min(1 << 34);
+    let folder = std::env::temp_dir();
+    let mut assembly =
+        Assembly::new(&folder, kept, SectorSize::B512).expect("there is a temporary folder");
+    let place = &mut assembly.place(Extent::new(0, kept), old.is_whole());
+    let _ = old.unpack(&mut stream, place);
+    assert!(assembly.chosen.end() <= kept && assembly.whole.end() <= kept);
 }

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Disks of virtual machines - qcow2, VHDX, VMDK, VDI, VHD - which qemu-img
+//! reads: it checks them and writes their content into the temporary file.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::assembly::Assembly;
+use super::input::Input;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::image::format::{Imported, MAX_DISK_LEN};
+use crate::ondisk::Fields;
+use crate::pipeline::Cancel;
+use crate::units::{SectorSize, human};
+
+const PROGRAM: &str = "qemu-img";
+/// What qemu-img ends with if an image is not as it should be.
+const CORRUPT: i32 = 2;
+/// How many of the last lines of a program are shown.
+const LAST_LINES: usize = 3;
+
+/// The disk of a virtual machine.
+#[derive(Debug)]
+pub struct Virtual {
+    path: PathBuf,
+    /// As qemu-img calls it.
+    format: &'static str,
+    len: u64,
+    file_len: u64,
+}
+
+/// Which format the first and last bytes of a file are those of, as qemu-img
+/// calls it.
+#[must_use]
+pub fn format_of(head: &[u8], tail: &[u8]) -> Option<&'static str> {
+    if head.starts_with(b"QFI\xfb") {
+        return Some(if head.u32_be(4) == Some(1) { "qcow" } else { "qcow2" });
+    }
+    if head.starts_with(b"vhdxfile") {
+        return Some("vhdx");
+    }
+    if head.starts_with(b"KDMV") || head.starts_with(b"# Disk DescriptorFile") {
+        return Some("vmdk");
+    }
+    if head.u32_le(0x40) == Some(0xbeda_107f) {
+        return Some("vdi");
+    }
+    // The footer; one of changing size has a copy of it at its start.
+    (head.starts_with(b"conectix") || tail.starts_with(b"conectix")).then_some("vpc")
+}
+
+impl Virtual {
+    /// The disk in a file; `None` if it is of no format of virtual machines.
+    ///
+    /// # Errors
+    /// Unsupported, if qemu-img is missing or the disk is not whole in its
+    /// file; damaged, if it is.
+    pub fn open(path: &Path, input: &Input) -> Result<Option<Self>> {
+        let [only] = input.pieces() else { return Ok(None) };
+        let what = || format!("reading {}", only.display());
+        let file = File::open(only).context(what)?;
+        let (mut head, mut tail) = (vec![0; 512], vec![0; 8]);
+        let read = file.read_at(&mut head, 0).context(what)?;
+        head.truncate(read);
+        let end = input.len().saturating_sub(512);
+        let read = file.read_at(&mut tail, end).context(what)?;
+        tail.truncate(read);
+        let Some(format) = format_of(&head, &tail) else { return Ok(None) };
+        let path = path.canonicalize().context(what)?;
+        let found = info(&path, format)?;
+        refuse_others(&path, &found)?;
+        let len = found.get("virtual-size").and_then(Value::as_u64).unwrap_or(0);
+        if len == 0 || len > MAX_DISK_LEN {
+            return Err(Error::damaged(format!("{} holds {len} bytes", path.display())));
+        }
+        Ok(Some(Self { path, format, len, file_len: input.len() }))
+    }
+
+    /// What it is, for people.
+    #[must_use]
+    pub fn describe(&self) -> Imported {
+        let name = match self.format {
+            "vpc" => "VHD",
+            "vhdx" => "VHDX",
+            "vmdk" => "VMDK",
+            "vdi" => "VDI",
+            other => other,
+        };
+        Imported {
+            format: format!("{name} disk of a virtual machine"),
+            content: Some(format!("a disk of {}", human(self.len))),
+            ..Imported::default()
+        }
+    }
+
+    /// The length of the file.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.file_len
+    }
+
+    /// True if there is nothing in the file.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.file_len == 0
+    }
+
+    /// Checks it, and puts its content into a temporary file in `folder`.
+    ///
+    /// # Errors
+    /// Damaged, if qemu-img says so; if there is no room.
+    pub fn unpack(&self, folder: &Path, sector: SectorSize, cancel: &Cancel) -> Result<Assembly> {
+        let checked = run(
+            &["check".as_ref(), "-f".as_ref(), self.format.as_ref(), self.path.as_ref()],
+            cancel,
+        )?;
+        if checked.code == Some(CORRUPT) {
+            return Err(self.damaged(&checked));
+        }
+        let mut assembly = Assembly::new(folder, self.len, sector)?;
+        let target = assembly.scratch.path_for_children();
+        // The file is there, and all of it is zero.
+        let options = ["convert", "-n", "--target-is-zero", "-O", "raw", "-f", self.format];
+        let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        args.extend([self.path.as_os_str(), target.as_os_str()]);
+        let ran = run(&args, cancel)?;
+        if ran.code != Some(0) {
+            return Err(self.damaged(&ran));
+        }
+        assembly.scratch.was_written()?;
+        assembly.whole = ExtentSet::from(Extent::new(0, self.len));
+        Ok(assembly)
+    }
+
+    fn damaged(&self, ran: &Ran) -> Error {
+        let text = format!("{} is damaged: {PROGRAM}: {}", self.path.display(), ran.last_words());
+        if text.contains("No space left") {
+            return Error::new(ErrorKind::NoSpace, text)
+                .hint("--scratch names a folder with more room");
+        }
+        Error::damaged(text).hint("no image was made; 'qemu-img check' says more")
+    }
+}
+
+/// What qemu-img says of a disk.
+fn info(path: &Path, format: &str) -> Result<Value> {
+    let args = [
+        "info".as_ref(),
+        "--output=json".as_ref(),
+        "-f".as_ref(),
+        format.as_ref(),
+        path.as_os_str(),
+    ];
+    let ran = run(&args, &Cancel::default())?;
+    if ran.code != Some(0) {
+        let text = format!("{} cannot be read: {PROGRAM}: {}", path.display(), ran.last_words());
+        // A machine that runs is no damage.
+        let is_used = text.contains("lock");
+        return Err(if is_used { Error::refused(text) } else { Error::damaged(text) });
+    }
+    serde_json::from_str(&ran.stdout).map_err(|error| {
+        Error::failed(format!("what {PROGRAM} says of {}: {error}", path.display()))
+    })
+}
+
+/// Refuses what is only part of a disk: a file may name any other of this
+/// machine as the place of its content.
+fn refuse_others(path: &Path, found: &Value) -> Result<()> {
+    let refuse = |what: &str, name: &str| {
+        Err(Error::unsupported(format!("{} {what}: {name}", path.display())).hint(format!(
+            "make one file of it first: {PROGRAM} convert -O qcow2 {} whole.qcow2",
+            path.display()
+        )))
+    };
+    if let Some(name) = found.get("backing-filename").and_then(Value::as_str) {
+        return refuse("holds the changes to another disk only", name);
+    }
+    let data = found.get("format-specific").and_then(|it| it.get("data"));
+    if let Some(name) = data.and_then(|it| it.get("data-file")).and_then(Value::as_str) {
+        return refuse("has its content in another file", name);
+    }
+    let extents = data.and_then(|it| it.get("extents")).and_then(Value::as_array);
+    for extent in extents.into_iter().flatten() {
+        let name = extent.get("filename").and_then(Value::as_str).unwrap_or_default();
+        // A descriptor and its extents belong into one folder.
+        if Path::new(name).parent() != path.parent() {
+            return refuse("has its content in another folder", name);
+        }
+    }
+    Ok(())
+}
+
+/// What a program said, and how it ended.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn last_words(&self) -> String {
+        let lines = self.stdout.lines().chain(self.stderr.lines()).map(str::trim);
+        let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        let from = lines.len().saturating_sub(LAST_LINES);
+        lines.get(from..).unwrap_or_default().join("; ")
+    }
+}
+
+/// Runs qemu-img to its end, or until the job is to stop.
+fn run(args: &[&OsStr], cancel: &Cancel) -> Result<Ran> {
+    let what = || format!("running {PROGRAM}");
+    let spawned = Command::new(PROGRAM)
+        .args(args)
+        .env("LC_ALL", "C")
+        // Ctrl-C at the terminal is for this program.
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match spawned {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::unsupported(format!(
+                "disks of virtual machines are read by {PROGRAM}, which is missing"
+            ))
+            .hint("install it (Debian and Ubuntu: apt install qemu-utils), or convert the disk to raw"));
+        }
+        child => child.context(what)?,
+    };
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        let stdout = scope.spawn(move || read(stdout));
+        let stderr = scope.spawn(move || read(stderr));
+        let ended = loop {
+            if let Some(status) = child.try_wait().context(what)? {
+                break Ok(status.code());
+            }
+            if cancel.is_cancelled() {
+                // It may have ended by itself just now.
+                let _ = child.kill();
+                child.wait().context(what)?;
+                break Err(Error::interrupted());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let stdout = stdout.join().unwrap_or_default();
+        let stderr = stderr.join().unwrap_or_default();
+        Ok(Ran { code: ended?, stdout, stderr })
+    })
+}
+
+fn read(from: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut from) = from {
+        // What was read before an error is still worth showing.
+        let _ = from.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_their_bytes() {
+        let mut vdi = vec![0; 512];
+        vdi[0x40..0x44].copy_from_slice(&0xbeda_107f_u32.to_le_bytes());
+        for (head, tail, format) in [
+            (&b"QFI\xfb\0\0\0\x03"[..], &b""[..], Some("qcow2")),
+            (b"QFI\xfb\0\0\0\x01", b"", Some("qcow")),
+            (b"vhdxfile", b"", Some("vhdx")),
+            (b"KDMV", b"", Some("vmdk")),
+            (&vdi, b"", Some("vdi")),
+            (b"\xeb\x63\x90", b"conectix", Some("vpc")),
+            (b"\xeb\x63\x90", b"", None),
+            (b"", b"", None),
+        ] {
+            assert_eq!(format_of(head, tail), format, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn what_needs_other_files_is_refused() {
+        let path = Path::new("/vm/disk.vmdk");
+        let check = |text: &str| refuse_others(path, &serde_json::from_str(text).unwrap());
+        assert!(check("{}").is_ok());
+        let beside =
+            r#"{"format-specific":{"data":{"extents":[{"filename":"/vm/disk-flat.vmdk"}]}}}"#;
+        assert!(check(beside).is_ok());
+        for other in [
+            r#"{"backing-filename":"base.qcow2"}"#,
+            r#"{"format-specific":{"data":{"data-file":"/etc/shadow"}}}"#,
+            r#"{"format-specific":{"data":{"extents":[{"filename":"/etc/shadow"}]}}}"#,
+        ] {
+            assert_eq!(check(other).unwrap_err().kind(), ErrorKind::Unsupported, "{other}");
+        }
+    }
+}
