@@ -67,6 +67,7 @@
 //! - [`compare`]: is a disk what an image says?
 //! - [`repair`]: what a restored machine may need beyond its exact bytes
 //! - [`nbd`]: an image as a block device, for programs that know nothing of images
+//! - [`export`]: an image as a file for virtual machines and other programs
 //! - [`rescue`]: the medium that starts a machine without a system
 //! - [`browse`]: the volumes and files inside of an opened disk or image
 //! - [`mount`]: an opened disk or image as a folder, for every other program
@@ -106,6 +107,7 @@ pub mod cmd;
 pub mod compare;
 pub mod device;
 pub mod error;
+pub mod export;
 pub mod extent;
 pub mod fs;
 pub mod image;

@@ -34,6 +34,9 @@ _dacapo() {
             dacapo,disks)
                 cmd="dacapo__subcmd__disks"
                 ;;
+            dacapo,export)
+                cmd="dacapo__subcmd__export"
+                ;;
             dacapo,extract)
                 cmd="dacapo__subcmd__extract"
                 ;;
@@ -107,7 +110,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount serve tui rescue network demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount serve export tui rescue network demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -228,6 +231,36 @@ _dacapo() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__export)
+            opts="-f -p -q -h --format --partition --overwrite --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --partition)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -44,6 +44,7 @@ complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "find" -d 'Find files 
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "diff" -d 'List the files that differ between two images, or an image and a disk'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "mount" -d 'Show an image as a folder, to open its files with any program'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "serve" -d 'Serve an image to QEMU, nbd-client and others as a disk'
+complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "export" -d 'Write an image to a file for virtual machines or other programs'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "tui" -d 'Do all of this on a screen, with menus'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "rescue" -d 'Make the medium that starts a machine without a system'
 complete -c dacapo -n "__fish_dacapo_needs_command" -f -a "network" -d 'Show and set up the network of the rescue system'
@@ -169,6 +170,12 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l overlay -d 'Let 
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand export" -s f -l format -d 'Format: raw, qcow2, vhdx, vmdk or vdi' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand export" -s p -l partition -d 'Only this partition' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand export" -l overwrite -d 'Replace OUT if it is there'
+complete -c dacapo -n "__fish_dacapo_using_subcommand export" -s q -l quiet -d 'Print errors and results only'
+complete -c dacapo -n "__fish_dacapo_using_subcommand export" -l json -d 'Print JSON, one object a line, instead of text'
+complete -c dacapo -n "__fish_dacapo_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand tui" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -13,6 +13,7 @@ pub mod confirm;
 pub mod demo;
 pub mod diff;
 pub mod disks;
+pub mod export;
 pub mod extract;
 mod files;
 pub mod find;
@@ -133,6 +134,7 @@ pub enum Command {
     Diff(diff::DiffArgs),
     Mount(mount::MountArgs),
     Serve(serve::ServeArgs),
+    Export(export::ExportArgs),
     Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
     Network(network::NetworkArgs),
@@ -185,6 +187,7 @@ impl Command {
             Self::Diff(args) => diff::run(args, output, cancel),
             Self::Mount(args) => mount::run(args, output, cancel),
             Self::Serve(args) => serve::run(args, output, cancel),
+            Self::Export(args) => export::run(args, output, cancel),
             Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Network(args) => network::run(args, output, cancel),

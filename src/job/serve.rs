@@ -52,7 +52,11 @@ impl Opened {
         }
     }
 
-    fn of_image(path: &Path, image: Image) -> Result<Self> {
+    /// An image that is open.
+    ///
+    /// # Errors
+    /// Unsupported if it can only be read front to back.
+    pub fn of_image(path: &Path, image: Image) -> Result<Self> {
         let note = image.note();
         let Image::Indexed(reader) = image else {
             return Err(Error::unsupported(format!(

@@ -114,18 +114,7 @@ impl Partial {
         self.file.sync_all().context(|| format!("flushing {name}"))?;
         rename_new(&self.partial, &self.path)
             .context(|| format!("renaming {name} to {}", self.path.display()))?;
-        let folder = match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let flush = || File::open(folder)?.sync_all();
-        match flush() {
-            // Some network filesystems cannot flush a folder.
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
-                Err(Error::io(format!("flushing the folder {}", folder.display()), error))
-            }
-            _ => Ok(()),
-        }
+        flush_folder(&self.path)
     }
 
     /// Starts writing to the medium early and gives memory back: the last
@@ -159,8 +148,30 @@ impl Write for Partial {
     }
 }
 
+/// Brings the name of a file to the medium.
+///
+/// # Errors
+/// If its folder cannot be flushed.
+pub(crate) fn flush_folder(path: &Path) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let flush = || File::open(folder)?.sync_all();
+    match flush() {
+        // Some network filesystems cannot flush a folder.
+        Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+            Err(Error::io(format!("flushing the folder {}", folder.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Renames a file, unless the new name is taken.
-fn rename_new(from: &Path, to: &Path) -> Result<()> {
+///
+/// # Errors
+/// Refused if it is.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
     let flags = RenameFlags::RENAME_NOREPLACE;
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, flags) {
         // Filesystems that cannot promise it: a look before is all there is.

@@ -3,6 +3,7 @@
 //! clients of our own with bad manners.
 
 mod clients;
+mod export;
 mod garbage;
 mod overlay;
 
