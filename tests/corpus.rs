@@ -29,7 +29,7 @@ struct Oracle {
 }
 
 /// The archives of the collection; none, and a word about it, if it is absent.
-fn archives() -> Vec<PathBuf> {
+pub(crate) fn archives() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     let Ok(entries) = fs::read_dir(&folder) else {
         let text = format!("not tested: the collection {} is absent\n", folder.display());
@@ -44,7 +44,7 @@ fn archives() -> Vec<PathBuf> {
 
 /// Unpacks an archive and returns the files in it, by the name that their maps
 /// go by.
-fn unpack(archive: &Path, into: &Path) -> BTreeMap<String, PathBuf> {
+pub(crate) fn unpack(archive: &Path, into: &Path) -> BTreeMap<String, PathBuf> {
     let name = archive.file_name().unwrap().to_str().unwrap();
     let mut plain = zstd::Decoder::new(fs::File::open(archive).unwrap()).unwrap();
     if name.ends_with(".tar.zst") {

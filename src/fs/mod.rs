@@ -26,9 +26,15 @@ pub mod fat;
 pub mod files;
 pub mod foreign;
 pub mod hfsplus;
+mod listing;
 pub mod member;
+mod names;
 pub mod ntfs;
+#[cfg(test)]
+mod patched;
+mod pieces;
 mod raid;
+mod recent;
 mod runs;
 mod signature;
 pub mod swap;

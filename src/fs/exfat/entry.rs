@@ -11,23 +11,23 @@ use crate::ondisk::{Fields, FormatError, text};
 pub(super) const LEN: usize = 32;
 
 /// The bit of an entry's type that says that it is in use.
-const IN_USE: u8 = 0x80;
+pub(super) const IN_USE: u8 = 0x80;
 /// The bit of an entry that belongs to the one before it.
-const SECONDARY: u8 = 0x40;
+pub(super) const SECONDARY: u8 = 0x40;
 
 const BITMAP: u8 = 0x81;
-const UPCASE: u8 = 0x82;
+pub(super) const UPCASE: u8 = 0x82;
 const LABEL: u8 = 0x83;
-const FILE: u8 = 0x85;
+pub(super) const FILE: u8 = 0x85;
 const VOLUME_GUID: u8 = 0xa0;
 const TEXFAT_PADDING: u8 = 0xa1;
-const STREAM: u8 = 0xc0;
-const FILE_NAME: u8 = 0xc1;
+pub(super) const STREAM: u8 = 0xc0;
+pub(super) const FILE_NAME: u8 = 0xc1;
 const VENDOR: u8 = 0xe0;
 const VENDOR_ALLOCATION: u8 = 0xe1;
 
 const NO_FAT_CHAIN: u8 = 1 << 1;
-const DIRECTORY: u16 = 1 << 4;
+pub(super) const DIRECTORY: u16 = 1 << 4;
 
 /// Clusters that an entry has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +232,8 @@ impl Parser {
     }
 }
 
-fn stream_allocation(stream: &[u8], position: u64) -> Result<Allocation, FormatError> {
+/// The clusters of a file, by its stream extension.
+pub(super) fn stream_allocation(stream: &[u8], position: u64) -> Result<Allocation, FormatError> {
     let is_contiguous = stream.u8_at(1).unwrap_or(0) & NO_FAT_CHAIN != 0;
     let found = allocation(stream, position, is_contiguous);
     let valid = stream.u64_le(8).unwrap_or(u64::MAX);
@@ -247,7 +248,8 @@ fn stream_allocation(stream: &[u8], position: u64) -> Result<Allocation, FormatE
     Ok(found)
 }
 
-fn allocation(entry: &[u8], position: u64, is_contiguous: bool) -> Allocation {
+/// The clusters that an entry names.
+pub(super) fn allocation(entry: &[u8], position: u64, is_contiguous: bool) -> Allocation {
     Allocation {
         first_cluster: entry.u32_le(20).map_or(0, u64::from),
         len: entry.u64_le(24).unwrap_or(0),

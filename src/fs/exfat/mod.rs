@@ -30,13 +30,17 @@
 mod boot_sector;
 mod clusters;
 mod entry;
+mod files;
 mod table;
 mod used;
 mod walk;
 
-use boot_sector::{BootRegions, NAME, NAME_OFFSET, Region};
+use std::sync::Arc;
 
-use super::{Filesystem, Identity, Readers, Support, Used};
+use boot_sector::{BootRegions, NAME, NAME_OFFSET, Region};
+use files::ExfatFiles;
+
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
 
@@ -117,6 +121,12 @@ impl Filesystem for Exfat {
             )));
         }
         used::map(volume, boot)
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(volume) = readers.first() else { return Ok(None) };
+        let Some((_, regions)) = open(&[volume.as_ref()])? else { return Ok(None) };
+        Ok(Some(Box::new(ExfatFiles::new(Arc::clone(volume), regions.boot))))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
 
 /// The specification allows folders of up to 256 MiB.
-const FOLDER_MAX: u64 = 256 << 20;
+pub(super) const FOLDER_MAX: u64 = 256 << 20;
 /// Folders that wait to be read, 32 bytes each.
 const WAITING_MAX: usize = 1 << 20;
 /// Bytes of a folder that are read at a time. Most have few entries at the
@@ -23,7 +23,7 @@ const WAITING_MAX: usize = 1 << 20;
 const FIRST_PIECE: u64 = 4096;
 const PIECE: u64 = 1 << 16;
 /// 65536 letters.
-const UPCASE_MAX: u64 = 2 << 16;
+pub(super) const UPCASE_MAX: u64 = 2 << 16;
 
 /// What the walk has found.
 #[derive(Debug)]

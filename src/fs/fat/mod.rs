@@ -15,11 +15,16 @@
 //! version 1.03; ECMA-107.
 
 mod boot_sector;
+mod files;
+mod name;
 mod used;
 
-use boot_sector::{BOOT_SECTOR_LEN, BootSector, Root, Width};
+use std::sync::Arc;
 
-use super::{Filesystem, Identity, Readers, Support, Used, rival};
+use boot_sector::{BOOT_SECTOR_LEN, BootSector, Root, Width};
+use files::FatFiles;
+
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used, rival};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError, text};
 
@@ -83,6 +88,12 @@ impl Filesystem for Fat {
             return Ok(Used::whole(volume.len(), why));
         }
         used::map(volume, &boot).map(Used::proven)
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(volume) = readers.first() else { return Ok(None) };
+        let Some((_, boot)) = open(&[volume.as_ref()])? else { return Ok(None) };
+        Ok(Some(Box::new(FatFiles::new(Arc::clone(volume), boot))))
     }
 }
 

@@ -10,6 +10,7 @@
 
 use super::*;
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::patched;
 use crate::fs::runs::Runs;
 use crate::io::{Memory, Window, WriteAt};
 
@@ -667,4 +668,81 @@ fn a_leftover_fat_under_another_filesystem_is_not_trusted() {
     let why = "the volume has the signatures of both FAT and btrfs";
     assert_eq!(used.whole.as_deref(), Some(why));
     assert_eq!(used.extents, ExtentSet::all(bytes.len() as u64));
+}
+
+#[test]
+fn whatever_is_changed_all_reading_of_files_ends() {
+    let disks: [&[u8]; 2] = [
+        include_bytes!("../../../images/fat12-tiny.img.zst"),
+        include_bytes!("../../../images/fat16-tiny.img.zst"),
+    ];
+    for disk in disks {
+        let disk = zstd::decode_all(disk).unwrap();
+        let (count, errors) = patched::use_all(patched::open(&Fat, disk.clone()).unwrap().as_ref());
+        assert!(count > 3 && errors.is_empty(), "{count} {errors:?}");
+        patched::survive(&Fat, &disk, 150);
+    }
+}
+
+#[test]
+fn files_whose_chains_are_wrong_are_errors_of_their_own() {
+    for width in [Width::Fat12, Width::Fat16, Width::Fat32] {
+        let mut disk = volume(width);
+        let boot = BootSector::parse(&disk[..512]).unwrap().unwrap();
+        let root = match boot.root {
+            Root::Area { start, .. } => start,
+            Root::Cluster(cluster) => boot.cluster_start(cluster),
+        } as usize;
+        let mut slot = root;
+        let mut add = |disk: &mut Vec<u8>, name: &[u8; 11], kind, first: u16, size: u32| {
+            put(disk, slot, name);
+            disk[slot + 11] = kind;
+            put(disk, slot + 26, &first.to_le_bytes());
+            put(disk, slot + 28, &size.to_le_bytes());
+            slot += 32;
+        };
+        add(&mut disk, b"SHORT      ", 0, 20, 3000);
+        add(&mut disk, b"GOOD       ", 0, 22, 1500);
+        add(&mut disk, b"LOOP       ", 0x10, 24, 0);
+        add(&mut disk, b"NOWHERE    ", 0, 60_000, 7);
+        add(&mut disk, b"EMPTY      ", 0, 0, 0);
+        let links = [(20, 21), (21, 0x0fff_ffff), (22, 23), (23, 0x0fff_ffff), (24, 25), (25, 24)];
+        for (cluster, next) in links {
+            entry(&mut disk, &boot, cluster, next);
+        }
+        put(&mut disk, boot.cluster_start(22) as usize, &[8; 1500]);
+        let files = patched::open(&Fat, disk).unwrap();
+        let mut buf = [0; 2000];
+        let mut read = |name: &[u8]| {
+            let found = files.lookup(files.root(), name).unwrap().unwrap();
+            files.read_at(found.node, 100, &mut buf).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(b"good"), Ok(1400));
+        assert_eq!(read(b"EMPTY"), Ok(0));
+        assert!(read(b"short").is_err_and(|error| error.contains("3 clusters")));
+        assert!(read(b"nowhere").is_err());
+        let folder = files.lookup(files.root(), b"loop").unwrap().unwrap().node;
+        assert!(files.list(folder, &mut |_| std::ops::ControlFlow::Continue(())).is_err());
+    }
+}
+
+/// Writes an entry of both FATs.
+fn entry(disk: &mut [u8], boot: &BootSector, cluster: u64, value: u32) {
+    for copy in 0..boot.fat_count {
+        let at = (boot.fat_copy_start(copy) + boot.width.offset(cluster)) as usize;
+        match boot.width {
+            Width::Fat32 => put(disk, at, &value.to_le_bytes()),
+            Width::Fat16 => put(disk, at, &(value as u16).to_le_bytes()),
+            Width::Fat12 => {
+                let old = u16::from_le_bytes([disk[at], disk[at + 1]]);
+                let value = value as u16 & 0xfff;
+                let new = if cluster.is_multiple_of(2) {
+                    old & 0xf000 | value
+                } else {
+                    old & 0xf | value << 4
+                };
+                put(disk, at, &new.to_le_bytes());
+            }
+        }
+    }
 }

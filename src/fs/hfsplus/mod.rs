@@ -5,8 +5,9 @@
 //! directory block of an HFS around it (`wrapper`, `volume_header`); its copy
 //! near the end; the journal info block and the journal's header (`journal`);
 //! the extents overflow file (`overflow`); the allocation file (`used`); the
-//! leaves of the catalog and of the attributes file (`tree`, `catalog`). Of
-//! files, nothing but where they are. Specification: Apple, Technical Note
+//! leaves of the catalog and of the attributes file (`tree`, `catalog`). For a
+//! used map that is nothing but where files are; the files themselves are read
+//! by `files`. Specification: Apple, Technical Note
 //! TN1150, "HFS Plus Volume Format".
 //!
 //! A volume that was not unmounted, or whose journal is not empty, has no
@@ -14,6 +15,7 @@
 
 mod catalog;
 mod file;
+mod files;
 mod fork;
 mod journal;
 mod overflow;
@@ -27,11 +29,12 @@ mod wrapper;
 use uuid::Uuid;
 
 use self::file::{File, Volume};
+use self::files::HfsPlusFiles;
 use self::journal::Journal;
 use self::overflow::SpecialFiles;
 use self::volume_header::{Special, VolumeHeader};
 use self::wrapper::Place;
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, Window};
 use crate::ondisk::{Fields, FormatError};
@@ -119,6 +122,12 @@ impl Filesystem for HfsPlus {
         extents.insert(Extent::new(0, place.extent.start()));
         extents.insert(Extent::new(place.extent.end(), reader.len()));
         Ok(Used { extents, ..used })
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(reader) = readers.first() else { return Ok(None) };
+        let Some(place) = Place::find(reader.as_ref())? else { return Ok(None) };
+        Ok(Some(Box::new(HfsPlusFiles::open(reader, place)?)))
     }
 }
 

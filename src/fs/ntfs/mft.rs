@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The master file table: a record of every file, the table itself among them.
 
+use std::borrow::Cow;
+
 use super::boot_sector::BootSector;
 use super::record::{Attribute, Record, Reference, kind};
 use super::stream::Stream;
@@ -15,6 +17,9 @@ pub(super) mod file {
     pub(in super::super) const VOLUME: u64 = 3;
     pub(in super::super) const ROOT: u64 = 5;
     pub(in super::super) const BITMAP: u64 = 6;
+    pub(in super::super) const UPCASE: u64 = 10;
+    /// The first that is not the filesystem's own.
+    pub(in super::super) const FIRST_USER: u64 = 24;
 }
 
 /// Windows allows no longer attribute lists.
@@ -28,7 +33,7 @@ pub(super) struct Mft<'a> {
     pub(super) volume: &'a dyn ReadAt,
     pub(super) boot: &'a BootSector,
     /// The records, one after the other.
-    pub(super) data: Stream,
+    pub(super) data: Cow<'a, Stream>,
 }
 
 /// A record that owns its bytes.
@@ -59,12 +64,13 @@ impl<'a> Mft<'a> {
         let first = record
             .attribute(kind::DATA, "")?
             .ok_or_else(|| FormatError::corrupt("$MFT", position, "an unnamed $DATA", "none"))?;
-        let mut mft = Self { volume, boot, data: Stream::new("$MFT", boot, &first)? };
+        let data = Stream::new("$MFT", boot, &first)?;
+        let mut mft = Self { volume, boot, data: Cow::Owned(data) };
         if mft.data.place(boot, 0) != position {
             return Err(mft.data.corrupt("its own start in its run list", "another"));
         }
         // The parts that follow are described by records in the parts before.
-        for part in mft.parts(&record, kind::DATA, "")?.unwrap_or_default() {
+        for part in mft.parts(&record, Some((kind::DATA, "")))?.unwrap_or_default() {
             if part.reference.number == file::MFT {
                 continue;
             }
@@ -72,7 +78,7 @@ impl<'a> Mft<'a> {
             let record = own.parse()?;
             part.check(&record, file::MFT)?;
             let attribute = part.find(&record)?;
-            mft.data.append(boot, &attribute)?;
+            mft.data.to_mut().append(boot, &attribute)?;
         }
         mft.data.check_plain(boot)?;
         Ok(mft)
@@ -123,7 +129,7 @@ impl<'a> Mft<'a> {
                 Ok(())
             }
         };
-        match self.parts(&record, kind, name)? {
+        match self.parts(&record, Some((kind, name)))? {
             None => {
                 if let Some(attribute) = record.attribute(kind, name)? {
                     add(&attribute)?;
@@ -160,12 +166,12 @@ impl<'a> Mft<'a> {
         stream.read_all(self.volume, self.boot, most).map(Some)
     }
 
-    /// The parts of a stream in order, if the file has more than one record.
-    fn parts(
+    /// The parts of the stream of this type and name, or of all that a file
+    /// has, in order; `None` if the file has only one record.
+    pub(super) fn parts(
         &self,
         base: &Record,
-        kind: u32,
-        name: &str,
+        wanted: Option<(u32, &str)>,
     ) -> Result<Option<Vec<Part>>, FormatError> {
         let Some(list) = base.attribute(kind::ATTRIBUTE_LIST, "")? else { return Ok(None) };
         let list = Stream::new("attribute list", self.boot, &list)?;
@@ -175,7 +181,7 @@ impl<'a> Mft<'a> {
         let mut rest = list.as_slice();
         // Entries of zeros may follow: the list is allocated by clusters.
         while rest.u32_le(0).is_some_and(|kind| kind != 0) {
-            let (part, len) = Part::parse(rest, kind, name).ok_or_else(|| {
+            let (part, len) = Part::parse(rest, wanted).ok_or_else(|| {
                 FormatError::corrupt("attribute list", base.position, "whole entries", "less")
             })?;
             parts.extend(part);
@@ -206,7 +212,7 @@ impl<'a> Mft<'a> {
     }
 }
 
-fn check_in_use(record: &Record) -> Result<(), FormatError> {
+pub(super) fn check_in_use(record: &Record) -> Result<(), FormatError> {
     if !record.in_use || record.base.is_some() {
         return Err(FormatError::corrupt(
             "file record",
@@ -219,8 +225,8 @@ fn check_in_use(record: &Record) -> Result<(), FormatError> {
 }
 
 /// An entry of an attribute list.
-struct Part {
-    reference: Reference,
+pub(super) struct Part {
+    pub(super) reference: Reference,
     first: u64,
     instance: u16,
     kind: u32,
@@ -228,7 +234,7 @@ struct Part {
 
 impl Part {
     /// The entry, if it is of the wanted type and name, and its length.
-    fn parse(entry: &[u8], kind: u32, name: &str) -> Option<(Option<Self>, usize)> {
+    fn parse(entry: &[u8], wanted: Option<(u32, &str)>) -> Option<(Option<Self>, usize)> {
         let len = usize::from(entry.u16_le(0x04)?);
         let bytes = entry.bytes_at(0, len).filter(|bytes| bytes.len() >= 0x1a)?;
         let name_len = usize::from(bytes.u8_at(0x06)?).checked_mul(2)?;
@@ -236,19 +242,22 @@ impl Part {
             0 => &[],
             len => bytes.bytes_at(usize::from(bytes.u8_at(0x07)?), len)?,
         };
-        let is_wanted = bytes.u32_le(0)? == kind
-            && name.encode_utf16().flat_map(u16::to_le_bytes).eq(own_name.iter().copied());
+        let own_kind = bytes.u32_le(0)?;
+        let is_wanted = wanted.is_none_or(|(kind, name)| {
+            own_kind == kind
+                && name.encode_utf16().flat_map(u16::to_le_bytes).eq(own_name.iter().copied())
+        });
         let part = Self {
             reference: Reference::parse(bytes.u64_le(0x10)?),
             first: bytes.u64_le(0x08)?,
             instance: bytes.u16_le(0x18)?,
-            kind,
+            kind: own_kind,
         };
         Some((is_wanted.then_some(part), len))
     }
 
     /// An error unless this is the record that the entry means.
-    fn check(&self, record: &Record, base: u64) -> Result<(), FormatError> {
+    pub(super) fn check(&self, record: &Record, base: u64) -> Result<(), FormatError> {
         let is_meant = record.in_use
             && record.sequence == self.reference.sequence
             && record.base.is_some_and(|own| own.number == base);
@@ -264,7 +273,7 @@ impl Part {
     }
 
     /// The attribute that the entry means.
-    fn find<'r>(&self, record: &Record<'r>) -> Result<Attribute<'r>, FormatError> {
+    pub(super) fn find<'r>(&self, record: &Record<'r>) -> Result<Attribute<'r>, FormatError> {
         for attribute in record.attributes() {
             let attribute = attribute?;
             if attribute.kind == self.kind && attribute.instance == self.instance {

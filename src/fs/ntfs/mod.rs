@@ -17,11 +17,15 @@
 //! united in the same way: what a log still has to do, or what a sleeping
 //! Windows remembers, may be about clusters that nothing on the disk names.
 //!
+//! Files (`files`) are read of any volume, as it lies on the disk: what its log
+//! would change is not looked at, as with `ntfs-3g -o ro`.
+//!
 //! Specification: there is none by Microsoft. Facts are from the documentation
 //! of the Linux-NTFS project, `fs/ntfs` and `fs/ntfs3` of Linux, and "NTFS
 //! format" by Joachim Metz.
 
 mod boot_sector;
+mod files;
 mod hibernation;
 mod log_file;
 mod mft;
@@ -32,12 +36,15 @@ mod state;
 mod stream;
 mod used;
 
+use std::sync::Arc;
+
 use boot_sector::{BOOT_SECTOR_LEN, BootSector};
+use files::NtfsFiles;
 use mft::Mft;
 use state::Doubt;
 use used::Found;
 
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
@@ -154,6 +161,12 @@ impl Filesystem for Ntfs {
             ));
         }
         Ok(used)
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(volume) = readers.first() else { return Ok(None) };
+        let Some((_, boot)) = open(&[volume.as_ref()])? else { return Ok(None) };
+        Ok(Some(Box::new(NtfsFiles::open(Arc::clone(volume), boot)?)))
     }
 }
 

@@ -9,6 +9,7 @@ const STRIDE: usize = 512;
 
 /// Attribute types.
 pub(super) mod kind {
+    pub(in super::super) const STANDARD_INFORMATION: u32 = 0x10;
     pub(in super::super) const ATTRIBUTE_LIST: u32 = 0x20;
     pub(in super::super) const FILE_NAME: u32 = 0x30;
     pub(in super::super) const VOLUME_NAME: u32 = 0x60;
@@ -17,6 +18,7 @@ pub(super) mod kind {
     pub(in super::super) const INDEX_ROOT: u32 = 0x90;
     pub(in super::super) const INDEX_ALLOCATION: u32 = 0xa0;
     pub(in super::super) const BITMAP: u32 = 0xb0;
+    pub(in super::super) const REPARSE_POINT: u32 = 0xc0;
     pub(super) const END: u32 = 0xffff_ffff;
 }
 
@@ -31,6 +33,11 @@ impl Reference {
     pub(super) const fn parse(raw: u64) -> Self {
         let [_, _, _, _, _, _, low, high] = raw.to_le_bytes();
         Self { number: raw & 0xffff_ffff_ffff, sequence: u16::from_le_bytes([low, high]) }
+    }
+
+    /// As one number, as the disk has it.
+    pub(super) fn raw(self) -> u64 {
+        self.number & 0xffff_ffff_ffff | u64::from(self.sequence).wrapping_shl(48)
     }
 }
 
@@ -81,6 +88,7 @@ pub(super) struct Record<'a> {
     pub(super) position: u64,
     pub(super) sequence: u16,
     pub(super) in_use: bool,
+    pub(super) is_folder: bool,
     /// The record that this one continues.
     pub(super) base: Option<Reference>,
     used: &'a [u8],
@@ -95,6 +103,7 @@ impl<'a> Record<'a> {
         bytes: &'a mut [u8],
     ) -> Result<Self, FormatError> {
         const IN_USE: u16 = 0x0001;
+        const FOLDER: u16 = 0x0002;
         if bytes.bytes_at(0, 4) != Some(b"FILE") {
             let found = bytes.bytes_at(0, 4).unwrap_or_default().escape_ascii().to_string();
             return Err(FormatError::corrupt("file record", position, "FILE", found));
@@ -131,7 +140,8 @@ impl<'a> Record<'a> {
             number,
             position,
             sequence: bytes.u16_le(0x10).unwrap_or(0),
-            in_use: is_in_use(bytes, IN_USE),
+            in_use: has_flag(bytes, IN_USE),
+            is_folder: has_flag(bytes, FOLDER),
             base: (base != 0).then(|| Reference::parse(base)),
             used: usize::try_from(in_use_bytes)
                 .ok()
@@ -167,14 +177,14 @@ impl<'a> Record<'a> {
     }
 }
 
-fn is_in_use(bytes: &[u8], mask: u16) -> bool {
+fn has_flag(bytes: &[u8], mask: u16) -> bool {
     bytes.u16_le(0x16).is_some_and(|flags| flags & mask != 0)
 }
 
 /// True if the flag of a record whose sectors may not be put back yet says that
 /// it is in use. The flags are not at the end of a sector.
 pub(super) fn claims_to_be_in_use(bytes: &[u8]) -> bool {
-    is_in_use(bytes, 0x0001)
+    has_flag(bytes, 0x0001)
 }
 
 /// The attributes of a record.
@@ -217,7 +227,7 @@ pub(super) struct Attribute<'a> {
     pub(super) instance: u16,
     pub(super) position: u64,
     /// UTF-16.
-    name: &'a [u8],
+    pub(super) name: &'a [u8],
     pub(super) form: Form<'a>,
     bytes: &'a [u8],
 }
@@ -241,6 +251,8 @@ pub(super) struct Mapping<'a> {
     /// The sizes, which only the first part has.
     pub(super) data_bytes: u64,
     pub(super) initialized_bytes: u64,
+    /// The logarithm of the clusters that are compressed together.
+    pub(super) unit_shift: u8,
     runs: &'a [u8],
 }
 
@@ -318,6 +330,7 @@ impl<'a> Mapping<'a> {
         let runs = bytes.get(usize::from(bytes.u16_le(0x20)?)..)?;
         let (data_bytes, initialized_bytes) = (bytes.u64_le(0x30)?, bytes.u64_le(0x38)?);
         let is_sane = end >= first && i64::try_from(end).is_ok() && bytes.u16_le(0x20)? >= 0x40;
-        is_sane.then_some(Self { first, end, data_bytes, initialized_bytes, runs })
+        let unit_shift = bytes.u8_at(0x22)?;
+        is_sane.then_some(Self { first, end, data_bytes, initialized_bytes, unit_shift, runs })
     }
 }

@@ -15,6 +15,19 @@ pub(super) struct Information {
     pub(super) flags: u16,
 }
 
+impl Information {
+    /// An error unless the version is known.
+    pub(super) fn check_version(self) -> Result<(), FormatError> {
+        match (self.major, self.minor) {
+            (1, 2) | (3, 0 | 1) => Ok(()),
+            (major, minor) => {
+                let what = format!("NTFS version {major}.{minor} is not known");
+                Err(FormatError::unsupported(what))
+            }
+        }
+    }
+}
+
 /// Not unmounted, or errors were found.
 pub(super) const DIRTY: u16 = 0x0001;
 
@@ -132,12 +145,7 @@ pub(super) fn label(mft: &Mft) -> Result<Option<String>, FormatError> {
 /// is read to its end only if `thorough`.
 pub(super) fn doubt(mft: &Mft, thorough: bool) -> Result<Option<Doubt>, FormatError> {
     let information = information(mft)?;
-    if !matches!((information.major, information.minor), (1, 2) | (3, 0) | (3, 1)) {
-        return Err(FormatError::unsupported(format!(
-            "NTFS version {}.{} is not known",
-            information.major, information.minor
-        )));
-    }
+    information.check_version()?;
     if let Some(sleep) = hibernation::find(mft)? {
         return Ok(Some(Doubt::Asleep(sleep)));
     }

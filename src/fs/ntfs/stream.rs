@@ -23,6 +23,8 @@ pub(super) struct Stream {
     pub(super) bytes: u64,
     /// What is behind reads as zeros, whatever is in the clusters.
     pub(super) initialized_bytes: u64,
+    /// The logarithm of the clusters that are compressed together.
+    unit_shift: u8,
     content: Content,
 }
 
@@ -47,6 +49,7 @@ impl Stream {
             flags: attribute.flags,
             bytes: 0,
             initialized_bytes: 0,
+            unit_shift: 0,
             content: Content::Clusters(Vec::new(), 0),
         };
         match attribute.form {
@@ -58,6 +61,7 @@ impl Stream {
             Form::Clusters(mapping) => {
                 stream.bytes = mapping.data_bytes;
                 stream.initialized_bytes = mapping.initialized_bytes;
+                stream.unit_shift = mapping.unit_shift;
                 stream.append(boot, attribute)?;
             }
         }
@@ -165,6 +169,50 @@ impl Stream {
                 Ok(())
             }
             Content::Clusters(runs, _) => self.read_runs(volume, boot, runs, offset, buf),
+        }
+    }
+
+    /// Fills `buf` with what the clusters hold from `offset` on, whatever the
+    /// size of the stream is.
+    pub(super) fn read_clusters(
+        &self,
+        volume: &dyn ReadAt,
+        boot: &BootSector,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<(), FormatError> {
+        self.read_runs(volume, boot, self.runs(), offset, buf)
+    }
+
+    /// The runs, each with the first cluster of the stream that it holds; none
+    /// if the content is in the record.
+    pub(super) fn runs(&self) -> &[(u64, Run)] {
+        match &self.content {
+            Content::Resident(_) => &[],
+            Content::Clusters(runs, _) => runs,
+        }
+    }
+
+    pub(super) const fn is_resident(&self) -> bool {
+        matches!(self.content, Content::Resident(_))
+    }
+
+    /// How many clusters are compressed together; 1 if none are.
+    pub(super) fn unit_clusters(&self) -> Result<u64, FormatError> {
+        // The lower byte is the method, of which there is one.
+        match self.flags & 0x00ff {
+            0 => return Ok(1),
+            1 if self.is_resident() => return Ok(1),
+            1 => {}
+            other => {
+                let what = format!("the {} is compressed by method {other}", self.what);
+                return Err(FormatError::unsupported(what));
+            }
+        }
+        // Windows knows units of 16 clusters only.
+        match self.unit_shift {
+            shift @ 0..=4 => Ok(1_u64.wrapping_shl(shift.into())),
+            shift => Err(self.corrupt("a compression unit of up to 16 clusters", shift)),
         }
     }
 

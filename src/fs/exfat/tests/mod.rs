@@ -9,6 +9,7 @@
 )]
 
 mod boot;
+mod files;
 mod folders;
 mod map;
 mod volume;

@@ -137,6 +137,9 @@ pub(super) fn file_name(parent: u64, name: &str) -> Vec<u8> {
 /// The value of an index with these entries: (record, name).
 pub(super) fn index_root(entries: &[(u64, &str)]) -> Vec<u8> {
     let mut value = vec![0; 0x20];
+    value[0] = 0x30;
+    value[4] = 1;
+    put(&mut value, 8, &4096_u32.to_le_bytes());
     value[0x10] = 0x10;
     for &(record, name) in entries {
         let key = file_name(5, name);
@@ -152,6 +155,8 @@ pub(super) fn index_root(entries: &[(u64, &str)]) -> Vec<u8> {
     last[8] = 0x10;
     last[12] = 2;
     value.extend(last);
+    let len = (value.len() - 0x10) as u32;
+    put(&mut value, 0x14, &len.to_le_bytes());
     value
 }
 

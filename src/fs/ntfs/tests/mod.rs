@@ -6,6 +6,7 @@
     reason = "test numbers"
 )]
 
+mod files;
 mod geometry;
 mod hostile;
 mod image;

@@ -1,0 +1,648 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The files of an HFS+ or HFSX.
+//!
+//! A node is the place of its record in the catalog: the number of a leaf, and
+//! which of its records it is (`tree`, `record`). Names are as they are on the
+//! disk, with accents after their letters (decomposed), except for the two
+//! letters that macOS shows as others. Hard links are names of files that lie in
+//! two folders of the volume's own, which are not shown. What macOS has
+//! compressed with zlib is unpacked (`compressed`). The resource fork is the
+//! stream `rsrc`.
+
+mod compressed;
+mod record;
+mod tree;
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use self::compressed::{BLOCK, Compressed, Place as Packed};
+use self::record::{HardLink, Item};
+use self::tree::{Record, Tree, extent};
+use super::fork::{ExtentRecord, FORK_LEN, Fork};
+use super::volume_header::{Special, VolumeHeader};
+use super::wrapper::Place;
+use crate::extent::ExtentSet;
+use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
+use crate::fs::listing::{self, Listings};
+use crate::fs::names;
+use crate::fs::pieces::{Pieces, within};
+use crate::fs::recent::Recent;
+use crate::io::{ReadAt, Window};
+use crate::ondisk::{Fields, FormatError};
+
+const ROOT: u32 = 2;
+const ROOT_PARENT: u32 = 1;
+
+/// The folders in which what has several names is kept.
+const LINKED_FILES: &str = "␀␀␀␀HFS+ Private Data";
+const LINKED_FOLDERS: &[u8] = b".HFS+ Private Directory Data\r";
+
+/// The stream that the resource fork is.
+const RESOURCE_FORK: &[u8] = b"rsrc";
+
+const DATA: u8 = 0;
+const RESOURCE: u8 = 0xff;
+
+/// The longest target of a link, and the largest attribute.
+const MAX_TARGET: u64 = 4096;
+const MAX_ATTRIBUTE: u64 = 1 << 20;
+/// Bytes of all attributes of a file.
+const MAX_ATTRIBUTES: usize = 8 << 20;
+
+/// Files whose places are kept, and bytes of these.
+const RECENT_FILES: usize = 128;
+const RECENT_BYTES: usize = 16 << 20;
+/// Blocks that are kept unpacked; several readers at once have one each.
+const RECENT_BLOCKS: usize = 32;
+
+/// The files of a volume.
+pub(super) struct HfsPlusFiles {
+    volume: Window<Arc<dyn ReadAt>>,
+    /// Where the volume begins in what was opened.
+    start: u64,
+    header: VolumeHeader,
+    extents: Tree,
+    catalog: Tree,
+    attributes: Option<Tree>,
+    root: Node,
+    linked_files: Option<u32>,
+    linked_folders: Option<u32>,
+    opened: Recent<Node, Opened>,
+    blocks: Recent<(Node, u64), Vec<u8>>,
+    listings: Listings,
+}
+
+impl fmt::Debug for HfsPlusFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HfsPlusFiles").field("header", &self.header).finish_non_exhaustive()
+    }
+}
+
+/// Takes a name, what it is of and the place of the record, and says whether to
+/// go on.
+type EachItem<'a> = &'a mut dyn FnMut(&[u8], FileResult<Item>, (u32, u16)) -> bool;
+
+/// A file, and where its content is.
+struct Opened {
+    item: Item,
+    data: Pieces,
+    resource: Pieces,
+    compressed: Option<Compressed>,
+}
+
+impl Opened {
+    fn size(&self) -> u64 {
+        let fork = self.item.forks.map_or(0, |(data, _)| data.logical_size);
+        self.compressed.as_ref().map_or(fork, |compressed| compressed.bytes)
+    }
+
+    fn resource_size(&self) -> u64 {
+        self.item.forks.map_or(0, |(_, resource)| resource.logical_size)
+    }
+}
+
+/// The place of a record.
+fn node((leaf, record): (u32, u16)) -> Node {
+    Node::new(u64::from(leaf).wrapping_shl(16) | u64::from(record))
+}
+
+/// Compares a key of the catalog with the first one of a folder.
+fn first_of(folder: u32) -> impl Fn(&[u8]) -> Ordering {
+    move |key| {
+        let own = (key.u32_be(0).unwrap_or(0), key.u16_be(4).unwrap_or(0));
+        own.cmp(&(folder, 0))
+    }
+}
+
+impl HfsPlusFiles {
+    pub(super) fn open(reader: &Arc<dyn ReadAt>, place: Place) -> FileResult<Self> {
+        let header = place.header;
+        header.check_supported()?;
+        let volume = Window::new(Arc::clone(reader), place.extent);
+        let special = |special: Special, extents: Option<&Tree>| {
+            let fork = header.special(special)?;
+            let mut pieces = first_pieces(&header, &fork)?;
+            if fork.overflow() > 0 {
+                let extents = extents.ok_or_else(|| {
+                    FormatError::corrupt(special.name(), 0, "at most eight extents", "more")
+                })?;
+                let id = special.id();
+                overflow(extents, &volume, &header, &fork, (id, DATA), &mut pieces)?;
+            }
+            Tree::open(&volume, special.name(), pieces, fork.logical_size)
+        };
+        let extents = special(Special::Extents, None)?;
+        let catalog = special(Special::Catalog, Some(&extents))?;
+        // Without it files have no attributes, and are readable.
+        let has_attributes =
+            header.special(Special::Attributes).is_ok_and(|it| it.logical_size > 0);
+        let attributes =
+            if has_attributes { Some(special(Special::Attributes, Some(&extents))?) } else { None };
+        let mut files = Self {
+            start: place.extent.start(),
+            volume,
+            header,
+            extents,
+            catalog,
+            attributes,
+            root: Node::new(0),
+            linked_files: None,
+            linked_folders: None,
+            opened: Recent::new(RECENT_FILES, RECENT_BYTES),
+            blocks: Recent::new(RECENT_BLOCKS, usize::MAX),
+            listings: listing::listings(),
+        };
+        files.find_root()?;
+        Ok(files)
+    }
+
+    /// Finds the root folder, and the folders of what has several names.
+    fn find_root(&mut self) -> FileResult<()> {
+        let mut root = None;
+        self.children(ROOT_PARENT, &mut |_, item, place| {
+            root = item.ok().filter(|item| item.id == ROOT).map(|_| node(place));
+            root.is_none()
+        })?;
+        let position = super::volume_header::POSITION;
+        self.root =
+            root.ok_or_else(|| FormatError::corrupt("catalog", position, "a root folder", "none"))?;
+        let (mut files, mut folders) = (None, None);
+        self.children(ROOT, &mut |name, item, _| {
+            let id = item.ok().filter(|item| item.kind == NodeKind::Folder).map(|item| item.id);
+            if name == LINKED_FILES.as_bytes() {
+                files = id;
+            } else if name == LINKED_FOLDERS {
+                folders = id;
+            }
+            // They sort before and among the first, but there is no rule.
+            files.is_none() || folders.is_none()
+        })?;
+        (self.linked_files, self.linked_folders) = (files, folders);
+        Ok(())
+    }
+
+    /// Gives the records of what is in a folder, until `each` has enough.
+    fn children(&self, folder: u32, each: EachItem) -> FileResult<()> {
+        self.catalog.from(&self.volume, &first_of(folder), &mut |record| {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return each(&[], Err(error), (0, 0)),
+            };
+            if record.key.u32_be(0) != Some(folder) {
+                return false;
+            }
+            let name = record::name(record.key).unwrap_or_default();
+            match Item::parse(&record, &self.header).transpose() {
+                None => true,
+                Some(item) => each(&name, item, record.place),
+            }
+        })
+    }
+
+    /// The record of a node.
+    fn item(&self, node: Node) -> FileResult<Item> {
+        let corrupt = |found: &str| {
+            FormatError::corrupt("catalog", node.number, "the record of a file or folder", found)
+        };
+        let leaf = u32::try_from(node.number.wrapping_shr(16)).map_err(|_| corrupt("none"))?;
+        let leaf = self.catalog.node(&self.volume, leaf)?;
+        let [low, high, ..] = node.number.to_le_bytes();
+        let record = leaf.record(u16::from_le_bytes([low, high]))?;
+        Item::parse(&record, &self.header)?.ok_or_else(|| corrupt("another"))
+    }
+
+    /// What a hard link is a name of, by its record.
+    fn linked(&self, link: HardLink, position: u64) -> FileResult<Node> {
+        let (folder, name) = match link {
+            HardLink::File(number) => (self.linked_files, format!("iNode{number}")),
+            HardLink::Folder(number) => (self.linked_folders, format!("dir_{number}")),
+        };
+        let missing =
+            || FormatError::corrupt("hard link", position, format!("the file {name}"), "none");
+        let folder = folder.ok_or_else(missing)?;
+        // All names there are of plain letters, of which those of either case
+        // are the same unless the volume tells them apart.
+        let fold = |byte: u8| if self.header.is_hfsx { byte } else { byte.to_ascii_lowercase() };
+        let order = |key: &[u8]| {
+            let own = key.u32_be(0).unwrap_or(0).cmp(&folder);
+            let units = key.get(6..).unwrap_or_default().as_chunks::<2>().0.iter();
+            let units = units.map(|unit| match *unit {
+                [0, byte] => u16::from(fold(byte)),
+                unit => u16::from_be_bytes(unit),
+            });
+            own.then_with(|| units.cmp(name.bytes().map(|byte| u16::from(fold(byte)))))
+        };
+        let mut found = None;
+        self.catalog.from(&self.volume, &order, &mut |record| {
+            let is_it = |record: &Record| order(record.key) == Ordering::Equal;
+            found = record.ok().filter(is_it).map(|record| node(record.place));
+            false
+        })?;
+        found.ok_or_else(missing)
+    }
+
+    /// An entry of a folder as it is shown: what a hard link is a name of.
+    fn entry(&self, name: Vec<u8>, item: Item, place: (u32, u16)) -> FileResult<DirectoryEntry> {
+        names::check(&name, item.position)?;
+        let Some(link) = item.hard_link else {
+            return Ok(DirectoryEntry { name, node: node(place), kind: item.kind });
+        };
+        let node = self.linked(link, item.position)?;
+        Ok(DirectoryEntry { name, node, kind: self.item(node)?.kind })
+    }
+
+    fn open_node(&self, node: Node) -> FileResult<Arc<Opened>> {
+        self.opened.get_or_open(node, || {
+            let item = self.item(node)?;
+            let (mut data, mut resource) = (Pieces::default(), Pieces::default());
+            if let Some((data_fork, resource_fork)) = &item.forks {
+                data = self.pieces(data_fork, (item.id, DATA))?;
+                resource = self.pieces(resource_fork, (item.id, RESOURCE))?;
+            }
+            let mut compressed = None;
+            if item.is_compressed() && item.kind == NodeKind::File {
+                let attribute = self.attribute(item.id, compressed::ATTRIBUTE)?;
+                let attribute = attribute.ok_or_else(|| {
+                    let what = "attribute of a compressed file";
+                    FormatError::corrupt(what, item.position, "one", "none")
+                })?;
+                compressed = Some(Compressed::parse(&attribute, item.position)?);
+            }
+            let bytes = data.weight().saturating_add(resource.weight());
+            let bytes = bytes.saturating_add(size_of::<Opened>()).saturating_add(match compressed
+                .as_ref()
+                .map(|it| &it.place)
+            {
+                Some(Packed::Plain(bytes) | Packed::Attribute(bytes)) => bytes.len(),
+                _ => 0,
+            });
+            Ok((Opened { item, data, resource, compressed }, bytes))
+        })
+    }
+
+    /// Where the content of a fork is.
+    fn pieces(&self, fork: &Fork, of: (u32, u8)) -> FileResult<Pieces> {
+        let mut pieces = first_pieces(&self.header, fork)?;
+        if fork.overflow() > 0 {
+            overflow(&self.extents, &self.volume, &self.header, fork, of, &mut pieces)?;
+        }
+        Ok(pieces)
+    }
+
+    /// Gives the attributes of a file: name, where the record is, and value.
+    fn each_attribute(
+        &self,
+        id: u32,
+        each: &mut dyn FnMut(Vec<u8>, FileResult<Vec<u8>>) -> bool,
+    ) -> FileResult<()> {
+        const INLINE: u32 = 0x10;
+        const FORK: u32 = 0x20;
+        let Some(tree) = &self.attributes else { return Ok(()) };
+        let order = |key: &[u8]| key.u32_be(2).unwrap_or(0).cmp(&id);
+        let mut failed = None;
+        tree.from(&self.volume, &order, &mut |record| {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    failed = Some(error);
+                    return false;
+                }
+            };
+            if record.key.u32_be(2) != Some(id) {
+                return false;
+            }
+            let units = usize::from(record.key.u16_be(10).unwrap_or(0));
+            let bytes = record.key.bytes_at(12, units.saturating_mul(2)).unwrap_or_default();
+            let units = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_be_bytes(*unit));
+            let name = names::wtf8(units);
+            let value = match record.data.u32_be(0) {
+                Some(INLINE) => {
+                    let len = record.data.u32_be(12).and_then(|len| usize::try_from(len).ok());
+                    let value = len.and_then(|len| record.data.bytes_at(16, len));
+                    value.map(<[u8]>::to_vec).ok_or_else(|| {
+                        let what = "record of the attributes file";
+                        FormatError::corrupt(what, record.position, "a value", "less")
+                    })
+                }
+                Some(FORK) => self.attribute_fork(&record),
+                // More extents of the one before.
+                _ => return true,
+            };
+            each(name, value)
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn attribute_fork(&self, record: &Record) -> FileResult<Vec<u8>> {
+        let bytes = record.data.bytes_at(8, FORK_LEN).unwrap_or_default();
+        let what = "record of the attributes file";
+        let fork = Fork::parse(bytes, what, record.position, &self.header)?;
+        if fork.logical_size > MAX_ATTRIBUTE || fork.overflow() > 0 {
+            return Err(FormatError::unsupported(format!(
+                "an extended attribute of {} bytes, or in more than eight pieces",
+                fork.logical_size
+            )));
+        }
+        let mut value = vec![0; usize::try_from(fork.logical_size).unwrap_or(0)];
+        first_pieces(&self.header, &fork)?.read(&self.volume, 0, &mut value)?;
+        Ok(value)
+    }
+
+    fn attribute(&self, id: u32, wanted: &[u8]) -> FileResult<Option<Vec<u8>>> {
+        let mut found = None;
+        self.each_attribute(id, &mut |name, value| {
+            if name == wanted {
+                found = Some(value);
+            }
+            found.is_none()
+        })?;
+        found.transpose()
+    }
+
+    /// A block of a compressed file.
+    fn block(&self, node: Node, opened: &Opened, number: u64) -> FileResult<Arc<Vec<u8>>> {
+        let start = number.saturating_mul(BLOCK);
+        let len = opened.size().saturating_sub(start).min(BLOCK);
+        let len = usize::try_from(len).unwrap_or(0);
+        let damaged = || {
+            let what = "compressed file";
+            FormatError::corrupt(what, opened.item.position, "blocks of zlib", "another")
+        };
+        self.blocks.get_or_open((node, number), || {
+            let packed = match opened.compressed.as_ref().map(|it| &it.place) {
+                Some(Packed::Attribute(packed)) => packed.clone(),
+                _ => self.packed_block(opened, number)?.ok_or_else(damaged)?,
+            };
+            let block = compressed::unpack(&packed, len).ok_or_else(damaged)?;
+            Ok((block, len))
+        })
+    }
+
+    /// The bytes of a block in the resource fork: behind the fork's header are
+    /// the number of all blocks, and the place and length of each.
+    fn packed_block(&self, opened: &Opened, number: u64) -> FileResult<Option<Vec<u8>>> {
+        let read = |offset: u64, len: usize| -> FileResult<Option<Vec<u8>>> {
+            let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+            if end.is_none_or(|end| end > opened.resource_size()) {
+                return Ok(None);
+            }
+            let mut bytes = vec![0; len];
+            opened.resource.read(&self.volume, offset, &mut bytes)?;
+            Ok(Some(bytes))
+        };
+        let Some(head) = read(0, 4)? else { return Ok(None) };
+        // Before the table is the length of all.
+        let table = u64::from(head.u32_be(0).unwrap_or(0)).saturating_add(4);
+        let Some(count) = read(table, 4)? else { return Ok(None) };
+        if number >= u64::from(count.u32_le(0).unwrap_or(0)) {
+            return Ok(None);
+        }
+        let entry = table.saturating_add(4).saturating_add(number.saturating_mul(8));
+        let Some(entry) = read(entry, 8)? else { return Ok(None) };
+        let (offset, len) = (entry.u32_le(0).unwrap_or(0), entry.u32_le(4).unwrap_or(0));
+        // No block becomes much longer by being packed.
+        match usize::try_from(len) {
+            Ok(len) if u64::from(entry.u32_le(4).unwrap_or(0)) <= BLOCK.saturating_mul(2) => {
+                read(table.saturating_add(offset.into()), len)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn places_of(&self, pieces: &Pieces, len: u64) -> ExtentSet {
+        pieces.places_of(len).shift(self.start)
+    }
+}
+
+/// The extents of a fork that its record has.
+fn first_pieces(header: &VolumeHeader, fork: &Fork) -> FileResult<Pieces> {
+    let mut pieces = Pieces::default();
+    for (start, count) in fork.extents.iter() {
+        pieces.push(extent(header, start, count))?;
+    }
+    Ok(pieces)
+}
+
+/// The extents of a fork that the overflow file has.
+fn overflow(
+    tree: &Tree,
+    volume: &dyn ReadAt,
+    header: &VolumeHeader,
+    fork: &Fork,
+    (id, kind): (u32, u8),
+    pieces: &mut Pieces,
+) -> FileResult<()> {
+    const WHAT: &str = "record of the extents overflow file";
+    let key_of = |key: &[u8]| {
+        (key.u32_be(2).unwrap_or(0), key.u8_at(0).unwrap_or(0), key.u32_be(6).unwrap_or(0))
+    };
+    let mut blocks = fork.extents.blocks();
+    let mut failed = None;
+    tree.from(volume, &|key| key_of(key).cmp(&(id, kind, 0)), &mut |record| {
+        let add = || -> FileResult<bool> {
+            let record = record?;
+            let (own, own_kind, start) = key_of(record.key);
+            if (own, own_kind) != (id, kind) || blocks >= fork.total_blocks {
+                return Ok(false);
+            }
+            if u64::from(start) != blocks {
+                let expected = format!("extents from block {blocks} of the file on");
+                return Err(FormatError::corrupt(WHAT, record.position, expected, start));
+            }
+            let extents = ExtentRecord::parse(record.data, WHAT, record.position, header)?;
+            for (start, count) in extents.iter() {
+                pieces.push(extent(header, start, count))?;
+                blocks = blocks.saturating_add(count);
+            }
+            Ok(extents.blocks() > 0)
+        };
+        add().unwrap_or_else(|error| {
+            failed = Some(error);
+            false
+        })
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None if blocks < fork.total_blocks => Err(FormatError::corrupt(
+            "extents overflow file",
+            pieces.places(1).next().map_or(0, |it| it.start()),
+            format!("all {} blocks of file {id}", fork.total_blocks),
+            blocks,
+        )),
+        None => Ok(()),
+    }
+}
+
+impl Files for HfsPlusFiles {
+    fn root(&self) -> Node {
+        self.root
+    }
+
+    fn attributes(&self, node: Node) -> FileResult<Attributes> {
+        let item = self.item(node)?;
+        let mut size = item.forks.filter(|_| item.kind != NodeKind::Folder);
+        size = size.filter(|_| matches!(item.kind, NodeKind::File | NodeKind::Link));
+        let mut size = size.map_or(0, |(data, _)| data.logical_size);
+        if item.is_compressed() && item.kind == NodeKind::File {
+            size = self.open_node(node)?.size();
+        }
+        let blocks = item
+            .forks
+            .map(|(data, resource)| data.total_blocks.saturating_add(resource.total_blocks));
+        // What is in the folder for it has its number of names.
+        let is_linked = item.forks.is_some() && item.links() > 1;
+        let is_file = matches!(item.kind, NodeKind::File | NodeKind::Link);
+        Ok(Attributes {
+            kind: item.kind,
+            size,
+            allocated: blocks.map(|blocks| blocks.saturating_mul(self.header.block_size)),
+            times: item.times,
+            mode: item.mode(),
+            owner: item.owner(),
+            links: if is_linked && is_file { item.links() } else { 1 },
+            dos: None,
+        })
+    }
+
+    fn list(&self, folder: Node, each: EachEntry) -> FileResult<()> {
+        let item = self.item(folder)?;
+        if item.kind != NodeKind::Folder {
+            return Err(FormatError::corrupt("folder", item.position, "a folder", "a file"));
+        }
+        self.children(item.id, &mut |name, found, place| {
+            let is_own =
+                item.id == ROOT && (name == LINKED_FILES.as_bytes() || name == LINKED_FOLDERS);
+            let entry = match found {
+                Ok(_) if is_own => return true,
+                Ok(found) => self.entry(name.to_vec(), found, place),
+                Err(error) => Err(error),
+            };
+            each(entry) == ControlFlow::Continue(())
+        })
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
+        // Nearly the letters that HFS+ takes for the same; HFSX may tell all
+        // of them apart.
+        let fold = |unit| if self.header.is_hfsx { unit } else { names::capital(unit) };
+        listing::lookup(self, &self.listings, folder, name, &fold)
+    }
+
+    fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {
+        let opened = self.open_node(file)?;
+        if opened.item.kind == NodeKind::Folder {
+            return Err(FormatError::corrupt("file", opened.item.position, "a file", "a folder"));
+        }
+        let buf = within(opened.size(), offset, buf);
+        match opened.compressed.as_ref().map(|it| &it.place) {
+            None => opened.data.read(&self.volume, offset, buf)?,
+            Some(Packed::Unknown(method)) => {
+                return Err(FormatError::unsupported(format!(
+                    "the file is compressed by macOS with {method}, which is not read yet"
+                )));
+            }
+            Some(Packed::Plain(plain)) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let part = plain.get(start..).and_then(|rest| rest.get(..buf.len()));
+                if let Some(part) = part {
+                    buf.copy_from_slice(part);
+                }
+            }
+            Some(Packed::Attribute(_) | Packed::ResourceFork) => {
+                let (mut position, mut rest) = (offset, &mut *buf);
+                while !rest.is_empty() {
+                    let number = position / BLOCK;
+                    let block = self.block(file, &opened, number)?;
+                    let skip = usize::try_from(position % BLOCK).unwrap_or(usize::MAX);
+                    let found = block.get(skip..).unwrap_or_default();
+                    let len = found.len().min(rest.len());
+                    let (part, behind) = rest.split_at_mut_checked(len).unwrap_or_default();
+                    part.copy_from_slice(found.get(..len).unwrap_or_default());
+                    if len == 0 {
+                        let expected = "a block up to the end of the file";
+                        let at = opened.item.position;
+                        return Err(FormatError::corrupt("compressed file", at, expected, "less"));
+                    }
+                    rest = behind;
+                    position = position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+                }
+            }
+        }
+        Ok(buf.len())
+    }
+
+    fn link_target(&self, link: Node) -> FileResult<Vec<u8>> {
+        let opened = self.open_node(link)?;
+        let size = opened.size();
+        if opened.item.kind != NodeKind::Link || size > MAX_TARGET {
+            let expected = "a link of at most 4096 bytes";
+            return Err(FormatError::corrupt("file", opened.item.position, expected, size));
+        }
+        let mut target = vec![0; usize::try_from(size).unwrap_or(0)];
+        opened.data.read(&self.volume, 0, &mut target)?;
+        Ok(target)
+    }
+
+    fn data_ranges(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        Ok(Some(ExtentSet::all(self.open_node(file)?.size())))
+    }
+
+    fn places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        let opened = self.open_node(file)?;
+        Ok(match opened.compressed.as_ref().map(|it| &it.place) {
+            None => Some(self.places_of(&opened.data, opened.size())),
+            Some(Packed::ResourceFork) => {
+                Some(self.places_of(&opened.resource, opened.resource_size()))
+            }
+            Some(_) => None,
+        })
+    }
+
+    fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {
+        let item = self.item(node)?;
+        let (mut found, mut bytes, mut failed) = (Vec::new(), 0_usize, None);
+        self.each_attribute(item.id, &mut |name, value| {
+            match value {
+                Ok(_) if name == compressed::ATTRIBUTE => {}
+                Ok(value) => {
+                    bytes = bytes.saturating_add(value.len());
+                    found.push((name, value));
+                }
+                Err(error) => failed = Some(error),
+            }
+            failed.is_none() && bytes <= MAX_ATTRIBUTES
+        })?;
+        if bytes > MAX_ATTRIBUTES {
+            let what = format!("extended attributes of more than {MAX_ATTRIBUTES} bytes");
+            return Err(FormatError::unsupported(what));
+        }
+        failed.map_or(Ok(found), Err)
+    }
+
+    fn streams(&self, file: Node) -> FileResult<Vec<(Vec<u8>, u64)>> {
+        let opened = self.open_node(file)?;
+        // That of a compressed file is its content.
+        let is_own = opened.compressed.is_none() && opened.resource_size() > 0;
+        Ok(is_own.then(|| (RESOURCE_FORK.to_vec(), opened.resource_size())).into_iter().collect())
+    }
+
+    fn read_stream_at(
+        &self,
+        file: Node,
+        stream: &[u8],
+        offset: u64,
+        buf: &mut [u8],
+    ) -> FileResult<usize> {
+        if stream != RESOURCE_FORK {
+            let name = String::from_utf8_lossy(stream);
+            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+        }
+        let opened = self.open_node(file)?;
+        let buf = within(opened.resource_size(), offset, buf);
+        opened.resource.read(&self.volume, offset, buf)?;
+        Ok(buf.len())
+    }
+}

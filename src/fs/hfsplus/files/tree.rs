@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! B-trees from the root downwards: the records from a key on (TN1150,
+//! "B-Trees"). Of a tree only what is on the way has to be in order.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::super::volume_header::VolumeHeader;
+use crate::fs::files::FileResult;
+use crate::fs::pieces::Pieces;
+use crate::fs::recent::Recent;
+use crate::io::ReadAt;
+use crate::ondisk::{Fields, FormatError};
+
+const DESCRIPTOR_LEN: usize = 14;
+const LEAF: u8 = 0xff;
+const INDEX: u8 = 0x00;
+const HEADER: u8 = 0x01;
+
+/// No tree of as many records as there can be is as deep.
+const MAX_DEPTH: usize = 16;
+
+/// Nodes that are kept, and bytes of them.
+const RECENT_NODES: usize = 256;
+const RECENT_BYTES: usize = 4 << 20;
+
+/// A B-tree in one of the special files.
+pub(super) struct Tree {
+    what: &'static str,
+    pieces: Pieces,
+    node_size: usize,
+    nodes: u64,
+    root: u32,
+    recent: Recent<u32, Node>,
+}
+
+/// A record: its key without its length, and its data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) data: &'a [u8],
+    /// The node and which of its records it is.
+    pub(super) place: (u32, u16),
+    /// Where the node is on the volume, for messages.
+    pub(super) position: u64,
+}
+
+/// A node: its bytes, checked as far as its descriptor and its table go.
+pub(super) struct Node {
+    number: u32,
+    bytes: Vec<u8>,
+    position: u64,
+    next: u32,
+    kind: u8,
+    count: u16,
+}
+
+impl Node {
+    /// The record of this number.
+    pub(super) fn record(&self, number: u16) -> FileResult<Record<'_>> {
+        let offset = |slot: u16| {
+            let back = usize::from(slot).checked_add(1)?.checked_mul(2)?;
+            self.bytes.u16_be(self.bytes.len().checked_sub(back)?).map(usize::from)
+        };
+        let record = || {
+            let start = offset(number).filter(|start| *start >= DESCRIPTOR_LEN)?;
+            let bytes = self.bytes.get(start..offset(number.checked_add(1)?)?)?;
+            let len = usize::from(bytes.u16_be(0)?);
+            let key = bytes.bytes_at(2, len)?;
+            // Data is at an even place.
+            let data = bytes.get(len.checked_add(2)?.checked_next_multiple_of(2)?..)?;
+            Some(Record { key, data, place: (self.number, number), position: self.position })
+        };
+        let found = (number < self.count).then(record).flatten();
+        found.ok_or_else(|| {
+            let found = format!("less in record {number} of node {}", self.number);
+            FormatError::corrupt("node of a B-tree", self.position, "a key and data", found)
+        })
+    }
+}
+
+impl Tree {
+    /// The tree in a file whose bytes lie there, and are so many.
+    pub(super) fn open(
+        volume: &dyn ReadAt,
+        what: &'static str,
+        pieces: Pieces,
+        len: u64,
+    ) -> FileResult<Self> {
+        let position = pieces.places(1).next().map_or(0, |it| it.start());
+        let bad = |expected: &str, found: String| {
+            Err(FormatError::corrupt(what, position, expected, found))
+        };
+        let mut head = vec![0; 512];
+        pieces.read(volume, 0, &mut head)?;
+        let word = |offset| head.u32_be(offset).unwrap_or(0);
+        if head.u8_at(8) != Some(HEADER) {
+            return bad("a header node", format!("kind {:?}", head.u8_at(8)));
+        }
+        let node_size = head.u16_be(0x20).map_or(0, usize::from);
+        if !node_size.is_power_of_two() || !(512..=32768).contains(&node_size) {
+            return bad("a node size that is a power of two", node_size.to_string());
+        }
+        let node_bytes = u64::try_from(node_size).unwrap_or(u64::MAX);
+        let nodes = u64::from(word(0x24));
+        if nodes.saturating_mul(node_bytes) > len {
+            return bad("as many nodes as fit into the file", nodes.to_string());
+        }
+        let recent = Recent::new(RECENT_NODES, RECENT_BYTES);
+        Ok(Self { what, pieces, node_size, nodes, root: word(0x10), recent })
+    }
+
+    /// A node.
+    pub(super) fn node(&self, volume: &dyn ReadAt, number: u32) -> FileResult<Arc<Node>> {
+        self.recent.get_or_open(number, || {
+            let size = u64::try_from(self.node_size).unwrap_or(u64::MAX);
+            let offset = u64::from(number).saturating_mul(size);
+            let start = self.pieces.places(offset.saturating_add(1)).last();
+            let start = start.map_or(0, |it| it.end().saturating_sub(1));
+            if u64::from(number) >= self.nodes || number == 0 {
+                let expected = format!("a node from 1 to before {}", self.nodes);
+                return Err(FormatError::corrupt(self.what, start, expected, number));
+            }
+            let mut bytes = vec![0; self.node_size];
+            self.pieces.read(volume, offset, &mut bytes)?;
+            let node = Node {
+                number,
+                position: start,
+                next: bytes.u32_be(0).unwrap_or(0),
+                kind: bytes.u8_at(8).unwrap_or(0),
+                count: bytes.u16_be(10).unwrap_or(0),
+                bytes,
+            };
+            if ![LEAF, INDEX].contains(&node.kind) {
+                let found = format!("kind {} of node {number}", node.kind);
+                return Err(FormatError::corrupt(self.what, start, "a leaf or an index", found));
+            }
+            Ok((node, self.node_size))
+        })
+    }
+
+    /// Gives the records of the leaves from the first on whose key is not less
+    /// than what is wanted, until `each` has enough. `order` compares a key
+    /// with what is wanted.
+    pub(super) fn from(
+        &self,
+        volume: &dyn ReadAt,
+        order: &dyn Fn(&[u8]) -> Ordering,
+        each: &mut dyn FnMut(FileResult<Record>) -> bool,
+    ) -> FileResult<()> {
+        if self.root == 0 {
+            return Ok(());
+        }
+        let mut node = self.node(volume, self.root)?;
+        let mut depth = 0_usize;
+        while node.kind == INDEX {
+            depth = depth.saturating_add(1);
+            if depth > MAX_DEPTH {
+                let expected = "a tree of at most 16 floors";
+                return Err(FormatError::corrupt(
+                    self.what,
+                    node.position,
+                    expected,
+                    "a deeper one",
+                ));
+            }
+            // The last whose key is less leads to where it may be; one that is
+            // the same, too, but keys of leaves are all different.
+            let mut child = None;
+            for number in 0..node.count {
+                let record = node.record(number)?;
+                if child.is_some() && order(record.key) == Ordering::Greater {
+                    break;
+                }
+                child = record.data.u32_be(0);
+            }
+            let child = child.ok_or_else(|| {
+                FormatError::corrupt(self.what, node.position, "the number of a node", "none")
+            })?;
+            node = self.node(volume, child)?;
+        }
+        let mut left = self.nodes;
+        loop {
+            for number in 0..node.count {
+                let record = node.record(number);
+                if record.as_ref().is_ok_and(|record| order(record.key) == Ordering::Less) {
+                    continue;
+                }
+                if !each(record) {
+                    return Ok(());
+                }
+            }
+            if node.next == 0 {
+                return Ok(());
+            }
+            left = left.checked_sub(1).ok_or_else(|| {
+                FormatError::corrupt(self.what, node.position, "a chain that ends", "a loop")
+            })?;
+            let next = self.node(volume, node.next)?;
+            if next.kind != LEAF {
+                let found = format!("kind {}", next.kind);
+                return Err(FormatError::corrupt(self.what, next.position, "a leaf", found));
+            }
+            node = next;
+        }
+    }
+}
+
+/// The bytes of a range of blocks.
+pub(super) fn extent(header: &VolumeHeader, start: u64, count: u64) -> crate::extent::Extent {
+    let size = header.block_size;
+    crate::extent::Extent::at(start.saturating_mul(size), count.saturating_mul(size))
+}
