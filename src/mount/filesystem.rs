@@ -17,6 +17,7 @@ use fuser::{
 
 use super::view::{Answer, View};
 use crate::extent::Extent;
+use crate::image::cached::Piece;
 use crate::units::MIB;
 
 /// How long the kernel may keep what it was told: nothing ever changes.
@@ -29,6 +30,9 @@ const BLOCK: u32 = 4096;
 const MAX_REQUEST: u64 = MIB;
 /// How many requests the kernel has under way that nobody waits for.
 const MAX_BACKGROUND: u16 = 64;
+
+/// What a range of zeros is answered with.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -147,8 +151,15 @@ impl Filesystem for Folder {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let len = usize::try_from(len).unwrap_or(0);
+        match self.view.piece(ino.0, offset, len) {
+            Some(Piece::Bytes(bytes)) => return reply.data(bytes.as_ref()),
+            Some(Piece::Zeros(_)) if len <= ZEROS.len() => {
+                return reply.data(ZEROS.get(..len).unwrap_or_default());
+            }
+            _ => {}
+        }
         BUFFER.with_borrow_mut(|buffer| {
-            let len = usize::try_from(len).unwrap_or(0);
             if buffer.len() < len {
                 buffer.resize(len, 0);
             }

@@ -16,6 +16,8 @@ use crate::browse::OpenDisk;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{Files, Node};
+use crate::image::Cached;
+use crate::image::cached::Piece;
 use crate::io::{ReadAt, Scratch, WriteAt};
 
 /// How deep a path is followed to its start.
@@ -31,6 +33,8 @@ pub struct ImageFile {
     pub reader: Arc<dyn ReadAt>,
     /// Where it lies on the disk, if that is one piece.
     pub extent: Option<Extent>,
+    /// The image that they are in one piece of, and where in it they begin.
+    direct: Option<(Arc<Cached<Box<dyn ReadAt>>>, u64)>,
     /// What takes changes, if it may be changed.
     pub(super) writer: Option<Arc<dyn WriteAt>>,
     /// Which of them are not known to be zeros.
@@ -123,6 +127,14 @@ impl Tree {
                 files,
             });
         }
+        // What an image has lost must not be passed by.
+        if let Some(image) = &opened.image
+            && image.reader().report().losses.is_empty()
+        {
+            for file in &mut tree.images {
+                file.direct = file.extent.map(|extent| (Arc::clone(image), extent.start()));
+            }
+        }
         (tree, shown)
     }
 
@@ -145,7 +157,14 @@ impl Tree {
 
     fn add_image(&mut self, name: &str, reader: Arc<dyn ReadAt>, extent: Option<Extent>) {
         let name = format!("{name}.img");
-        self.images.push(ImageFile { name, reader, extent, writer: None, data: OnceLock::new() });
+        self.images.push(ImageFile {
+            name,
+            reader,
+            extent,
+            direct: None,
+            writer: None,
+            data: OnceLock::new(),
+        });
     }
 
     /// Lets the images be written to. What is written goes to files in
@@ -158,6 +177,7 @@ impl Tree {
         for image in &mut self.images {
             let scratch = Arc::new(Scratch::new(Arc::clone(&image.reader), folder)?);
             image.reader = Arc::clone(&scratch) as Arc<dyn ReadAt>;
+            image.direct = None;
             image.writer = Some(scratch);
         }
         Ok(())
@@ -184,6 +204,18 @@ impl Tree {
             data.map(|it| Extent::new(it.start() - extent.start(), it.end() - extent.start()))
                 .collect()
         }))
+    }
+
+    /// These bytes of an image as they are kept decoded, without copying them;
+    /// `None` if they are not all in one place or cannot be read.
+    pub(super) fn piece(&self, image: &ImageFile, offset: u64, len: usize) -> Option<Piece> {
+        let (source, start) = image.direct.as_ref()?;
+        let len = u64::try_from(len).ok()?;
+        if len == 0 || offset.checked_add(len)? > image.reader.len() {
+            return None;
+        }
+        let piece = source.piece(Extent::at(start.checked_add(offset)?, len)).ok()?;
+        (piece.len() == len).then_some(piece)
     }
 
     /// The names of a folder of a volume.

@@ -15,6 +15,7 @@ use super::trouble::Troubles;
 use crate::error::{Error, ErrorKind};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{Node, NodeKind};
+use crate::image::cached::Piece;
 use crate::io::WriteAt;
 
 /// An answer, or the number of an error.
@@ -303,6 +304,12 @@ impl View {
                 Ok(known.size)
             }
         }
+    }
+
+    /// Bytes of an image that need not be copied; `None` where they have to be.
+    pub(super) fn piece(&self, number: u64, offset: u64, len: usize) -> Option<Piece> {
+        let Ok(Place::Image(index)) = self.place(number) else { return None };
+        self.tree.piece(self.image(index).ok()?, offset, len)
     }
 
     /// Fills `buf` with bytes of a file that is `size` long, and returns how

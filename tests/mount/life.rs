@@ -112,7 +112,7 @@ fn an_image_that_is_cut_off_gives_errors_and_no_hang() {
 
 #[test]
 fn only_an_image_and_an_empty_folder_will_do() {
-    if !requires(&["root", "kernel:fuse"]) {
+    if !requires(&["root", "kernel:fuse", "unshare"]) {
         return;
     }
     let folder = temp_dir();
@@ -124,6 +124,12 @@ fn only_an_image_and_an_empty_folder_will_do() {
     let _ = dacapo(&["mount", &image, &point.join("none")]).exits(5).says("mkdir");
     let _ = dacapo(&["mount", &folder.join("none"), empty]).exits(1);
     let _ = dacapo(&["mount", &image, empty, "--scratch", empty]).exits(2).says("--writable");
+    // A system without FUSE.
+    let hidden = format!(
+        "mount -t tmpfs none /dev && exec {} mount {image} {empty}",
+        env!("CARGO_BIN_EXE_dacapo")
+    );
+    let _ = try_run("unshare", &["-m", "sh", "-c", &hidden]).exits(6).says("modprobe fuse");
     // A damaged image is not taken for a disk.
     let file = fs::File::options().write(true).open(&image).unwrap();
     file.set_len(40).unwrap();
