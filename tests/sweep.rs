@@ -60,7 +60,7 @@ fn check(name: &str, disk: &Changed<'_>) {
 
 /// Places where structures are: those that are not zero, as many from each
 /// part of the disk.
-fn interesting(disk: &[u8], count: usize) -> Vec<usize> {
+pub(crate) fn interesting(disk: &[u8], count: usize) -> Vec<usize> {
     let sectors: Vec<usize> = (0..disk.len() / 512)
         .filter(|sector| {
             let bytes = &disk[sector * 512..][..512];

@@ -19,6 +19,9 @@ pub mod apfs;
 mod bitlocker;
 mod bitmap;
 pub mod btrfs;
+mod cache;
+#[doc(hidden)]
+pub mod conformance;
 pub mod exfat;
 pub mod ext;
 pub mod f2fs;
@@ -26,6 +29,7 @@ pub mod fat;
 pub mod files;
 pub mod foreign;
 pub mod hfsplus;
+mod known_names;
 mod listing;
 pub mod member;
 mod names;

@@ -38,7 +38,11 @@ impl Checksum {
 
     /// The checksum of a superblock or tree block, as it has to be in front.
     pub(super) fn of(self, block: &[u8]) -> [u8; LEN] {
-        let covered = block.get(LEN..).unwrap_or_default();
+        self.of_data(block.get(LEN..).unwrap_or_default())
+    }
+
+    /// The checksum of data, as the tree of checksums has it.
+    pub(super) fn of_data(self, covered: &[u8]) -> [u8; LEN] {
         let mut sum = [0; LEN];
         match self {
             Self::Crc32c => fill(&mut sum, &crc32c::crc32c(covered).to_le_bytes()),
@@ -51,7 +55,7 @@ impl Checksum {
 
     /// How many bytes of the 32 are the checksum. What is behind them is
     /// zeros in practice, and nobody looks.
-    const fn len(self) -> usize {
+    pub(super) const fn len(self) -> usize {
         match self {
             Self::Crc32c => 4,
             Self::Xxhash64 => 8,

@@ -62,15 +62,17 @@ pub(super) fn blocks(seen: &Seen, node_size: u64) -> ExtentSet {
 
 /// Where a tree is, by its item in the tree of roots.
 pub(super) fn root_item(item: Item) -> Result<Root, FormatError> {
-    let fields = || {
-        Some(Root {
-            generation: item.data.u64_le(160)?,
-            logical: item.data.u64_le(176)?,
-            level: item.data.u8_at(238)?,
-        })
-    };
-    fields().ok_or_else(|| {
+    root_fields(item.data).ok_or_else(|| {
         FormatError::corrupt("root item", item.position, "239 bytes", item.data.len())
+    })
+}
+
+/// The fields of a root item that say where the tree is.
+pub(super) fn root_fields(data: &[u8]) -> Option<Root> {
+    Some(Root {
+        generation: data.u64_le(160)?,
+        logical: data.u64_le(176)?,
+        level: data.u8_at(238)?,
     })
 }
 

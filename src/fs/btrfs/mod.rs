@@ -20,6 +20,7 @@ mod checksum;
 mod chunk;
 mod devices;
 mod extents;
+mod files;
 mod free_space;
 mod log;
 mod superblock;
@@ -31,7 +32,7 @@ mod used;
 use self::devices::{Found, GIVE_ALL};
 use self::superblock::{POSITIONS, Superblock};
 use self::used::{Answer, Scope};
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::ondisk::FormatError;
 
 /// The driver of btrfs.
@@ -115,5 +116,9 @@ impl Filesystem for Btrfs {
             }
             Answer::Whole(why) => Used::whole(len, why),
         })
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        files::open(readers)
     }
 }

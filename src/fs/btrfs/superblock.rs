@@ -135,6 +135,22 @@ impl Superblock {
         self.compat_ro & bit != 0
     }
 
+    /// Why no files are read, if the superblock alone is reason enough: data is
+    /// not where the chunks say, or something is half done.
+    pub(super) fn distrust_of_files(&self) -> Option<String> {
+        const SIMPLE_QUOTA: u64 = 1 << 16;
+        const HALF_DONE: u64 = 1 << 1 | 0b11 << 33 | 0b11 << 35 | 0b11 << 39;
+        let unread = self.incompat & !INCOMPAT_KNOWN & !SIMPLE_QUOTA;
+        if let Some((_, name)) = INCOMPAT_NAMES.iter().find(|(bit, _)| unread & bit != 0) {
+            return Some(format!("it uses {name}, with which files are not read"));
+        }
+        if unread != 0 {
+            return Some(format!("it has the unknown incompat features {unread:#x}"));
+        }
+        let flag = FLAG_NAMES.iter().find(|(bit, _)| self.flags & HALF_DONE & bit != 0);
+        flag.map(|(_, why)| (*why).to_owned())
+    }
+
     /// Why nothing is free, if the superblock alone is reason enough.
     pub(super) fn distrust(&self) -> Option<String> {
         if let Some((_, name)) = INCOMPAT_NAMES.iter().find(|(bit, _)| self.incompat & bit != 0) {

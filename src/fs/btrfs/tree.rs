@@ -26,8 +26,17 @@ pub(super) struct Key {
 impl Key {
     pub(super) const LEN: usize = 17;
 
+    pub(super) const INODE_ITEM: u8 = 1;
+    pub(super) const INODE_REF: u8 = 12;
+    pub(super) const INODE_EXTREF: u8 = 13;
+    pub(super) const XATTR_ITEM: u8 = 24;
+    pub(super) const DIR_LOG_INDEX: u8 = 72;
+    pub(super) const DIR_ITEM: u8 = 84;
+    pub(super) const DIR_INDEX: u8 = 96;
     pub(super) const EXTENT_DATA: u8 = 108;
+    pub(super) const EXTENT_CSUM: u8 = 128;
     pub(super) const ROOT_ITEM: u8 = 132;
+    pub(super) const ROOT_REF: u8 = 156;
     pub(super) const EXTENT_ITEM: u8 = 168;
     pub(super) const METADATA_ITEM: u8 = 169;
     pub(super) const TREE_BLOCK_REF: u8 = 176;
@@ -48,6 +57,18 @@ impl Key {
     pub(super) const CHUNK_OBJECT: u64 = 256;
     pub(super) const DEVICE_OBJECT: u64 = 1;
 
+    /// The largest key that is smaller.
+    pub(super) fn before(self) -> Option<Self> {
+        if let Some(offset) = self.offset.checked_sub(1) {
+            return Some(Self { offset, ..self });
+        }
+        if let Some(kind) = self.kind.checked_sub(1) {
+            return Some(Self { kind, offset: u64::MAX, ..self });
+        }
+        let objectid = self.objectid.checked_sub(1)?;
+        Some(Self { objectid, kind: u8::MAX, offset: u64::MAX })
+    }
+
     pub(super) fn at(bytes: &[u8], offset: usize) -> Option<Self> {
         let bytes = bytes.bytes_at(offset, Self::LEN)?;
         Some(Self { objectid: bytes.u64_le(0)?, kind: bytes.u8_at(8)?, offset: bytes.u64_le(9)? })
@@ -60,18 +81,23 @@ pub(super) mod tree_id {
     pub(in super::super) const EXTENT: u64 = 2;
     pub(in super::super) const CHUNK: u64 = 3;
     pub(in super::super) const DEVICE: u64 = 4;
+    pub(in super::super) const FILES: u64 = 5;
+    pub(in super::super) const CHECKSUM: u64 = 7;
     pub(in super::super) const FREE_SPACE: u64 = 10;
     pub(in super::super) const BLOCK_GROUP: u64 = 11;
     pub(in super::super) const RAID_STRIPE: u64 = 12;
     pub(in super::super) const REMAP: u64 = 13;
     pub(in super::super) const LOG: u64 = 0_u64.wrapping_sub(6);
+    /// The first of a subvolume, and the last.
+    pub(in super::super) const FIRST_FREE: u64 = 256;
+    pub(in super::super) const LAST_FREE: u64 = 0_u64.wrapping_sub(256);
 }
 
-const HEADER: usize = 101;
-const POINTER: usize = 33;
-const ITEM: usize = 25;
+pub(super) const HEADER: usize = 101;
+pub(super) const POINTER: usize = 33;
+pub(super) const ITEM: usize = 25;
 /// The highest level of a node.
-const TOP_LEVEL: u8 = 7;
+pub(super) const TOP_LEVEL: u8 = 7;
 
 /// What a parent says of a block.
 #[derive(Debug, Clone, Copy)]
@@ -249,74 +275,73 @@ impl<'a> Forest<'a> {
         let found = fields.array(64).unwrap_or_default();
         let chunk_tree = *self.chunk_tree.borrow_mut().get_or_insert(found);
         uuid("chunk tree UUID of a tree block", chunk_tree, found)?;
-        let items = self.check_items(fields, pointer, position)?;
+        let items = check_items(fields, level, pointer.first, position)?;
         Ok(Block { bytes, items, next: 0, pointer, position })
     }
+}
 
-    /// Checks the keys and places of a block's items; returns how many it has.
-    fn check_items(
-        &self,
-        fields: &[u8],
-        pointer: Pointer,
-        position: u64,
-    ) -> Result<usize, FormatError> {
-        let level = pointer.root.level;
-        let count = fields.u32_le(96).unwrap_or(u32::MAX);
-        let items = usize::try_from(count).unwrap_or(usize::MAX);
-        let stride = if level == 0 { ITEM } else { POINTER };
-        let most = fields.len().saturating_sub(HEADER).checked_div(stride).unwrap_or(0);
-        if items > most || (level > 0 && items == 0) {
-            let expected = format!("at most {most} and none only in a leaf");
-            return Err(FormatError::corrupt("nritems of a tree block", position, expected, count));
-        }
-        let mut last = None;
-        let mut end = fields.len().saturating_sub(HEADER);
-        let table = items.saturating_mul(stride);
-        for number in 0..items {
-            let place = HEADER.saturating_add(number.saturating_mul(stride));
-            let key = Key::at(fields, place);
-            if key.is_none() || key <= last {
-                return Err(FormatError::corrupt(
-                    "key in a tree block",
-                    position,
-                    format!("one above {last:?}"),
-                    format!("{key:?}"),
-                ));
-            }
-            if number == 0 && pointer.first.is_some() && pointer.first != key {
-                return Err(FormatError::corrupt(
-                    "first key of a tree block",
-                    position,
-                    format!("{:?}", pointer.first),
-                    format!("{key:?}"),
-                ));
-            }
-            last = key;
-            if level > 0 {
-                continue;
-            }
-            // The data of items lies side by side, the first item's at the end.
-            let field = |at: usize| {
-                let number = fields.u32_le(place.saturating_add(Key::LEN).saturating_add(at));
-                number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX)
-            };
-            let (offset, size) = (field(0), field(4));
-            if offset.checked_add(size) != Some(end) || offset < table {
-                return Err(FormatError::corrupt(
-                    "place of an item in a leaf",
-                    position,
-                    format!("bytes that end at {end}"),
-                    format!("{size} bytes at {offset}"),
-                ));
-            }
-            end = offset;
-        }
-        // Only the root may have been emptied.
-        if pointer.first.is_some() && items == 0 {
-            return Err(FormatError::corrupt("leaf", position, "an item", "none"));
-        }
-        Ok(items)
+/// Checks the keys and places of a block's items; returns how many it has.
+pub(super) fn check_items(
+    fields: &[u8],
+    level: u8,
+    first: Option<Key>,
+    position: u64,
+) -> Result<usize, FormatError> {
+    let count = fields.u32_le(96).unwrap_or(u32::MAX);
+    let items = usize::try_from(count).unwrap_or(usize::MAX);
+    let stride = if level == 0 { ITEM } else { POINTER };
+    let most = fields.len().saturating_sub(HEADER).checked_div(stride).unwrap_or(0);
+    if items > most || (level > 0 && items == 0) {
+        let expected = format!("at most {most} and none only in a leaf");
+        return Err(FormatError::corrupt("nritems of a tree block", position, expected, count));
     }
+    let mut last = None;
+    let mut end = fields.len().saturating_sub(HEADER);
+    let table = items.saturating_mul(stride);
+    for number in 0..items {
+        let place = HEADER.saturating_add(number.saturating_mul(stride));
+        let key = Key::at(fields, place);
+        if key.is_none() || key <= last {
+            return Err(FormatError::corrupt(
+                "key in a tree block",
+                position,
+                format!("one above {last:?}"),
+                format!("{key:?}"),
+            ));
+        }
+        if number == 0 && first.is_some() && first != key {
+            return Err(FormatError::corrupt(
+                "first key of a tree block",
+                position,
+                format!("{:?}", first),
+                format!("{key:?}"),
+            ));
+        }
+        last = key;
+        if level > 0 {
+            continue;
+        }
+        // The data of items lies side by side, the first item's at the end.
+        let field = |at: usize| {
+            let number = fields.u32_le(place.saturating_add(Key::LEN).saturating_add(at));
+            number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX)
+        };
+        let (offset, size) = (field(0), field(4));
+        if offset.checked_add(size) != Some(end) || offset < table {
+            return Err(FormatError::corrupt(
+                "place of an item in a leaf",
+                position,
+                format!("bytes that end at {end}"),
+                format!("{size} bytes at {offset}"),
+            ));
+        }
+        end = offset;
+    }
+    // Only the root may have been emptied.
+    if first.is_some() && items == 0 {
+        return Err(FormatError::corrupt("leaf", position, "an item", "none"));
+    }
+    Ok(items)
 }
 
 /// The items of a tree, one after the other.

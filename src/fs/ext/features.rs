@@ -125,6 +125,12 @@ impl Features {
         self.has_ro_compat(RO_COMPAT_GDT_CSUM) || self.has_ro_compat(RO_COMPAT_METADATA_CSUM)
     }
 
+    /// An error that names a feature without which files cannot be read. What
+    /// is unknown in the other two words concerns only who writes.
+    pub(super) fn check_for_reading(self) -> Result<(), FormatError> {
+        Self { incompat: self.incompat, ..Self::default() }.check()
+    }
+
     /// An error that names the first feature with which the map is unproven.
     pub(super) fn check(self) -> Result<(), FormatError> {
         for (word, found, known) in [

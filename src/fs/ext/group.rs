@@ -82,6 +82,27 @@ pub(super) fn read(
     Ok(groups)
 }
 
+/// Reads the descriptor of one group.
+pub(super) fn read_one(
+    volume: &Volume,
+    superblock: &Superblock,
+    number: u64,
+) -> Result<Group, FormatError> {
+    let geometry = &superblock.geometry;
+    let index = number.checked_div(geometry.descs_per_block).unwrap_or(0);
+    let at = number.checked_rem(geometry.descs_per_block).unwrap_or(0);
+    let block = table_block(geometry, index);
+    let bytes = volume.read("group descriptors", block, 1)?;
+    let start = volume.extent(block, 1).start();
+    let offset = usize::try_from(at).unwrap_or(usize::MAX).saturating_mul(geometry.desc_size);
+    let raw = bytes.bytes_at(offset, geometry.desc_size).unwrap_or_default();
+    let position = start.saturating_add(u64::try_from(offset).unwrap_or(u64::MAX));
+    let group =
+        parse(superblock, u32::try_from(number).unwrap_or(u32::MAX), raw, position, Trust::Clean)?;
+    check_places(volume, number, &group)?;
+    Ok(group)
+}
+
 /// The block of the primary descriptor table with this index.
 pub(super) fn table_block(geometry: &Geometry, index: u64) -> u64 {
     if index < geometry.first_meta_bg {

@@ -324,7 +324,7 @@ impl<'a> Inode<'a> {
 }
 
 /// Checks an inode's checksum; `None` if the inode is too short.
-fn check_inode(raw: &[u8], seed: u32, position: u64) -> Option<Result<(), FormatError>> {
+pub(super) fn check_inode(raw: &[u8], seed: u32, position: u64) -> Option<Result<(), FormatError>> {
     const LOW: usize = 0x7C;
     const EXTRA_SIZE: usize = 0x80;
     const HIGH: usize = 0x82;
@@ -348,7 +348,7 @@ fn check_inode(raw: &[u8], seed: u32, position: u64) -> Option<Result<(), Format
         return Some(Ok(()));
     }
     Some(Err(FormatError::corrupt(
-        "checksum of the journal inode",
+        "checksum of an inode",
         position,
         format!("{computed:#010x}"),
         format!("{stored:#010x}"),

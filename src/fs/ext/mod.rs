@@ -15,6 +15,7 @@ mod checksum;
 mod dirty;
 mod fast_commit;
 mod features;
+mod files;
 mod geometry;
 mod group;
 mod inode;
@@ -32,7 +33,7 @@ use self::features::INCOMPAT_JOURNAL_DEV;
 use self::group::Trust;
 use self::superblock::Superblock;
 use self::volume::Volume;
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::error::{Context, Error};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
@@ -73,6 +74,10 @@ impl Filesystem for Ext {
     fn used(&self, readers: Readers) -> Result<Used, FormatError> {
         let reader = readers.first().ok_or_else(|| Error::failed("there is no volume to read"))?;
         used(*reader)
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        files::open(readers)
     }
 }
 

@@ -170,8 +170,14 @@ impl Raw {
 impl Superblock {
     /// Checks the superblock of a volume of `volume_len` bytes.
     pub(super) fn parse(bytes: &[u8], volume_len: u64) -> Result<Self, FormatError> {
+        features(bytes)?.check()?;
+        Self::parse_for_reading(bytes, volume_len)
+    }
+
+    /// As [`Self::parse`], but with every feature with which files can be read.
+    pub(super) fn parse_for_reading(bytes: &[u8], volume_len: u64) -> Result<Self, FormatError> {
         let raw = Raw::parse(bytes)?;
-        raw.features.check()?;
+        raw.features.check_for_reading()?;
         check_checksum(bytes, &raw)?;
         match raw.rev_level {
             0 if raw.features != Features::default() => {

@@ -85,6 +85,41 @@ impl<'a> Volume<'a> {
         Ok(bytes)
     }
 
+    /// Fills `buf` with the bytes at a position, all of which lie in one run of
+    /// blocks.
+    pub(super) fn read_into(
+        &self,
+        what: &'static str,
+        position: u64,
+        buf: &mut [u8],
+    ) -> Result<(), FormatError> {
+        let size = self.geometry.block_size;
+        let extent = Extent::at(position, u64::try_from(buf.len()).unwrap_or(u64::MAX));
+        let first = position.checked_div(size).unwrap_or(0);
+        let after = extent.end().div_ceil(size.max(1));
+        self.check(what, first, after.saturating_sub(first))?;
+        self.reader
+            .read_at(position, buf)
+            .context(|| format!("reading the {what} at byte {position:#x}"))?;
+        let Some(copies) = self.replayed else { return Ok(()) };
+        for (home, copy) in copies.range(first..after) {
+            let block = self.copy(what, *copy)?;
+            let home = self.extent(*home, 1);
+            let part = home.intersect(&extent);
+            let within = |start: u64| {
+                let from = usize::try_from(part.start().saturating_sub(start)).ok()?;
+                let len = usize::try_from(part.len()).ok()?;
+                Some(from..from.checked_add(len)?)
+            };
+            let from = within(home.start()).and_then(|range| block.get(range));
+            let to = within(position).and_then(|range| buf.get_mut(range));
+            if let (Some(from), Some(to)) = (from, to) {
+                to.copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
     /// Reads a copy of a block out of the journal.
     pub(super) fn copy(&self, what: &'static str, copy: Copy) -> Result<Vec<u8>, FormatError> {
         self.check(what, copy.held_at, 1)?;

@@ -57,6 +57,8 @@ pub(super) struct Features {
     pub(super) has_finobt: bool,
     pub(super) has_rmapbt: bool,
     pub(super) has_reflink: bool,
+    /// Names in folders say what they name.
+    pub(super) has_file_types: bool,
     /// Structures carry an identifier of their own, not the one shown.
     pub(super) has_meta_uuid: bool,
     pub(super) needs_repair: bool,
@@ -105,6 +107,7 @@ impl Words {
             return Ok(Features {
                 has_lazy_count: features2 & VERSION2_LAZYSBCOUNT != 0,
                 has_log_v2: self.versionnum & VERSION_LOGV2BIT != 0,
+                has_file_types: features2 & VERSION2_FTYPE != 0,
                 ..Features::default()
             });
         }
@@ -125,6 +128,7 @@ impl Words {
             has_finobt: self.ro_compat & RO_COMPAT_FINOBT != 0,
             has_rmapbt: self.ro_compat & RO_COMPAT_RMAPBT != 0,
             has_reflink: self.ro_compat & RO_COMPAT_REFLINK != 0,
+            has_file_types: self.incompat & INCOMPAT_FTYPE != 0,
             has_meta_uuid: self.incompat & INCOMPAT_META_UUID != 0,
             needs_repair: self.incompat & INCOMPAT_NEEDSREPAIR != 0,
             log_incompat: self.log_incompat,

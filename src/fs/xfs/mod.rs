@@ -15,8 +15,10 @@ mod btree;
 mod checksum;
 mod dirty;
 mod features;
+mod files;
 mod group;
 mod log;
+mod recovery;
 mod replay;
 mod superblock;
 #[cfg(test)]
@@ -28,7 +30,7 @@ use self::log::Log;
 use self::superblock::Superblock;
 use self::volume::{Block, Volume};
 use super::runs::Runs;
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::error::{Context, Error};
 use crate::extent::ExtentSet;
 use crate::io::{ReadAt, read_vec};
@@ -88,6 +90,10 @@ impl Filesystem for Xfs {
     fn used(&self, readers: Readers) -> Result<Used, FormatError> {
         let reader = readers.first().ok_or_else(|| Error::failed("there is no volume to read"))?;
         used(*reader)
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        files::open(readers)
     }
 }
 

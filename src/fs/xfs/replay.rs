@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::item::{Buffer, Content, Item, Meaning, Named};
-use super::log::transaction::{Transaction, scan};
+use super::log::transaction::{Keep, Transaction, scan};
 use super::log::{Head, Log};
 use super::superblock::Geometry;
 use super::volume::{Overlay, Volume};
@@ -40,7 +40,7 @@ pub(super) struct Replay {
 pub(super) fn read(volume: &Volume, head: &Head) -> Result<Replay, FormatError> {
     let log = Log::new(volume);
     let mut cancelled: BTreeMap<(u64, u64), u64> = BTreeMap::new();
-    scan(&log, head, &mut |transaction| {
+    scan(&log, head, Keep::Allocation, &mut |transaction| {
         for item in &transaction.items {
             if let Meaning::Buffer(buffer) = item.meaning()?
                 && buffer.is_cancelled
@@ -62,11 +62,11 @@ pub(super) fn read(volume: &Volume, head: &Head) -> Result<Replay, FormatError> 
         named: BTreeSet::new(),
         intents: BTreeMap::new(),
     };
-    scan(&log, head, &mut |transaction| replay.transaction(&transaction))?;
+    scan(&log, head, Keep::Allocation, &mut |transaction| replay.transaction(&transaction))?;
     replay.finish()
 }
 
-fn too_much() -> FormatError {
+pub(super) fn too_much() -> FormatError {
     FormatError::unsupported(
         "its log has to be replayed, and holds more than can be kept in memory",
     )
@@ -228,7 +228,7 @@ impl Replayer<'_> {
 
 /// The place in the log at which what is in a buffer was last written, if it
 /// is a structure of this filesystem that carries one.
-fn written_at(geometry: &Geometry, bytes: &[u8]) -> Option<u64> {
+pub(super) fn written_at(geometry: &Geometry, bytes: &[u8]) -> Option<u64> {
     let uuid_is = |offset, uuid: [u8; 16]| bytes.array::<16>(offset) == Some(uuid);
     let magic = bytes.array::<4>(0)?;
     let (lsn, is_ours) = match &magic {
@@ -246,7 +246,7 @@ fn written_at(geometry: &Geometry, bytes: &[u8]) -> Option<u64> {
             (bytes.u64_be(240)?, uuid_is(offset, geometry.meta_uuid))
         }
         _ => match bytes.u16_be(8)? {
-            0x3DF1 | 0x3DFF | 0x3EBE => (bytes.u64_be(24)?, uuid_is(32, geometry.uuid)),
+            0x3DF1 | 0x3DFF | 0x3EBE | 0x3BEE => (bytes.u64_be(24)?, uuid_is(32, geometry.uuid)),
             _ => return None,
         },
     };

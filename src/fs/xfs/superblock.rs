@@ -39,6 +39,8 @@ pub(super) struct Geometry {
     pub(super) features: Features,
     /// Bit of an inode's number at which its block starts.
     inodes_per_block_log: u32,
+    /// The bytes of a block of a folder.
+    pub(super) folder_block_size: u64,
 }
 
 /// The checked superblock.
@@ -181,6 +183,15 @@ impl Geometry {
         }
         let uuid = block.bytes.array(32).unwrap_or_default();
         let meta_uuid = block.bytes.array(248).filter(|_| features.has_meta_uuid).unwrap_or(uuid);
+        // The kernel's limit of a block of a folder is 64 KiB.
+        if byte(192) > 7 || block_size.checked_shl(byte(192)).is_none_or(|size| size > 65536) {
+            return Err(block.corrupt(
+                "sb_dirblklog",
+                192,
+                "folders in blocks up to 64 KiB",
+                byte(192),
+            ));
+        }
         let geometry = Self {
             block_size,
             sector_size,
@@ -195,6 +206,7 @@ impl Geometry {
             uuid,
             features,
             inodes_per_block_log: byte(123),
+            folder_block_size: block_size.checked_shl(byte(192)).unwrap_or(0),
         };
         geometry.check_log(block)?;
         Ok(geometry)
@@ -250,6 +262,20 @@ impl Geometry {
     /// The number of the block that holds an inode.
     pub(super) fn block_of_inode(&self, inode: u64) -> u64 {
         inode.checked_shr(self.inodes_per_block_log).unwrap_or(0)
+    }
+
+    /// The number of the first inode in a block of a group.
+    pub(super) fn inode_of_block(&self, group: u64, block: u64) -> u64 {
+        let start = group.checked_shl(self.ag_block_log).unwrap_or(0);
+        (start | block).checked_shl(self.inodes_per_block_log).unwrap_or(0)
+    }
+
+    /// Where in its block an inode is, and how long it is.
+    pub(super) fn inode_in_block(&self, inode: u64) -> (u64, usize) {
+        let per_block = 1_u64.checked_shl(self.inodes_per_block_log).unwrap_or(1);
+        let len = self.block_size.checked_div(per_block).unwrap_or(0);
+        let index = inode & per_block.saturating_sub(1);
+        (index.saturating_mul(len), usize::try_from(len).unwrap_or(0))
     }
 
     /// True if there is such a block.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use super::checksum;
 use super::superblock::Geometry;
 use crate::error::Context;
+use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
 
@@ -71,6 +72,58 @@ impl<'a> Volume<'a> {
         let bytes = read_vec(self.reader, position, size)
             .context(|| format!("reading the {what} at byte {position:#x}"))?;
         Ok(Block { position, bytes, is_replayed: false })
+    }
+
+    /// Reads a structure, parts of which a replay may write.
+    pub(super) fn read_merged(
+        &self,
+        what: &'static str,
+        position: u64,
+        len: usize,
+    ) -> Result<Block, FormatError> {
+        let mut bytes = read_vec(self.reader, position, len)
+            .context(|| format!("reading the {what} at byte {position:#x}"))?;
+        let is_replayed = self.replay_into(position, &mut bytes);
+        Ok(Block { position, bytes, is_replayed })
+    }
+
+    /// Fills `buf` with the bytes at a position, as they will be.
+    pub(super) fn read_into(
+        &self,
+        what: &'static str,
+        position: u64,
+        buf: &mut [u8],
+    ) -> Result<(), FormatError> {
+        self.reader
+            .read_at(position, buf)
+            .context(|| format!("reading the {what} at byte {position:#x}"))?;
+        self.replay_into(position, buf);
+        Ok(())
+    }
+
+    /// Writes into `buf` what a replay writes to its place; true if that is
+    /// anything.
+    fn replay_into(&self, position: u64, buf: &mut [u8]) -> bool {
+        let Some(overlay) = self.replayed else { return false };
+        let wanted = Extent::at(position, u64::try_from(buf.len()).unwrap_or(u64::MAX));
+        let mut is_replayed = false;
+        // None overlaps another: from the last that starts before on.
+        let first = overlay.range(..=position).next_back().map_or(position, |(start, _)| *start);
+        for (start, bytes) in overlay.range(first..wanted.end()) {
+            let extent = Extent::at(*start, u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            let part = extent.intersect(&wanted);
+            let within = |start: u64| {
+                let from = usize::try_from(part.start().saturating_sub(start)).ok()?;
+                Some(from..from.checked_add(usize::try_from(part.len()).ok()?)?)
+            };
+            let from = within(extent.start()).and_then(|range| bytes.get(range));
+            let to = within(position).and_then(|range| buf.get_mut(range));
+            if let (Some(from), Some(to), false) = (from, to, part.is_empty()) {
+                to.copy_from_slice(from);
+                is_replayed = true;
+            }
+        }
+        is_replayed
     }
 }
 

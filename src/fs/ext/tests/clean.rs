@@ -373,7 +373,7 @@ fn the_map_of_the_journal_has_to_be_whole() {
     let mut image = Image::ext4();
     let at = image.journal_inode();
     image.bytes[at + 0x10] ^= 1;
-    refused(image, "checksum of the journal inode");
+    refused(image, "checksum of an inode");
 
     // An index that points to the node itself, one level too many.
     let mut image = Image::new(HAS_JOURNAL, 0x2 | EXTENTS, 0x1);

@@ -104,7 +104,78 @@ pub(in crate::fs::xfs) enum Meaning {
     Nothing,
 }
 
+/// The inode that an item logs parts of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fs::xfs) struct LoggedInode {
+    /// The buffer it is in, in 512-byte sectors.
+    pub(in crate::fs::xfs) sector: u64,
+    pub(in crate::fs::xfs) sectors: u64,
+    /// Where in the buffer it starts.
+    pub(in crate::fs::xfs) offset: u64,
+    /// Which parts are logged (`XFS_ILOG_*`).
+    pub(in crate::fs::xfs) fields: u32,
+    /// The number of a device.
+    pub(in crate::fs::xfs) device: u32,
+}
+
+/// Blocks that were made to hold inodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fs::xfs) struct CreatedInodes {
+    pub(in crate::fs::xfs) group: u64,
+    pub(in crate::fs::xfs) first: u64,
+    pub(in crate::fs::xfs) blocks: u64,
+    pub(in crate::fs::xfs) inode_size: u32,
+    pub(in crate::fs::xfs) generation: u32,
+}
+
 impl Item {
+    /// The inode that this item logs, if it does.
+    pub(in crate::fs::xfs) fn logged_inode(&self) -> Option<LoggedInode> {
+        let bytes = self.description();
+        if bytes.u16_le(0)? != INODE {
+            return None;
+        }
+        let Named::Sectors { first, count } = inode(bytes)? else { return None };
+        let union = if bytes.len() == 52 { 20 } else { 24 };
+        let offset = if bytes.len() == 52 { 48 } else { 52 };
+        Some(LoggedInode {
+            sector: first,
+            sectors: count,
+            offset: bytes.u32_le(offset)?.into(),
+            fields: bytes.u32_le(4)?,
+            device: bytes.u32_le(union)?,
+        })
+    }
+
+    /// The inodes that this item makes, if it does.
+    pub(in crate::fs::xfs) fn created_inodes(&self) -> Option<CreatedInodes> {
+        let bytes = self.description();
+        if bytes.u16_le(0)? != ICREATE {
+            return None;
+        }
+        Some(CreatedInodes {
+            group: bytes.u32_be(4)?.into(),
+            first: bytes.u32_be(8)?.into(),
+            blocks: bytes.u32_be(20)?.into(),
+            inode_size: bytes.u32_be(16)?,
+            generation: bytes.u32_be(24)?,
+        })
+    }
+
+    /// True for a buffer of quotas, and for one of inodes of which only the
+    /// pointers to the next deleted one are logged.
+    pub(in crate::fs::xfs) fn is_of_quotas_or_links(&self) -> bool {
+        const LINKS: u16 = 0x1;
+        const QUOTAS: u16 = 0x1C;
+        self.description().u16_le(4).is_some_and(|flags| flags & (LINKS | QUOTAS) != 0)
+    }
+
+    /// A part behind the description, if it was kept whole.
+    pub(in crate::fs::xfs) fn part(&self, index: usize) -> Option<&[u8]> {
+        let region = self.regions.get(index)?;
+        (region.bytes.len() == region.len).then_some(region.bytes.as_slice())
+    }
+
     /// The kind and the number of parts, which every description starts with.
     pub(super) fn start(bytes: &[u8]) -> Option<(u16, usize)> {
         Some((bytes.u16_le(0)?, usize::from(bytes.u16_le(2)?)))

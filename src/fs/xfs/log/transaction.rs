@@ -42,9 +42,10 @@ pub(in crate::fs::xfs) struct Transaction {
 pub(in crate::fs::xfs) fn scan(
     log: &Log,
     head: &Head,
+    keep: Keep,
     commit: &mut dyn FnMut(Transaction) -> Result<(), FormatError>,
 ) -> Result<(), FormatError> {
-    let mut scan = Scan { commit, open: BTreeMap::new(), pending: 0, last: 0 };
+    let mut scan = Scan { commit, keep, open: BTreeMap::new(), pending: 0, last: 0 };
     let tail = head.tail_lsn & u64::from(u32::MAX);
     let round = |lsn: u64| lsn >> 32;
     let is_tail = tail < log.blocks()
@@ -110,7 +111,16 @@ enum Wrong {
     Operation(&'static str),
 }
 
+/// Of which items the parts are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::fs::xfs) enum Keep {
+    /// Buffers that the free-space trees are found by or may be in.
+    Allocation,
+    Everything,
+}
+
 struct Scan<'a> {
+    keep: Keep,
     commit: &'a mut dyn FnMut(Transaction) -> Result<(), FormatError>,
     /// Transactions that wait for their commit, by their numbers.
     open: BTreeMap<u32, Transaction>,
@@ -167,7 +177,7 @@ impl Scan<'_> {
         }
         let Some(transaction) = self.open.get_mut(&number) else { return Ok(()) };
         let kept = match flags & !END {
-            0 | CONTINUE => transaction.begin(data, flags & CONTINUE != 0),
+            0 | CONTINUE => transaction.begin(data, flags & CONTINUE != 0, self.keep),
             flags if flags & !CONTINUE == WAS_CONTINUED => transaction.go_on(data),
             _ => return Err(Wrong::Operation("flags that are known")),
         };
@@ -206,7 +216,7 @@ impl Transaction {
     }
 
     /// A region, or its first part. Returns the bytes that are held now.
-    fn begin(&mut self, data: &[u8], is_continued: bool) -> Option<usize> {
+    fn begin(&mut self, data: &[u8], is_continued: bool, keep: Keep) -> Option<usize> {
         if data.is_empty() {
             return (!is_continued).then_some(0);
         }
@@ -232,7 +242,7 @@ impl Transaction {
             self.items.push(Item { regions: Vec::new(), total });
         }
         let item = self.items.last_mut()?;
-        let is_kept = is_new || item.is_wanted();
+        let is_kept = is_new || keep == Keep::Everything || item.is_wanted();
         let bytes = if is_kept { data.to_vec() } else { Vec::new() };
         let kept = bytes.len().saturating_add(64);
         item.regions.push(Region { len: data.len(), bytes });
