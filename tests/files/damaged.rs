@@ -61,7 +61,7 @@ fn sweep(disk: &Variant) {
     let right = contents(whole.as_ref());
     // All data of a btrfs has checksums.
     let has_checksums = disk.name.starts_with("btrfs");
-    let count = if all() { 1500 } else { 40 };
+    let count = if all() { 400 } else { 30 };
     for (n, at) in interesting(&bytes, count).into_iter().enumerate() {
         let flip = [0x01, 0x80, 0xff, 0x10][n % 4];
         let Some(files) = open(changed(bytes.len(), at, flip)) else { continue };
