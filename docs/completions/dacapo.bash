@@ -297,7 +297,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__import)
-            opts="-q -h --label --note --level --scratch --dry-run --sector-size --quiet --json --help"
+            opts="-q -h --label --note --level --scratch --dry-run --disk --sector-size --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -320,6 +320,10 @@ _dacapo() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o plusdirs
                     fi
+                    return 0
+                    ;;
+                --disk)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --sector-size)

@@ -140,8 +140,8 @@ fn is_lzma(head: &[u8]) -> bool {
     else {
         return false;
     };
-    let power = dictionary.checked_next_power_of_two().unwrap_or(0);
-    let likely = dictionary == power || dictionary == power / 4 * 3;
+    let ones = dictionary.checked_shr(dictionary.trailing_zeros()).unwrap_or(0);
+    let likely = matches!(ones, 0b1 | 0b11);
     dictionary >= 4096 && likely && (len == u64::MAX || len < 1 << 48)
 }
 

@@ -171,7 +171,7 @@ pub(crate) fn next_ending(ending: &str) -> Option<String> {
         match *byte {
             b'z' => *byte = b'a',
             b'9' => *byte = b'0',
-            b'a'..b'z' | b'0'..b'9' => {
+            b'a'..=b'y' | b'0'..=b'8' => {
                 *byte = byte.saturating_add(1);
                 return String::from_utf8(bytes).ok();
             }

@@ -271,7 +271,8 @@ impl Image {
         for extent in map.iter() {
             let mut position = extent.start();
             while position < extent.end() {
-                let most = (PIECE / self.block).max(1).min(checker.blocks_left());
+                let most = PIECE.checked_div(self.block).unwrap_or(0).max(1);
+                let most = most.min(checker.blocks_left());
                 let len =
                     most.saturating_mul(self.block).min(extent.end().saturating_sub(position));
                 let piece = buffer.get_mut(..usize::try_from(len).unwrap_or(0)).unwrap_or_default();
@@ -466,7 +467,7 @@ impl<'a> Checker<'a> {
         let found = found.get_mut(..self.image.mode.len()).unwrap_or_default();
         stream.exact(found, "a checksum")?;
         if *found != *self.sum.bytes() {
-            let block = position / self.image.block;
+            let block = position.checked_div(self.image.block).unwrap_or(0);
             let what = format!("a checksum is wrong, of blocks up to or behind block {block}");
             return Err(stream.damaged_at(start, &what));
         }

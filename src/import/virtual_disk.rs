@@ -34,8 +34,9 @@ pub struct Virtual {
     path: PathBuf,
     /// As qemu-img calls it.
     format: &'static str,
+    disk_len: u64,
+    /// Of the file.
     len: u64,
-    file_len: u64,
 }
 
 /// Which format the first and last bytes of a file are those of, as qemu-img
@@ -82,7 +83,7 @@ impl Virtual {
         if len == 0 || len > MAX_DISK_LEN {
             return Err(Error::damaged(format!("{} holds {len} bytes", path.display())));
         }
-        Ok(Some(Self { path, format, len, file_len: input.len() }))
+        Ok(Some(Self { path, format, disk_len: len, len: input.len() }))
     }
 
     /// What it is, for people.
@@ -97,7 +98,7 @@ impl Virtual {
         };
         Imported {
             format: format!("{name} disk of a virtual machine"),
-            content: Some(format!("a disk of {}", human(self.len))),
+            content: Some(format!("a disk of {}", human(self.disk_len))),
             ..Imported::default()
         }
     }
@@ -105,13 +106,13 @@ impl Virtual {
     /// The length of the file.
     #[must_use]
     pub const fn len(&self) -> u64 {
-        self.file_len
+        self.len
     }
 
     /// True if there is nothing in the file.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.file_len == 0
+        self.len == 0
     }
 
     /// Checks it, and puts its content into a temporary file in `folder`.
@@ -126,7 +127,7 @@ impl Virtual {
         if checked.code == Some(CORRUPT) {
             return Err(self.damaged(&checked));
         }
-        let mut assembly = Assembly::new(folder, self.len, sector)?;
+        let mut assembly = Assembly::new(folder, self.disk_len, sector)?;
         let target = assembly.scratch.path_for_children();
         // The file is there, and all of it is zero.
         let options = ["convert", "-n", "--target-is-zero", "-O", "raw", "-f", self.format];
@@ -137,7 +138,7 @@ impl Virtual {
             return Err(self.damaged(&ran));
         }
         assembly.scratch.was_written()?;
-        assembly.whole = ExtentSet::from(Extent::new(0, self.len));
+        assembly.whole = ExtentSet::from(Extent::new(0, self.disk_len));
         Ok(assembly)
     }
 

@@ -128,6 +128,10 @@ impl Crafted {
         Self { bytes: junk(200 * BLOCK, 3), used }
     }
 
+    fn count(&self) -> u64 {
+        self.used.len() as u64
+    }
+
     fn blocks(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.chunks(BLOCK).zip(&self.used).filter(|(_, used)| **used).map(|(block, _)| block)
     }
@@ -169,8 +173,8 @@ impl Crafted {
         image[30..34].copy_from_slice(b"0002");
         image[34..36].copy_from_slice(&0xc0de_u16.to_le_bytes());
         image[36..41].copy_from_slice(b"EXTFS");
-        image[52..60].copy_from_slice(&(200_u64 * 4096).to_le_bytes());
-        image[60..68].copy_from_slice(&200_u64.to_le_bytes());
+        image[52..60].copy_from_slice(&(self.count() * 4096).to_le_bytes());
+        image[60..68].copy_from_slice(&self.count().to_le_bytes());
         image[68..76].copy_from_slice(&(self.blocks().count() as u64).to_le_bytes());
         image[76..84].copy_from_slice(&(self.blocks().count() as u64).to_le_bytes());
         image[84..88].copy_from_slice(&4096_u32.to_le_bytes());
@@ -192,12 +196,12 @@ impl Crafted {
         image.extend(&map);
         image.extend((!crc32fast::hash(&map)).to_le_bytes());
         let blocks: Vec<&[u8]> = self.blocks().collect();
+        let all = blocks.concat();
         let mut from = 0;
         for (number, strip) in blocks.chunks(per as usize).enumerate() {
             let strip = strip.concat();
             image.extend(&strip);
             let until = number * per as usize * BLOCK + strip.len();
-            let all = blocks.concat();
             image.extend(xxhash_rust::xxh64::xxh64(&all[from..until], 0).to_le_bytes());
             if reseed {
                 from = until;
@@ -267,6 +271,32 @@ fn sectors_that_could_not_be_read_then_are_told() {
     let _ = ran.says("512 bytes in 1 places could not be read when they were saved");
     let info = dacapo(&["info", &folder.join("out.img.zst")]).success();
     let _ = info.says("marks of the tool that saved them: at 12800");
+}
+
+#[test]
+fn what_the_filesystem_uses_and_the_image_has_not_counts_as_lost() {
+    if !requires(&["mkfs.ext4"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let bytes = fs::read(ext4_with_traces(&folder, 16)).unwrap();
+    // A block of a file, by its content.
+    let wanted = junk(200_000, 200_000);
+    let pieces = || (0..wanted.len() - BLOCK).step_by(1024).map(|at| &wanted[at..at + BLOCK]);
+    let lost = bytes.chunks(BLOCK).position(|block| pieces().any(|piece| piece == block));
+    let mut used = vec![true; bytes.len() / BLOCK];
+    used[lost.unwrap()] = false;
+    let crafted = Crafted { bytes, used };
+    let path = folder.join("image.pc");
+    fs::write(&path, crafted.version_2_with_xxh64(64, true)).unwrap();
+    let (out, ran) = import(&folder, &path, 3);
+    crafted.assert_is(&out);
+    let start = lost.unwrap() * BLOCK;
+    let losses = serde_json::json!([{ "start": start, "end": start + BLOCK }]);
+    assert_eq!(ran.messages("summary")[0]["losses"], losses, "{ran}");
+    let _ = ran.says("4096 bytes in 1 places that a filesystem uses are not in what was imported");
+    let info = dacapo(&["info", &folder.join("out.img.zst")]);
+    let _ = info.says("4096 bytes that this filesystem uses are not in what was imported");
 }
 
 /// Filesystems with files, by the tool that saves them; the exit code is 3

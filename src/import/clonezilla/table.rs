@@ -202,8 +202,10 @@ impl Geometry {
             });
         }
         let entry = |part: &Part, base: u64, system: u8, extent: Extent| {
-            let number =
-                |bytes: u64| u32::try_from(bytes / sector).unwrap_or(u32::MAX).to_le_bytes();
+            let number = |bytes: u64| {
+                let sectors = bytes.checked_div(sector).and_then(|it| u32::try_from(it).ok());
+                sectors.unwrap_or(u32::MAX).to_le_bytes()
+            };
             let boot = if part.bootable { 0x80 } else { 0 };
             // Positions in cylinders have had no meaning for a long time.
             let mut entry = vec![boot, 0xfe, 0xff, 0xff, system, 0xfe, 0xff, 0xff];
