@@ -112,3 +112,39 @@ fn ctrl_c_leaves_nothing_half_done() {
         assert!(!name.contains("partial"), "{name}");
     }
 }
+
+#[test]
+fn of_a_damaged_filesystem_all_else_is_extracted() {
+    if !requires(NEEDS) || !requires(&["debugfs"]) {
+        return;
+    }
+    let scene = Scene::new(|root| {
+        for folder in ["bad", "good", "good/deeper"] {
+            fs::create_dir(root.join(folder)).unwrap();
+            fs::write(root.join(folder).join("file"), folder).unwrap();
+        }
+    });
+    let (start, _) = super::scene::PARTITIONS[1];
+    let part = format!("{}?offset={start}", scene.disk);
+    let ran = run("debugfs", &["-R", "blocks /bad", &part]);
+    let block: u64 = ran.out().split_whitespace().next().unwrap().parse().unwrap();
+    let ran = run("debugfs", &["-R", "stats", &part]);
+    let size = ran.out().lines().find_map(|line| line.strip_prefix("Block size:")).unwrap();
+    let size: u64 = size.trim().parse().unwrap();
+    let disk = fs::File::options().write(true).open(&scene.disk).unwrap();
+    disk.write_all_at(&junk(size as usize, 5), start + block * size).unwrap();
+    let image = scene.image("image");
+    let out = temp_dir();
+    let ran = dacapo(&["extract", &image, "2:/", &out.join("x")]).exits(3);
+    assert!(ran.err().contains("2:/bad: "), "{ran}");
+    for folder in ["good", "good/deeper"] {
+        assert_eq!(fs::read_to_string(out.join(&format!("x/{folder}/file"))).unwrap(), folder);
+    }
+    for args in [["ls", &image, "2:/", "-R"].as_slice(), &["find", &image, "file"]] {
+        let ran = dacapo(args).exits(3).says("2:/bad: ");
+        assert!(ran.out().contains("good/deeper/file"), "{ran}");
+    }
+    // The same damage on both sides is no difference, and nothing is known of it.
+    let copy = scene.image("copy");
+    dacapo(&["diff", &image, &copy]).success();
+}

@@ -4,6 +4,7 @@
 
 mod diff;
 mod extract;
+mod foreign;
 mod hostile;
 mod ls;
 mod scene;

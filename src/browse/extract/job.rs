@@ -434,5 +434,11 @@ pub(super) fn is_fatal(error: &io::Error) -> bool {
 
 /// An error that ends the extraction.
 pub(super) fn write_error(path: &str, error: io::Error) -> Error {
-    Error::io(format!("extracting {path}: writing to the destination"), error)
+    let error = Error::io(format!("extracting {path}: writing to the destination"), error);
+    match error.kind() {
+        ErrorKind::NoSpace => {
+            error.hint("what is complete stays there; make room, or choose another destination")
+        }
+        _ => error,
+    }
 }

@@ -11,7 +11,9 @@ use super::super::names::MAX_NAME;
 pub(super) fn refusal(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::NAMETOOLONG => Some("the name is too long for the destination"),
-        Errno::INVAL | Errno::ILSEQ => Some("the destination takes no such name"),
+        // exFAT in user space calls a folder of no valid name one that is not
+        // there; the folder that is written to is open.
+        Errno::INVAL | Errno::ILSEQ | Errno::NOENT => Some("the destination takes no such name"),
         Errno::EXIST => Some("another file there has that name, or one that counts as the same"),
         _ => None,
     }
