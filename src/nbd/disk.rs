@@ -171,6 +171,15 @@ pub struct Export {
     pub extent: Extent,
 }
 
+/// So many partitions are offered; more are in no table that is not hostile.
+const MAX_PARTITIONS: usize = 1024;
+
+/// A text from an image as clients may show it: short, and without anything that
+/// steers a terminal.
+fn for_people(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 /// A disk and all that clients can choose of it.
 #[derive(Debug)]
 pub struct Exports {
@@ -183,26 +192,28 @@ impl Exports {
     #[must_use]
     pub fn new(disk: Disk, layout: &Layout, title: &str) -> Self {
         let len = disk.len();
+        let all = Extent::new(0, len);
         let whole = Export {
             name: "disk".into(),
-            description: format!("{title}, {}", human(len)),
-            extent: Extent::new(0, len),
+            description: for_people(&format!("{title}, {}", human(len))),
+            extent: all,
         };
-        let partitions = layout.partitions().filter_map(|(partition, region)| {
-            if partition.container {
-                return None;
-            }
-            let extent = layout.partition_extent(partition.number, len).ok()?;
+        let is_whole = |extent: &Extent| all.contains(extent) && !extent.is_empty();
+        let partitions = layout
+            .partitions()
+            .filter(|(partition, _)| is_whole(&partition.extent) && !partition.container);
+        let partitions = partitions.take(MAX_PARTITIONS).map(|(partition, region)| {
             let label = region.filesystem.as_ref().and_then(|it| it.label.clone());
             let label = label.or_else(|| partition.name.clone()).unwrap_or_default();
-            let parts = [region.title(), region.content().to_owned(), label, human(extent.len())];
+            let size = human(partition.extent.len());
+            let parts = [region.title(), region.content().to_owned(), label, size];
             let parts: Vec<String> =
                 parts.into_iter().filter(|part| !part.is_empty() && part != "-").collect();
-            Some(Export {
+            Export {
                 name: partition.number.to_string(),
-                description: parts.join(", "),
-                extent,
-            })
+                description: for_people(&parts.join(", ")),
+                extent: partition.extent,
+            }
         });
         let list = std::iter::once(whole).chain(partitions).collect();
         Self { disk, list }
@@ -230,5 +241,92 @@ impl Exports {
             let names: Vec<&str> = self.list.iter().map(|export| export.name.as_str()).collect();
             Error::failed(format!("there is no such export; there are: {}", names.join(", ")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Memory;
+    use crate::layout::{Region, RegionKind};
+    use crate::table::Partition;
+
+    /// A disk whose second MiB is known to be zero.
+    struct Sparse(Memory);
+
+    const MIB: u64 = 1 << 20;
+
+    impl ReadAt for Sparse {
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            self.0.read_at(offset, buf)
+        }
+
+        fn known_zeros(&self) -> ExtentSet {
+            [Extent::at(MIB, MIB)].into_iter().collect()
+        }
+    }
+
+    fn disk() -> Disk {
+        Disk::new(Below::Disk(Arc::new(Sparse(Memory::zeros(3 << 20)))))
+    }
+
+    #[test]
+    fn what_is_zero_is_told_below_and_above() {
+        let all = Extent::new(0, 3 * MIB);
+        let told = |disk: &Disk, extent, most| disk.allocation(extent, most);
+        let plain = [(MIB, false), (MIB, true), (MIB, false)];
+        assert_eq!(told(&disk(), all, 9), plain);
+        assert_eq!(told(&disk(), all, 2), plain[..2]);
+        assert_eq!(told(&disk(), Extent::new(MIB + 5, MIB + 6), 9), [(1, true)]);
+
+        let overlay = disk().with_overlay(&std::env::temp_dir()).unwrap();
+        let scratch = overlay.scratch().unwrap();
+        use crate::io::WriteAt;
+        scratch.write_at(MIB + 4096, &[1; 4096]).unwrap();
+        scratch.zero(Extent::new(2 * MIB, 2 * MIB + 8192)).unwrap();
+        let expected =
+            [(MIB, false), (4096, true), (4096, false), (MIB, true), (MIB - 8192, false)];
+        assert_eq!(told(&overlay, all, 9), expected);
+    }
+
+    /// Labels and tables come from an image, and an image is hostile input.
+    #[test]
+    fn a_hostile_table_is_cut_short() {
+        let region = |number: u32| {
+            let end = if number == 7 { u64::MAX } else { MIB };
+            let partition = Partition {
+                number,
+                extent: Extent::new(0, end),
+                type_id: String::new(),
+                type_name: None,
+                id: None,
+                name: Some("\0\u{1b}[2J".repeat(100)),
+                container: false,
+            };
+            Region {
+                extent: partition.extent,
+                kind: RegionKind::Partition,
+                partition: Some(partition),
+                filesystem: None,
+                used: 0,
+                whole: None,
+                notes: Vec::new(),
+                advice: None,
+                volumes: Vec::new(),
+            }
+        };
+        let layout = Layout { table: None, regions: (1..5000).map(region).collect() };
+        let exports = Exports::new(disk(), &layout, "a\nb");
+        assert_eq!(exports.list().len(), MAX_PARTITIONS + 1);
+        assert!(exports.find("7").is_err() && exports.find("8").is_ok());
+        assert_eq!(exports.find("").unwrap().name, "disk");
+        for export in exports.list() {
+            let text = &export.description;
+            assert!(text.len() <= 800 && !text.contains(char::is_control), "{text:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::disk::Exports;
 use super::wire::Gone;
@@ -122,6 +123,8 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nodelay(true)?;
+                // A client whose machine was switched off says nothing.
+                setsockopt(&stream, sockopt::KeepAlive, &true)?;
                 Ok(Stream::Tcp(stream))
             }
         }

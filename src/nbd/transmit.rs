@@ -290,7 +290,7 @@ impl Client<'_> {
             Some(_) => Ok(()),
             None => Err(Refusal::new(errno::EPERM, "the export is read-only")),
         };
-        let mut bytes = vec![0; WRITTEN];
+        let mut bytes = buffer(request);
         for part in extent.pieces(u64::try_from(WRITTEN).unwrap_or(1)) {
             let len = usize::try_from(part.len()).unwrap_or(0).min(WRITTEN);
             let Some(bytes) = bytes.get_mut(..len) else { continue };
@@ -315,7 +315,7 @@ impl Client<'_> {
         if request.len > MAX_PAYLOAD {
             return Err(Gone::Garbage("a write that is too long"));
         }
-        let mut bytes = vec![0; WRITTEN];
+        let mut bytes = buffer(request);
         let all = Extent::new(0, request.len.into());
         for part in all.pieces(u64::try_from(WRITTEN).unwrap_or(1)) {
             let len = usize::try_from(part.len()).unwrap_or(0).min(WRITTEN);
@@ -345,6 +345,11 @@ impl Client<'_> {
         let code = if error.kind() == ErrorKind::NoSpace { errno::ENOSPC } else { errno::EIO };
         Refusal { code, why: error.to_string(), offset }
     }
+}
+
+/// For the data of a write, as much as is taken at a time.
+fn buffer(request: &Request) -> Vec<u8> {
+    vec![0; usize::try_from(request.len).unwrap_or(WRITTEN).min(WRITTEN)]
 }
 
 fn put_piece<R: Read, W: Write>(piece: &Piece, wire: &mut Wire<R, W>) -> Result<(), Gone> {
