@@ -29,6 +29,8 @@ pub mod old;
 pub mod partclone;
 pub mod partimage;
 pub mod scratch;
+#[cfg(test)]
+mod tests;
 pub mod virtual_disk;
 
 pub use disk::Disk;

@@ -19,11 +19,11 @@ fuzz_target!(|input: &[u8]| {
     static TEXTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     let text = String::from_utf8_lossy(input);
     let (parted, dump) = text.split_once('\0').unwrap_or((PARTED, &text));
-    partitions_in(parted, dump);
+    let _ = partitions_in(parted, dump);
     let texts = TEXTS.get_or_init(|| vec![[PARTED, DUMP].concat().into_bytes()]);
     let Some(patched) = Patched::new(texts, input) else { return };
     let text = String::from_utf8_lossy(&patched.bytes()).into_owned();
     if let Some((parted, dump)) = text.split_once("label") {
-        partitions_in(parted, dump);
+        let _ = partitions_in(parted, dump);
     }
 });
