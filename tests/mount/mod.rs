@@ -3,6 +3,7 @@
 //! what they read from the disk itself.
 
 mod fake;
+mod files;
 mod life;
 mod reading;
 mod sources;
