@@ -60,6 +60,19 @@ pub fn examine(files: &dyn Files, len: u64, most: usize) -> usize {
 fn examine_node(files: &dyn Files, node: Node, len: u64) -> bool {
     let Ok(attributes) = files.attributes(node) else { return false };
     let mut is_whole = files.extended_attributes(node).is_ok();
+    match files.streams(node) {
+        Ok(streams) => {
+            let mut buf = vec![0; 5000];
+            for (name, size) in streams.iter().take(10) {
+                let left = usize::try_from(*size).unwrap_or(usize::MAX);
+                match files.read_stream_at(node, name, 0, &mut buf) {
+                    Ok(count) => assert_eq!(count, left.min(buf.len()), "stream of {size}"),
+                    Err(_) => is_whole = false,
+                }
+            }
+        }
+        Err(_) => is_whole = false,
+    }
     match attributes.kind {
         NodeKind::Link => match files.link_target(node) {
             Ok(target) => assert!(target.len() <= 1 << 16, "a link of {} bytes", target.len()),

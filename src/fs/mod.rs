@@ -34,8 +34,6 @@ mod listing;
 pub mod member;
 mod names;
 pub mod ntfs;
-#[cfg(test)]
-mod patched;
 mod pieces;
 mod raid;
 mod recent;

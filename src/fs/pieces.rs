@@ -84,6 +84,15 @@ impl Pieces {
     }
 }
 
+/// Places on a volume of `len` bytes, if they are.
+pub(super) fn on_volume(places: ExtentSet, len: u64) -> Result<Option<ExtentSet>, FormatError> {
+    if places.end() <= len {
+        return Ok(Some(places));
+    }
+    let (expected, found) = (format!("places on the volume of {len} bytes"), places.end());
+    Err(FormatError::corrupt("content of a file", 0, expected, format!("one up to {found}")))
+}
+
 /// The part of `buf` that lies within a content of `len` bytes.
 pub(super) fn within(len: u64, offset: u64, buf: &mut [u8]) -> &mut [u8] {
     let left = usize::try_from(len.saturating_sub(offset)).unwrap_or(usize::MAX);

@@ -5,6 +5,7 @@
 // Which of these are used depends on the tests that are there.
 #![allow(dead_code)]
 
+mod compact_os;
 mod damaged;
 mod images;
 mod large;

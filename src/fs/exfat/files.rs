@@ -425,6 +425,6 @@ impl Files for ExfatFiles {
 
     fn places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
         let opened = self.open(file)?;
-        Ok(Some(opened.pieces.places_of(opened.set.valid)))
+        pieces::on_volume(opened.pieces.places_of(opened.set.valid), self.volume.len())
     }
 }

@@ -315,6 +315,6 @@ impl Files for FatFiles {
     fn places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
         let opened = self.open(file)?;
         let len = if opened.entry.is_folder() { u64::MAX } else { opened.entry.size };
-        Ok(Some(opened.pieces.places_of(len)))
+        pieces::on_volume(opened.pieces.places_of(len), self.volume.len())
     }
 }

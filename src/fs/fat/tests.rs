@@ -10,7 +10,6 @@
 
 use super::*;
 use crate::extent::{Extent, ExtentSet};
-use crate::fs::patched;
 use crate::fs::runs::Runs;
 use crate::io::{Memory, Window, WriteAt};
 
@@ -671,20 +670,6 @@ fn a_leftover_fat_under_another_filesystem_is_not_trusted() {
 }
 
 #[test]
-fn whatever_is_changed_all_reading_of_files_ends() {
-    let disks: [&[u8]; 2] = [
-        include_bytes!("../../../images/fat12-tiny.img.zst"),
-        include_bytes!("../../../images/fat16-tiny.img.zst"),
-    ];
-    for disk in disks {
-        let disk = zstd::decode_all(disk).unwrap();
-        let (count, errors) = patched::use_all(patched::open(&Fat, disk.clone()).unwrap().as_ref());
-        assert!(count > 3 && errors.is_empty(), "{count} {errors:?}");
-        patched::survive(&Fat, &disk, 150);
-    }
-}
-
-#[test]
 fn files_whose_chains_are_wrong_are_errors_of_their_own() {
     for width in [Width::Fat12, Width::Fat16, Width::Fat32] {
         let mut disk = volume(width);
@@ -711,7 +696,7 @@ fn files_whose_chains_are_wrong_are_errors_of_their_own() {
             entry(&mut disk, &boot, cluster, next);
         }
         put(&mut disk, boot.cluster_start(22) as usize, &[8; 1500]);
-        let files = patched::open(&Fat, disk).unwrap();
+        let files = Fat.files(&[Arc::new(Memory::new(disk))]).unwrap().unwrap();
         let mut buf = [0; 2000];
         let mut read = |name: &[u8]| {
             let found = files.lookup(files.root(), name).unwrap().unwrap();

@@ -7,6 +7,7 @@ use std::io::Read as _;
 
 use flate2::read::ZlibDecoder;
 
+use super::lzvn;
 use crate::fs::files::FileResult;
 use crate::ondisk::{Fields, FormatError};
 
@@ -31,11 +32,18 @@ pub(super) enum Place {
     /// In the attribute, as it is.
     Plain(Vec<u8>),
     /// In the attribute.
-    Attribute(Vec<u8>),
+    Attribute(Method, Vec<u8>),
     /// In blocks of the resource fork.
-    ResourceFork,
+    ResourceFork(Method),
     /// In a way that is not known here.
     Unknown(&'static str),
+}
+
+/// How a block is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Zlib,
+    Lzvn,
 }
 
 impl Compressed {
@@ -57,27 +65,88 @@ impl Compressed {
             3 if rest.first().is_some_and(|byte| byte & 0x0f == 0x0f) => {
                 Place::Plain(rest.get(1..).unwrap_or_default().to_vec())
             }
-            3 => Place::Attribute(rest.to_vec()),
-            4 => Place::ResourceFork,
-            7 | 8 => Place::Unknown("LZVN"),
+            3 => Place::Attribute(Method::Zlib, rest.to_vec()),
+            4 => Place::ResourceFork(Method::Zlib),
+            7 => Place::Attribute(Method::Lzvn, rest.to_vec()),
+            8 => Place::ResourceFork(Method::Lzvn),
             11 | 12 => Place::Unknown("LZFSE"),
             _ => Place::Unknown("a method that is not known"),
         };
         let is_short = match &place {
             Place::Plain(plain) => u64::try_from(plain.len()).is_ok_and(|len| len < bytes),
-            Place::Attribute(_) => bytes > BLOCK,
+            Place::Attribute(..) => bytes > BLOCK,
             _ => false,
         };
         if is_short { Err(corrupt()) } else { Ok(Self { bytes, place }) }
     }
 }
 
-/// Unpacks a block of so many bytes. `None` if it is damaged.
-pub(super) fn unpack(packed: &[u8], len: usize) -> Option<Vec<u8>> {
-    if packed.first().is_some_and(|byte| byte & 0x0f == 0x0f) {
-        return packed.get(1..len.checked_add(1)?).map(<[u8]>::to_vec);
+impl Method {
+    /// Unpacks a block of so many bytes. `None` if it is damaged.
+    pub(super) fn unpack(self, packed: &[u8], len: usize) -> Option<Vec<u8>> {
+        // What no block of either begins with: plain behind it.
+        let is_plain = packed.first().is_some_and(|byte| match self {
+            Self::Zlib => byte & 0x0f == 0x0f,
+            Self::Lzvn => *byte == 0x06,
+        });
+        if is_plain {
+            return packed.get(1..len.checked_add(1)?).map(<[u8]>::to_vec);
+        }
+        let mut block = vec![0; len];
+        match self {
+            Self::Zlib => ZlibDecoder::new(packed).read_exact(&mut block).ok()?,
+            Self::Lzvn => lzvn::unpack(packed, &mut block)?,
+        }
+        Some(block)
     }
-    let mut block = vec![0; len];
-    ZlibDecoder::new(packed).read_exact(&mut block).ok()?;
-    Some(block)
+
+    /// Where the block of this number lies in the resource fork, and its
+    /// length. `read` reads a few bytes of the fork; `None` if they are not
+    /// there.
+    pub(super) fn place<E>(
+        self,
+        number: u64,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<Option<()>, E>,
+    ) -> Result<Option<(u64, usize)>, E> {
+        let mut two = [0; 8];
+        let (start, len) = match self {
+            // Behind the header of the fork is the length of all, and then how
+            // many blocks there are, and of each the place and the length.
+            Self::Zlib => {
+                if read(0, &mut two)?.is_none() {
+                    return Ok(None);
+                }
+                let table = two.u32_be(0).map_or(0, u64::from).saturating_add(4);
+                if read(table, &mut two)?.is_none()
+                    || number >= two.u32_le(0).map_or(0, u64::from)
+                    || read(
+                        table.saturating_add(4).saturating_add(number.saturating_mul(8)),
+                        &mut two,
+                    )?
+                    .is_none()
+                {
+                    return Ok(None);
+                }
+                let start = two.u32_le(0).map_or(0, u64::from);
+                (table.saturating_add(start), two.u32_le(4).map(u64::from))
+            }
+            // Where each block begins, and where the last ends.
+            Self::Lzvn => {
+                if read(0, &mut two)?.is_none() {
+                    return Ok(None);
+                }
+                let blocks = (two.u32_le(0).unwrap_or(0) / 4).saturating_sub(1);
+                if number >= u64::from(blocks)
+                    || read(number.saturating_mul(4), &mut two)?.is_none()
+                {
+                    return Ok(None);
+                }
+                let (start, end) = (two.u32_le(0).unwrap_or(0), two.u32_le(4).unwrap_or(0));
+                (start.into(), end.checked_sub(start).map(u64::from))
+            }
+        };
+        // No block becomes much longer by being packed.
+        let len = len.filter(|len| *len <= BLOCK.saturating_mul(2));
+        Ok(len.and_then(|len| usize::try_from(len).ok()).map(|len| (start, len)))
+    }
 }

@@ -6,10 +6,11 @@
 //! disk, with accents after their letters (decomposed), except for the two
 //! letters that macOS shows as others. Hard links are names of files that lie in
 //! two folders of the volume's own, which are not shown. What macOS has
-//! compressed with zlib is unpacked (`compressed`). The resource fork is the
+//! compressed with zlib or LZVN is unpacked (`compressed`, `lzvn`). The resource fork is the
 //! stream `rsrc`.
 
 mod compressed;
+mod lzvn;
 mod record;
 mod tree;
 
@@ -21,14 +22,14 @@ use std::sync::Arc;
 use self::compressed::{BLOCK, Compressed, Place as Packed};
 use self::record::{HardLink, Item};
 use self::tree::{Record, Tree, extent};
-use super::fork::{ExtentRecord, FORK_LEN, Fork};
+use super::fork::{ExtentRecord, FORK_LEN, Fork, RECORD_LEN};
 use super::volume_header::{Special, VolumeHeader};
 use super::wrapper::Place;
 use crate::extent::ExtentSet;
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
 use crate::fs::listing::{self, Listings};
 use crate::fs::names;
-use crate::fs::pieces::{Pieces, within};
+use crate::fs::pieces::{self, Pieces, within};
 use crate::fs::recent::Recent;
 use crate::io::{ReadAt, Window};
 use crate::ondisk::{Fields, FormatError};
@@ -276,7 +277,7 @@ impl HfsPlusFiles {
                 .as_ref()
                 .map(|it| &it.place)
             {
-                Some(Packed::Plain(bytes) | Packed::Attribute(bytes)) => bytes.len(),
+                Some(Packed::Plain(bytes) | Packed::Attribute(_, bytes)) => bytes.len(),
                 _ => 0,
             });
             Ok((Opened { item, data, resource, compressed }, bytes))
@@ -302,7 +303,7 @@ impl HfsPlusFiles {
         const FORK: u32 = 0x20;
         let Some(tree) = &self.attributes else { return Ok(()) };
         let order = |key: &[u8]| key.u32_be(2).unwrap_or(0).cmp(&id);
-        let mut failed = None;
+        let (mut failed, mut unfinished) = (None, None);
         tree.from(&self.volume, &order, &mut |record| {
             let record = match record {
                 Ok(record) => record,
@@ -327,27 +328,79 @@ impl HfsPlusFiles {
                         FormatError::corrupt(what, record.position, "a value", "less")
                     })
                 }
-                Some(FORK) => self.attribute_fork(&record),
-                // More extents of the one before.
-                _ => return true,
+                // A fork, and behind it more extents of it.
+                Some(FORK) => match self.attribute_fork(&record) {
+                    Ok((fork, pieces)) if fork.overflow() > 0 => {
+                        let missing = fork.overflow();
+                        unfinished = Some((fork.logical_size, pieces, missing));
+                        return true;
+                    }
+                    fork => {
+                        fork.and_then(|(fork, it)| self.attribute_value(fork.logical_size, &it))
+                    }
+                },
+                _ => {
+                    let Some((size, pieces, missing)) = &mut unfinished else { return true };
+                    match self.more_extents(&record, pieces, missing) {
+                        Ok(()) if *missing > 0 => return true,
+                        more => {
+                            let value = more.and_then(|()| self.attribute_value(*size, pieces));
+                            unfinished = None;
+                            value
+                        }
+                    }
+                }
             };
             each(name, value)
         })?;
+        if let Some((_, _, missing)) = unfinished {
+            let position = super::volume_header::POSITION;
+            let expected = "all extents of an attribute";
+            failed = Some(FormatError::corrupt(
+                "attributes file",
+                position,
+                expected,
+                format!("{missing} blocks too few"),
+            ));
+        }
         failed.map_or(Ok(()), Err)
     }
 
-    fn attribute_fork(&self, record: &Record) -> FileResult<Vec<u8>> {
+    fn attribute_fork(&self, record: &Record) -> FileResult<(Fork, Pieces)> {
         let bytes = record.data.bytes_at(8, FORK_LEN).unwrap_or_default();
         let what = "record of the attributes file";
         let fork = Fork::parse(bytes, what, record.position, &self.header)?;
-        if fork.logical_size > MAX_ATTRIBUTE || fork.overflow() > 0 {
-            return Err(FormatError::unsupported(format!(
-                "an extended attribute of {} bytes, or in more than eight pieces",
-                fork.logical_size
-            )));
+        let pieces = first_pieces(&self.header, &fork)?;
+        Ok((fork, pieces))
+    }
+
+    fn more_extents(
+        &self,
+        record: &Record,
+        pieces: &mut Pieces,
+        missing: &mut u64,
+    ) -> FileResult<()> {
+        let what = "record of the attributes file";
+        let bytes = record.data.bytes_at(8, RECORD_LEN).unwrap_or_default();
+        let extents = ExtentRecord::parse(bytes, what, record.position, &self.header)?;
+        for (start, count) in extents.iter() {
+            pieces.push(extent(&self.header, start, count))?;
         }
-        let mut value = vec![0; usize::try_from(fork.logical_size).unwrap_or(0)];
-        first_pieces(&self.header, &fork)?.read(&self.volume, 0, &mut value)?;
+        let left = missing.checked_sub(extents.blocks()).filter(|_| extents.blocks() > 0);
+        *missing = left.ok_or_else(|| {
+            let expected = format!("at most {missing} blocks more");
+            FormatError::corrupt(what, record.position, expected, extents.blocks())
+        })?;
+        Ok(())
+    }
+
+    fn attribute_value(&self, size: u64, pieces: &Pieces) -> FileResult<Vec<u8>> {
+        if size > MAX_ATTRIBUTE {
+            let what = format!("an extended attribute of {size} bytes");
+            return Err(FormatError::unsupported(what));
+        }
+        let mut value = vec![0; usize::try_from(size).unwrap_or(0)];
+        pieces.read(&self.volume, 0, &mut value)?;
         Ok(value)
     }
 
@@ -369,51 +422,38 @@ impl HfsPlusFiles {
         let len = usize::try_from(len).unwrap_or(0);
         let damaged = || {
             let what = "compressed file";
-            FormatError::corrupt(what, opened.item.position, "blocks of zlib", "another")
+            FormatError::corrupt(what, opened.item.position, "packed blocks", "something else")
         };
         self.blocks.get_or_open((node, number), || {
-            let packed = match opened.compressed.as_ref().map(|it| &it.place) {
-                Some(Packed::Attribute(packed)) => packed.clone(),
-                _ => self.packed_block(opened, number)?.ok_or_else(damaged)?,
+            let block = match opened.compressed.as_ref().map(|it| &it.place) {
+                Some(Packed::Attribute(method, packed)) => method.unpack(packed, len),
+                Some(Packed::ResourceFork(method)) => {
+                    let place = method
+                        .place(number, |offset, part| self.read_resource(opened, offset, part))?;
+                    let (start, packed_len) = place.ok_or_else(damaged)?;
+                    let mut packed = vec![0; packed_len];
+                    self.read_resource(opened, start, &mut packed)?.ok_or_else(damaged)?;
+                    method.unpack(&packed, len)
+                }
+                _ => None,
             };
-            let block = compressed::unpack(&packed, len).ok_or_else(damaged)?;
-            Ok((block, len))
+            Ok((block.ok_or_else(damaged)?, len))
         })
     }
 
-    /// The bytes of a block in the resource fork: behind the fork's header are
-    /// the number of all blocks, and the place and length of each.
-    fn packed_block(&self, opened: &Opened, number: u64) -> FileResult<Option<Vec<u8>>> {
-        let read = |offset: u64, len: usize| -> FileResult<Option<Vec<u8>>> {
-            let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
-            if end.is_none_or(|end| end > opened.resource_size()) {
-                return Ok(None);
-            }
-            let mut bytes = vec![0; len];
-            opened.resource.read(&self.volume, offset, &mut bytes)?;
-            Ok(Some(bytes))
-        };
-        let Some(head) = read(0, 4)? else { return Ok(None) };
-        // Before the table is the length of all.
-        let table = u64::from(head.u32_be(0).unwrap_or(0)).saturating_add(4);
-        let Some(count) = read(table, 4)? else { return Ok(None) };
-        if number >= u64::from(count.u32_le(0).unwrap_or(0)) {
+    /// Fills `part` with bytes of the resource fork; `None` if they are behind
+    /// its end.
+    fn read_resource(
+        &self,
+        opened: &Opened,
+        offset: u64,
+        part: &mut [u8],
+    ) -> FileResult<Option<()>> {
+        let end = u64::try_from(part.len()).ok().and_then(|len| offset.checked_add(len));
+        if end.is_none_or(|end| end > opened.resource_size()) {
             return Ok(None);
         }
-        let entry = table.saturating_add(4).saturating_add(number.saturating_mul(8));
-        let Some(entry) = read(entry, 8)? else { return Ok(None) };
-        let (offset, len) = (entry.u32_le(0).unwrap_or(0), entry.u32_le(4).unwrap_or(0));
-        // No block becomes much longer by being packed.
-        match usize::try_from(len) {
-            Ok(len) if u64::from(entry.u32_le(4).unwrap_or(0)) <= BLOCK.saturating_mul(2) => {
-                read(table.saturating_add(offset.into()), len)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn places_of(&self, pieces: &Pieces, len: u64) -> ExtentSet {
-        pieces.places_of(len).shift(self.start)
+        opened.resource.read(&self.volume, offset, part).map(Some)
     }
 }
 
@@ -551,7 +591,7 @@ impl Files for HfsPlusFiles {
                     buf.copy_from_slice(part);
                 }
             }
-            Some(Packed::Attribute(_) | Packed::ResourceFork) => {
+            Some(Packed::Attribute(..) | Packed::ResourceFork(_)) => {
                 let (mut position, mut rest) = (offset, &mut *buf);
                 while !rest.is_empty() {
                     let number = position / BLOCK;
@@ -592,13 +632,13 @@ impl Files for HfsPlusFiles {
 
     fn places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
         let opened = self.open_node(file)?;
-        Ok(match opened.compressed.as_ref().map(|it| &it.place) {
-            None => Some(self.places_of(&opened.data, opened.size())),
-            Some(Packed::ResourceFork) => {
-                Some(self.places_of(&opened.resource, opened.resource_size()))
-            }
-            Some(_) => None,
-        })
+        let (pieces, len) = match opened.compressed.as_ref().map(|it| &it.place) {
+            None => (&opened.data, opened.size()),
+            Some(Packed::ResourceFork(_)) => (&opened.resource, opened.resource_size()),
+            Some(_) => return Ok(None),
+        };
+        let places = pieces::on_volume(pieces.places_of(len), self.volume.len())?;
+        Ok(places.map(|places| places.shift(self.start)))
     }
 
     fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {

@@ -145,9 +145,6 @@ impl File {
             (NodeKind::Other(what), _) => {
                 Err(FormatError::unsupported(format!("the content cannot be read: {what}")))
             }
-            (_, Some(Reparse::Compressed(_))) => Err(FormatError::unsupported(
-                "the file is compressed by Windows (Compact OS), which cannot be read yet",
-            )),
             // What a cloud has kept back is a hole.
             (_, Some(Reparse::Cloud)) if self.flags & AWAY != 0 || has_holes() => {
                 away("in a cloud (OneDrive or the like): let Windows fetch it first")

@@ -15,10 +15,14 @@
 
 mod compressed;
 mod file;
+mod huffman;
 mod index;
 mod lznt1;
+mod lzx;
 mod reparse;
 mod upcase;
+mod wof;
+mod xpress;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,6 +32,7 @@ use std::sync::{Arc, OnceLock};
 use self::compressed::Unit;
 use self::file::File;
 use self::index::{Index, Name};
+use self::reparse::Reparse;
 use self::upcase::UpCase;
 use super::boot_sector::BootSector;
 use super::mft::{Mft, file as number};
@@ -38,8 +43,9 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
 };
+use crate::fs::listing::{self, Listings};
 use crate::fs::names;
-use crate::fs::pieces::within;
+use crate::fs::pieces::{self, within};
 use crate::fs::recent::Recent;
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
@@ -63,8 +69,9 @@ pub(super) struct NtfsFiles {
     root: Node,
     upcase: OnceLock<Option<UpCase>>,
     files: Recent<u64, File>,
-    /// By node, stream and the number of the unit.
+    /// By node, stream and the number of the unit or chunk.
     units: Recent<(u64, usize, u64), Vec<u8>>,
+    listings: Listings,
 }
 
 impl fmt::Debug for NtfsFiles {
@@ -90,6 +97,7 @@ impl NtfsFiles {
             upcase: OnceLock::new(),
             files: Recent::new(RECENT_FILES, RECENT_FILE_BYTES),
             units: Recent::new(RECENT_UNITS, RECENT_UNIT_BYTES),
+            listings: listing::listings(),
             volume,
             boot,
         })
@@ -214,6 +222,70 @@ impl NtfsFiles {
     }
 }
 
+impl NtfsFiles {
+    /// Reads a file that Compact OS has compressed.
+    fn read_chunks(
+        &self,
+        node: Node,
+        file: &File,
+        method: u32,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> FileResult<usize> {
+        let Some(method) = wof::Method::of(method) else {
+            let what = format!("the file is compressed by Compact OS with the method {method}");
+            return Err(FormatError::unsupported(what));
+        };
+        let which = file.streams.iter().position(|(name, _)| name == wof::STREAM);
+        let stream = which.and_then(|which| file.streams.get(which).map(|it| (which, &it.1)));
+        let Some((which, stream)) = stream else {
+            return Err(file.corrupt("the stream with the compressed content", "none"));
+        };
+        let bytes = file.data().map_or(0, |data| data.bytes);
+        let buf = within(bytes, offset, buf);
+        let (mut position, mut rest) = (offset, &mut *buf);
+        while !rest.is_empty() {
+            let number = position.checked_div(method.chunk()).unwrap_or(0);
+            let start = number.saturating_mul(method.chunk());
+            let chunk = self.units.get_or_open((node.number, which, number), || {
+                let len = bytes.saturating_sub(start).min(method.chunk());
+                let len = usize::try_from(len).unwrap_or(0);
+                let damaged = || stream.corrupt("chunks of Compact OS", "something else");
+                let mut read =
+                    |at, part: &mut [u8]| stream.read(self.volume.as_ref(), &self.boot, at, part);
+                let place = wof::place(method, number, bytes, stream.bytes, &mut read)?;
+                let (at, packed_len) = place.ok_or_else(damaged)?;
+                let mut packed = vec![0; packed_len];
+                read(at, &mut packed)?;
+                let chunk = method.unpack(packed, len).ok_or_else(damaged)?;
+                Ok::<_, FormatError>((chunk, len))
+            })?;
+            let skip = usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX);
+            let found = chunk.get(skip..).unwrap_or_default();
+            let len = found.len().min(rest.len());
+            let (part, behind) = rest.split_at_mut_checked(len).unwrap_or_default();
+            part.copy_from_slice(found.get(..len).unwrap_or_default());
+            if len == 0 {
+                return Err(stream.corrupt("a chunk up to the end of the file", "less"));
+            }
+            rest = behind;
+            position = position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        }
+        Ok(buf.len())
+    }
+
+    /// The stream that has the content: of a file that Compact OS has
+    /// compressed not the main one.
+    fn stored(file: &File) -> Option<&Stream> {
+        match file.reparse {
+            Some(Reparse::Compressed(_)) => {
+                file.streams.iter().find(|(name, _)| name == wof::STREAM).map(|(_, it)| it)
+            }
+            _ => file.data(),
+        }
+    }
+}
+
 impl Files for NtfsFiles {
     fn root(&self) -> Node {
         self.root
@@ -276,12 +348,20 @@ impl Files for NtfsFiles {
             }
             if is_exact { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        found.transpose()
+        if let Some(found) = found {
+            return found.map(Some);
+        }
+        // In a folder whose names are not in order it is there all the same.
+        let fold = |unit| upcase.map_or(unit, |upcase| upcase.capital(unit));
+        listing::lookup(self, &self.listings, folder, name, &fold)
     }
 
     fn read_at(&self, node: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {
         let file = self.file(node)?;
         file.check_readable()?;
+        if let Some(Reparse::Compressed(method)) = file.reparse {
+            return self.read_chunks(node, &file, method, offset, buf);
+        }
         match file.data_index() {
             Some(which) => self.read(node, &file, which, offset, buf),
             // Windows makes files without it only of its own.
@@ -296,7 +376,7 @@ impl Files for NtfsFiles {
     fn data_ranges(&self, node: Node) -> FileResult<Option<ExtentSet>> {
         let file = self.file(node)?;
         let Some(data) = file.data() else { return Ok(Some(ExtentSet::new())) };
-        if data.is_resident() {
+        if data.is_resident() || matches!(file.reparse, Some(Reparse::Compressed(_))) {
             return Ok(Some(ExtentSet::all(data.bytes)));
         }
         let written = Extent::new(0, data.initialized_bytes.min(data.bytes));
@@ -315,7 +395,9 @@ impl Files for NtfsFiles {
         let file = self.file(node)?;
         // Clusters that nothing was written to have no content yet.
         let written = |data: &&Stream| data.bytes.min(data.initialized_bytes) > 0;
-        let Some(data) = file.data().filter(written) else { return Ok(Some(ExtentSet::new())) };
+        let Some(data) = Self::stored(&file).filter(written) else {
+            return Ok(Some(ExtentSet::new()));
+        };
         if data.is_resident() {
             let record = u64::try_from(self.boot.record_bytes).unwrap_or(u64::MAX);
             return Ok(Some(Extent::at(file.position, record).into()));
@@ -323,12 +405,17 @@ impl Files for NtfsFiles {
         let place = |run: &super::run_list::Run| {
             run.cluster.map(|cluster| self.boot.extent(cluster, run.count))
         };
-        Ok(Some(data.runs().iter().filter_map(|(_, run)| place(run)).collect()))
+        let places = data.runs().iter().filter_map(|(_, run)| place(run)).collect();
+        pieces::on_volume(places, self.volume.len())
     }
 
     fn streams(&self, node: Node) -> FileResult<Vec<(Vec<u8>, u64)>> {
         let file = self.file(node)?;
-        let named = file.streams.iter().filter(|(name, _)| !name.is_empty());
+        let is_content = |name: &[u8]| {
+            let is_compressed = matches!(file.reparse, Some(Reparse::Compressed(_)));
+            name.is_empty() || is_compressed && name == wof::STREAM
+        };
+        let named = file.streams.iter().filter(|(name, _)| !is_content(name));
         Ok(named.map(|(name, stream)| (name.clone(), stream.bytes)).collect())
     }
 

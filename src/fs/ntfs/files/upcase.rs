@@ -18,7 +18,7 @@ impl UpCase {
         is_whole.then(|| Self(units_le(bytes).collect()))
     }
 
-    fn capital(&self, unit: u16) -> u16 {
+    pub(super) fn capital(&self, unit: u16) -> u16 {
         self.0.get(usize::from(unit)).copied().unwrap_or(unit)
     }
 

@@ -2,27 +2,13 @@
 //! The files of volumes that are not in order.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use super::image::{FILE, Image, file_name, index_root, mapped, resident};
 use crate::fs::files::NodeKind;
 use crate::fs::ntfs::Ntfs;
-use crate::fs::{Files, patched};
-
-const DISKS: &[&[u8]] = &[
-    include_bytes!("../../../../images/ntfs-tiny.img.zst"),
-    include_bytes!("../../../../images/ntfs-tiny-attribute-list.img.zst"),
-];
-
-#[test]
-fn whatever_is_changed_all_reading_ends() {
-    for disk in DISKS {
-        let disk = zstd::decode_all(*disk).unwrap();
-        let (count, errors) =
-            patched::use_all(patched::open(&Ntfs, disk.clone()).unwrap().as_ref());
-        assert!(count > 2 && errors.is_empty(), "{count} {errors:?}");
-        patched::survive(&Ntfs, &disk, 400);
-    }
-}
+use crate::fs::{Files, Filesystem};
+use crate::io::Memory;
 
 /// A volume with one file in its root folder.
 fn image(names: &[(u64, &str)], attributes: Vec<Vec<u8>>) -> Image {
@@ -38,7 +24,7 @@ fn image(names: &[(u64, &str)], attributes: Vec<Vec<u8>>) -> Image {
 }
 
 fn open(image: &Image) -> Box<dyn Files> {
-    patched::open(&Ntfs, image.bytes.clone()).unwrap()
+    Ntfs.files(&[Arc::new(Memory::new(image.bytes.clone()))]).unwrap().unwrap()
 }
 
 fn names(files: &dyn Files) -> Vec<Result<String, String>> {
