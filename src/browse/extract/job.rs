@@ -36,6 +36,8 @@ pub(super) struct Task {
     pub(super) path: String,
     /// True if others will be further names of it.
     pub(super) is_first: bool,
+    /// How many bytes it has, as far as that is known.
+    pub(super) bytes: u64,
 }
 
 impl Task {
@@ -74,6 +76,16 @@ pub(super) enum Job {
     },
     /// It ends.
     Fatal(Error),
+}
+
+impl Job {
+    /// How many bytes are copied by it.
+    pub(super) const fn bytes(&self) -> u64 {
+        match self {
+            Self::Make(task) => task.bytes,
+            _ => 0,
+        }
+    }
 }
 
 /// What became of a step.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use self::attributes::Told;
 use self::content::{Content, Failure};
 use self::folder::Folder;
-use self::job::{Copier, Done, Made};
+use self::job::{Copier, Done, Job, Made};
 use self::walker::Walker;
 use super::path::Place;
 use super::walk::{Step, Walk};
@@ -141,10 +141,13 @@ pub fn run(
         let copier = Copier::new(source, options, cancel, progress);
         let mut links = HashMap::new();
         let mut walker = Walker::new(source, name.as_deref(), &root, options);
-        let jobs = || walker.next_job();
+        let jobs = || walker.next_jobs();
         let worker = || {
             let (copier, mut buffer) = (&copier, Vec::new());
-            Ok(move |job| copier.work(job, &mut buffer))
+            Ok(move |jobs: Vec<Job>| {
+                let done = jobs.into_iter().map(|job| copier.work(job, &mut buffer));
+                done.collect::<Result<Vec<Done>>>()
+            })
         };
         let mut consumer = Consumer {
             copier: &copier,
@@ -154,7 +157,7 @@ pub fn run(
             told: &mut told,
         };
         pipeline::run(pipeline::default_threads(), cancel, jobs, worker, |done| {
-            consumer.take(done, progress)
+            done.into_iter().try_for_each(|done| consumer.take(done, progress))
         })?;
     }
     progress.stage("flushing", 0);

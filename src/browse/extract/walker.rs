@@ -15,6 +15,12 @@ use super::safe::{other_name, refusal};
 use crate::error::{Error, Result};
 use crate::fs::files::{DirectoryEntry, Node, NodeKind};
 
+/// So many steps at most are done by one thread at one go, so that threads do
+/// not wait for each other after every small file;
+const MOST_STEPS: usize = 64;
+/// or until these are so many bytes.
+const ENOUGH_BYTES: u64 = 256 << 10;
+
 /// A folder that is being filled.
 struct Frame {
     folder: Arc<Folder>,
@@ -81,8 +87,19 @@ impl<'a> Walker<'a> {
         walker
     }
 
+    /// The next jobs, for one thread; `None` at the end.
+    pub(super) fn next_jobs(&mut self) -> Result<Option<Vec<Job>>> {
+        let (mut jobs, mut bytes) = (Vec::new(), 0_u64);
+        while jobs.len() < MOST_STEPS && bytes < ENOUGH_BYTES {
+            let Some(job) = self.next_job()? else { break };
+            bytes = bytes.saturating_add(job.bytes());
+            jobs.push(job);
+        }
+        Ok((!jobs.is_empty()).then_some(jobs))
+    }
+
     /// The next job; `None` at the end.
-    pub(super) fn next_job(&mut self) -> Result<Option<Job>> {
+    fn next_job(&mut self) -> Result<Option<Job>> {
         loop {
             match self.queue.pop_front() {
                 Some(Job::Fatal(error)) => return Err(error),
@@ -141,6 +158,7 @@ impl<'a> Walker<'a> {
             name: entry.name.clone(),
             path: text.clone(),
             is_first: false,
+            bytes: 0,
         };
         match entry.kind {
             NodeKind::Folder => return self.folder(path, task(entry.kind)),
@@ -161,8 +179,9 @@ impl<'a> Walker<'a> {
             NodeKind::File => {
                 let mut task = task(entry.kind);
                 // Most files have one name; damage shows when they are copied.
-                let has_several =
-                    self.source.files.attributes(entry.node).is_ok_and(|it| it.links > 1);
+                let attributes = self.source.files.attributes(entry.node).ok();
+                task.bytes = attributes.as_ref().map_or(0, |it| it.size);
+                let has_several = attributes.is_some_and(|it| it.links > 1);
                 if has_several && !self.several.insert(entry.node) {
                     self.queue.push_back(Job::HardLink(task));
                 } else {
