@@ -44,6 +44,8 @@ pub(super) struct Tree {
 /// taken out.
 pub(super) type Overlay = BTreeMap<Key, Option<Arc<[u8]>>>;
 
+type Changes<'a> = btree_map::Range<'a, Key, Option<Arc<[u8]>>>;
+
 /// A tree block that is what its parent says.
 #[derive(Debug)]
 pub(super) struct TreeBlock {
@@ -544,7 +546,7 @@ pub(super) struct Cursor<'a> {
     stack: Vec<(Arc<TreeBlock>, usize)>,
     last: Option<Key>,
     /// What a replay makes of them.
-    over: Option<Peekable<btree_map::Range<'a, Key, Option<Arc<[u8]>>>>>,
+    over: Option<Peekable<Changes<'a>>>,
     /// The next item of the last commit, if a replay brings others before it.
     waiting: Option<Item>,
 }

@@ -10,6 +10,8 @@ use crate::extent::Extent;
 use crate::fs::files::{Attributes, FileResult, NodeKind, Times};
 use crate::ondisk::{Fields, FormatError};
 
+const INCOMPAT_LARGE_DIR: u32 = 0x4000;
+
 const FLAG_ENCRYPTED: u32 = 0x800;
 const FLAG_INDEXED: u32 = 0x1000;
 const FLAG_HUGE_FILE: u32 = 0x4_0000;
@@ -32,6 +34,7 @@ pub(super) struct Inode {
     raw: Vec<u8>,
     /// Where the checksums of what belongs to it start.
     pub(super) checksum_seed: u32,
+    has_large_folders: bool,
 }
 
 impl Inode {
@@ -59,7 +62,13 @@ impl Inode {
         let position = files.volume().extent(block, 1).start().saturating_add(offset);
         let generation: [u8; 4] = raw.array(0x64).unwrap_or_default();
         let seed = crc32c(crc32c(superblock.checksum_seed, &number.to_le_bytes()), &generation);
-        let inode = Self { number, position, raw: raw.to_vec(), checksum_seed: seed };
+        let inode = Self {
+            number,
+            position,
+            raw: raw.to_vec(),
+            checksum_seed: seed,
+            has_large_folders: superblock.features.has_incompat(INCOMPAT_LARGE_DIR),
+        };
         if inode.u16(0) == 0 || inode.u16(0x1A) == 0 {
             return Err(FormatError::corrupt("inode", position, "one in use", "a deleted one"));
         }
@@ -144,9 +153,13 @@ impl Inode {
 
     pub(super) fn size(&self) -> u64 {
         let low = u64::from(self.u32(0x4));
-        // The upper half had another meaning for whatever is no file, and a
-        // folder of that size does not exist.
-        let is_wide = matches!(self.u16(0) & 0xF000, 0x8000 | 0x4000);
+        // For whatever is no file, the upper half had another meaning before
+        // there were folders that large.
+        let is_wide = match self.u16(0) & 0xF000 {
+            0x8000 => true,
+            0x4000 => self.has_large_folders,
+            _ => false,
+        };
         if is_wide { u64::from(self.u32(0x6C)) << 32 | low } else { low }
     }
 
