@@ -34,6 +34,7 @@ const DISKS: &[&[u8]] = &[
     include_bytes!("../../../images/ntfs-tiny-attribute-list.img.zst"),
     include_bytes!("../../../images/hfsplus-tiny.img.zst"),
     include_bytes!("../../../images/hfsplus-tiny-fragmented.img.zst"),
+    include_bytes!("../../../images/hfsplus-tiny-attributes.img.zst"),
 ];
 
 /// For each disk, the blocks that are not empty.

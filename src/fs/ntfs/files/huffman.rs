@@ -168,14 +168,14 @@ mod tests {
         // One symbol of each length from 1 to 15, and two of 16.
         let lens: Vec<u8> = (1..=16).chain([16]).collect();
         let code = Code::new(&lens).unwrap();
-        for symbol in 0..17_u32 {
+        for (symbol, wanted) in (0..17_u32).zip(0_usize..) {
             let ones = symbol.min(16);
             let len = if symbol < 16 { ones.saturating_add(1) } else { 16 };
             let value = if symbol < 16 { !0_u32 << 1 & ((1 << len) - 1) } else { 0xffff };
             let word = u16::try_from(value << (16 - len)).unwrap();
             let bytes = word.to_le_bytes();
             let mut bits = Bits::new(&bytes);
-            assert_eq!(code.decode(&mut bits), Some(symbol as usize), "{word:#x}");
+            assert_eq!(code.decode(&mut bits), Some(wanted), "{word:#x}");
         }
         assert!(Code::new(&[1, 1, 1]).is_none());
         assert!(Code::new(&[17]).is_none());
