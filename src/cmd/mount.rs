@@ -49,7 +49,7 @@ pub struct MountArgs {
 
     /// Let programs write to the .img files; changes are lost at the end
     ///
-    /// What is written is kept in a file beside the image and thrown away when
+    /// What is written is kept in a file in --scratch and thrown away when
     /// the folder is unmounted: the image stays as it is. Each .img has its own
     /// changes, and files/ shows none of them.
     #[arg(long)]

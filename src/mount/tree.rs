@@ -12,11 +12,10 @@ use super::inodes::{Inodes, Place};
 use super::listing::{Listing, Recent};
 use super::names::Names;
 use super::opened;
-use crate::browse::OpenDisk;
+use crate::browse::{OpenDisk, OpenImage};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{Files, Node};
-use crate::image::Cached;
 use crate::image::cached::Piece;
 use crate::io::{ReadAt, Scratch, WriteAt};
 
@@ -34,7 +33,7 @@ pub struct ImageFile {
     /// Where it lies on the disk, if that is one piece.
     pub extent: Option<Extent>,
     /// The image that they are in one piece of, and where in it they begin.
-    direct: Option<(Arc<Cached<Box<dyn ReadAt>>>, u64)>,
+    direct: Option<(Arc<OpenImage>, u64)>,
     /// What takes changes, if it may be changed.
     pub(super) writer: Option<Arc<dyn WriteAt>>,
     /// Which of them are not known to be zeros.
