@@ -112,6 +112,14 @@ pub fn run(args: &AutoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     restore(opened.path(), &wanted, &target, output, cancel)
 }
 
+/// Understands a text as the kernel's command line does, for the fuzz target.
+#[cfg(fuzzing)]
+pub fn understand(text: &str) -> Result<()> {
+    let wanted = Wanted::of(&CommandLine::parse(text))?;
+    assert!(!wanted.image.is_empty() && !wanted.target.is_empty(), "anything would fit");
+    Ok(())
+}
+
 fn restore(
     image: &Path,
     wanted: &Wanted,

@@ -21,6 +21,8 @@ mod efivars;
 mod esp;
 mod fallback_loader;
 mod filesystem;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod grow;
 mod load_option;
 mod loader;
