@@ -56,7 +56,8 @@ fuzz_target!(|input: &[u8]| {
     let Some(patched) = Patched::new(IMAGES.get_or_init(|| vec![image()]), input) else { return };
     let mut bytes = patched.bytes();
     if mode & 1 == 1 {
-        for start in HEADS.into_iter().filter(|start| start + HEAD + 4 <= bytes.len()) {
+        let len = bytes.len();
+        for start in HEADS.into_iter().filter(|start| start + HEAD + 4 <= len) {
             let sum = sum(&bytes[start..start + HEAD]);
             bytes[start + HEAD..][..4].copy_from_slice(&sum.to_le_bytes());
         }
