@@ -45,9 +45,11 @@ fn who_is_not_root_mounts_for_himself_only() {
     for path in [&raw, &image] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
     }
-    // The program, too, may lie where others cannot get at it.
+    // The program, too, may lie where others cannot get at it. Another program
+    // copies it: what this one has open for writing while another test starts
+    // something is a "text file busy".
     let program = folder.join("dacapo");
-    fs::copy(env!("CARGO_BIN_EXE_dacapo"), &program).unwrap();
+    run("cp", &[env!("CARGO_BIN_EXE_dacapo"), program.as_str()]);
     fs::create_dir(&point).unwrap();
     chown(&point, Some(NOBODY), Some(NOBODY)).unwrap();
     for by_signal in [true, false] {
