@@ -107,6 +107,9 @@ pub(crate) fn save_by_hand(guest: &Guest, serial: &str, drive: &str, label: &str
     screen.wait_for("choose the disk", SOON);
     choose(guest, serial);
     screen.wait_for("choose where to", SOON);
+    // What is left of the screen before names drives, too.
+    screen.wait_until_gone("On it:", SOON);
+    screen.wait_until_gone("Looking", SEARCH);
     screen.wait_for(drive, SEARCH);
     // What the stick starts from is no place for images.
     assert!(!screen.contents().contains("DACAPO_BOOT"), "{}", screen.dump());
