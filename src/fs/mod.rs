@@ -28,7 +28,9 @@ pub mod f2fs;
 pub mod fat;
 pub mod files;
 pub mod foreign;
+pub mod hfs;
 pub mod hfsplus;
+pub mod iso9660;
 mod known_names;
 mod listing;
 pub mod member;
@@ -40,6 +42,7 @@ mod recent;
 mod runs;
 mod signature;
 pub mod swap;
+pub mod udf;
 pub mod xfs;
 
 pub use files::{Files, SharedReaders};
@@ -67,6 +70,10 @@ pub static FILESYSTEMS: &[&dyn Filesystem] = &[
     &apfs::Apfs,
     &fat::Fat,
     &swap::Swap,
+    // A disc for all kinds of computers is a UDF first, then an ISO 9660.
+    &udf::Udf,
+    &iso9660::Iso9660,
+    &hfs::Hfs,
     &foreign::Foreign,
 ];
 

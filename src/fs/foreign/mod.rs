@@ -8,9 +8,8 @@
 //!
 //! Labels and identifiers are written as `blkid` writes them. What a comparison
 //! of bytes tells is a line in the table here; the rest is a function in
-//! `discs` (ISO 9660, UDF), `superblocks`, or `zfs`.
+//! `superblocks` or `zfs`.
 
-mod discs;
 mod superblocks;
 mod zfs;
 
@@ -82,11 +81,14 @@ const fn ocfs2(block: u64) -> Signature {
 }
 
 /// What is written once, and has no free space to leave out.
-const FULL: [&str; 6] = ["ISO 9660", "High Sierra", "SquashFS", "EROFS", "cramfs", "romfs"];
+const FULL: [&str; 5] = ["High Sierra", "SquashFS", "EROFS", "cramfs", "romfs"];
 /// What may be spread over several disks.
 const SPREAD: [&str; 2] = ["ZFS", "bcachefs"];
 /// What can be filled with a file of zeros, which takes no room in an image.
-const FILLABLE: [&str; 7] = ["JFS", "ReiserFS", "Reiser4", "UFS", "Minix", "HFS", "HPFS"];
+const FILLABLE: [&str; 6] = ["JFS", "ReiserFS", "Reiser4", "UFS", "Minix", "HPFS"];
+/// What the user can do about those.
+pub(super) const FILL: &str = "to make the image smaller, fill the free space with a file of zeros \
+                               before, and delete it: zeros take no room in an image";
 
 /// Why a filesystem is stored whole.
 fn why(name: &str) -> String {
@@ -103,10 +105,7 @@ fn advice(name: &str) -> Option<&'static str> {
     if SPREAD.contains(&name) {
         Some("if it is spread over several disks, save all of them and keep their images together")
     } else if FILLABLE.contains(&name) {
-        Some(
-            "to make the image smaller, fill the free space with a file of zeros before, and \
-             delete it: zeros take no room in an image",
-        )
+        Some(FILL)
     } else if name == "ReFS" {
         Some("the image takes little room where the free space was never written to")
     } else {
@@ -131,9 +130,6 @@ impl Filesystem for Foreign {
                 Support::whole("JFS", NAME),
                 Support::whole("ReiserFS, Reiser4", NAME),
                 Support::whole("UFS", NAME),
-                Support::whole("HFS", NAME),
-                Support::whole("UDF", NAME),
-                Support::whole("ISO 9660", "written once, and full"),
                 Support::whole("SquashFS, EROFS, cramfs, romfs", "written once, and full"),
                 Support::whole("VMFS, OCFS2, GFS2", NAME),
                 Support::whole("BeFS, HPFS", LABEL),
@@ -163,10 +159,8 @@ fn recognise(volume: &Volume) -> Result<Option<Identity>, FormatError> {
     if let Some(identity) = volume.find(&SIGNATURES)? {
         return Ok(Some(identity));
     }
-    use superblocks::{bcachefs, befs, hfs, hpfs, minix, nilfs2, ufs};
-    // A disc for both kinds of computers is an ISO 9660 first.
-    for computed in [bcachefs, befs, nilfs2, discs::udf, discs::iso9660, hfs, ufs, hpfs, zfs, minix]
-    {
+    use superblocks::{bcachefs, befs, hpfs, minix, nilfs2, ufs};
+    for computed in [bcachefs, befs, nilfs2, ufs, hpfs, zfs, minix] {
         if let Some(identity) = computed(volume)? {
             return Ok(Some(identity));
         }
@@ -238,11 +232,6 @@ mod tests {
     #[test]
     fn short_signatures_need_more_than_themselves() {
         let found = |fields: &[(u64, &[u8])]| name(&with(fields));
-        assert_eq!(found(&[(0x400, b"BD")]), None);
-        assert_eq!(found(&[(0x400, b"BD"), (0x414, &[0, 0, 2, 1])]), None);
-        let hfs: [(u64, &[u8]); 2] = [(0x400, b"BD"), (0x414, &[0, 0, 2, 0])];
-        assert_eq!(found(&hfs).as_deref(), Some("HFS"));
-        assert_eq!(found(&[hfs[0], hfs[1], (0x47c, b"H+")]), None);
         let nilfs2: [(u64, &[u8]); 2] = [(0x400, &[2]), (0x406, b"\x34\x34\0\x01")];
         assert_eq!(found(&nilfs2).as_deref(), Some("NILFS2"));
         assert_eq!(found(&nilfs2[1..]), None);
@@ -258,8 +247,6 @@ mod tests {
     #[test]
     fn labels_that_a_function_finds_are_shown() {
         let identity = |fields: &[(u64, &[u8])]| Foreign.probe(&[&with(fields)]).unwrap().unwrap();
-        let hfs = identity(&[(0x400, b"BD"), (0x416, &[2]), (0x424, b"\x03abcd")]);
-        assert_eq!(hfs.label.as_deref(), Some("abc"));
         let ufs = identity(&[
             (0x1_055c, &0x1954_0119_u32.to_le_bytes()),
             (0x1_0030, &[0, 0x40, 0, 0]),
@@ -316,19 +303,6 @@ mod tests {
             (0x414, &[0, 0, 0, 100, 0x4d, 0x5a]),
         ];
         assert_eq!(name(&with(&version_3)).as_deref(), Some("Minix"));
-    }
-
-    #[test]
-    fn discs_are_told_apart() {
-        let iso: (u64, &[u8]) = (0x8000, b"\x01CD001");
-        let label: (u64, &[u8]) = (0x8028, b"A DISC   ");
-        let found = Foreign.probe(&[&with(&[iso, label])]).unwrap().unwrap();
-        assert_eq!((found.name.as_str(), found.label.as_deref()), ("ISO 9660", Some("A DISC")));
-        let bridge = with(&[iso, (0x8801, b"BEA01"), (0x9001, b"NSR02")]);
-        assert_eq!(name(&bridge).as_deref(), Some("UDF"));
-        let large_sectors = with(&[(0x8001, b"BEA01"), (0x9001, b"NSR03")]);
-        assert_eq!(name(&large_sectors).as_deref(), Some("UDF"));
-        assert_eq!(name(&with(&[(0x9001, b"NSR02")])), None);
     }
 
     #[test]

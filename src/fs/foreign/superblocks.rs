@@ -2,8 +2,8 @@
 //! Superblocks that take more than a comparison: short signatures that need
 //! other fields to make sense, and those with several places.
 //!
-//! Sources: the on-disk headers of the Linux and FreeBSD kernels, "Inside
-//! Macintosh: Files" for HFS, and the fields that libblkid reads.
+//! Sources: the on-disk headers of the Linux and FreeBSD kernels, and the fields
+//! that libblkid reads.
 
 use crate::fs::Identity;
 use crate::fs::member;
@@ -103,27 +103,6 @@ impl Order<'_> {
         let field = if self.is_big { bytes.u32_be(offset) } else { bytes.u32_le(offset) };
         field.unwrap_or(0)
     }
-}
-
-/// HFS has two letters and an allocation block size, which is a multiple of 512
-/// and the 20th field. Around HFS+ it is that driver's.
-pub(super) fn hfs(volume: &Volume) -> Result<Option<Identity>, FormatError> {
-    let Some(header) = volume.bytes(0x400, 0x90)? else { return Ok(None) };
-    let is_hfs = header.bytes_at(0, 2) == Some(b"BD")
-        && !matches!(header.bytes_at(0x7c, 2), Some(b"H+" | b"HX"))
-        && header.u32_be(0x14).is_some_and(|size| size != 0 && size.is_multiple_of(512));
-    if !is_hfs {
-        return Ok(None);
-    }
-    let len = usize::from(header.u8_at(0x24).unwrap_or(0).min(27));
-    let label = header.bytes_at(0x25, len).map(text).filter(|label| !label.is_empty());
-    let mut identity = volume.identity("HFS", None, None)?;
-    identity.label = label;
-    // As macOS and blkid make it of 64 bits of the Finder's.
-    const NAMESPACE: uuid::Uuid = uuid::Uuid::from_u128(0xb3e2_0f39_f292_11d6_97a4_0030_6543_ecac);
-    let id = header.array::<8>(0x74).filter(|id| *id != [0; 8]);
-    identity.uuid = id.map(|id| uuid::Uuid::new_v3(&NAMESPACE, &id).to_string());
-    Ok(Some(identity))
 }
 
 /// NILFS2 has a magic of two bytes, but the length of its superblock follows.

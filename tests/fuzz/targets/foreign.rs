@@ -4,7 +4,10 @@
 #![no_main]
 
 use dacapo::fs::foreign::Foreign;
+use dacapo::fs::hfs::Hfs;
+use dacapo::fs::iso9660::{self, BootCatalog, Descriptors, Iso9660};
 use dacapo::fs::member::Member;
+use dacapo::fs::udf::{self, Udf};
 use dacapo::fs::whole_disk_member;
 use dacapo::io::{Memory, ReadAt};
 use dacapo_fuzz::{Bases, Patched, ask};
@@ -22,7 +25,18 @@ const DISKS: &[&[u8]] = &[
 
 fn ask_all(disk: &dyn ReadAt) {
     ask(&Member, disk);
+    ask(&Udf, disk);
+    ask(&Iso9660, disk);
+    ask(&Hfs, disk);
     ask(&Foreign, disk);
+    let _ = udf::Descriptors::read(disk);
+    let _ = iso9660::sessions(disk);
+    if let Ok(Some(found)) = Descriptors::read(disk, 0) {
+        let _ = iso9660::path_table::read(disk, &found.primary);
+        for position in found.boot_records.iter().filter_map(|record| record.catalog) {
+            let _ = BootCatalog::read(disk, position);
+        }
+    }
     let _ = whole_disk_member(disk);
 }
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The master directory block: who an HFS volume is, how large, and where its
+//! files begin ("Inside Macintosh: Files", 2-61).
+
+use jiff::Timestamp;
+
+use super::roman;
+use crate::extent::Extent;
+use crate::io::{ReadAt, read_vec};
+use crate::ondisk::{Fields, FormatError};
+
+/// Where it is, in bytes from the start of the volume.
+pub const POSITION: u64 = 1024;
+/// The unit of the first allocation block.
+const SECTOR: u64 = 512;
+
+/// Places of a fork: first allocation block and how many.
+pub type ForkExtents = [(u16, u16); 3];
+
+/// The master directory block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MasterDirectoryBlock {
+    /// The label.
+    pub name: String,
+    /// When the volume was made.
+    pub created: Option<Timestamp>,
+    /// When it was last changed.
+    pub modified: Option<Timestamp>,
+    /// True if it was unmounted in order.
+    pub is_unmounted: bool,
+    /// How many allocation blocks there are.
+    pub block_count: u16,
+    /// The size of one, in bytes.
+    pub block_size: u32,
+    /// Where the first one begins, in bytes from the start of the volume.
+    pub first_block: u64,
+    /// How many are free.
+    pub free_blocks: u16,
+    /// How many files there are.
+    pub files: u32,
+    /// How many folders there are.
+    pub folders: u32,
+    /// The length of the file of further extents, and its first places.
+    pub overflow: (u32, ForkExtents),
+    /// The length of the catalog, and its first places.
+    pub catalog: (u32, ForkExtents),
+}
+
+impl MasterDirectoryBlock {
+    /// The master directory block of a volume; `None` if there is none, or it is
+    /// the wrapper of an HFS+.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(volume: &dyn ReadAt) -> Result<Option<Self>, FormatError> {
+        if volume.len() < POSITION.saturating_add(SECTOR) {
+            return Ok(None);
+        }
+        let bytes = read_vec(volume, POSITION, 512)?;
+        let block_size = bytes.u32_be(20).unwrap_or(0);
+        if bytes.bytes_at(0, 2) != Some(b"BD")
+            || matches!(bytes.bytes_at(0x7c, 2), Some(b"H+" | b"HX"))
+            || block_size == 0
+            || !block_size.is_multiple_of(512)
+        {
+            return Ok(None);
+        }
+        let short = |offset: usize| bytes.u16_be(offset).unwrap_or(0);
+        let long = |offset: usize| bytes.u32_be(offset).unwrap_or(0);
+        let len = usize::from(bytes.u8_at(36).unwrap_or(0).min(27));
+        Ok(Some(Self {
+            name: roman::decode(bytes.bytes_at(37, len).unwrap_or_default()),
+            created: time(long(2)),
+            modified: time(long(6)),
+            is_unmounted: short(10) & 0x0100 != 0,
+            block_count: short(18),
+            block_size,
+            first_block: u64::from(short(28)).saturating_mul(SECTOR),
+            free_blocks: short(34),
+            files: long(84),
+            folders: long(88),
+            overflow: (long(130), fork_extents(&bytes, 134)),
+            catalog: (long(146), fork_extents(&bytes, 150)),
+        }))
+    }
+
+    /// The bytes of some allocation blocks.
+    #[must_use]
+    pub fn blocks(&self, first: u16, count: u16) -> Extent {
+        let bytes = |count: u16| u64::from(count).saturating_mul(self.block_size.into());
+        Extent::at(self.first_block.saturating_add(bytes(first)), bytes(count))
+    }
+
+    /// The end of the volume: of its last allocation block, and of the two
+    /// sectors behind it, in the first of which a copy of this block is.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.blocks(0, self.block_count).end().saturating_add(SECTOR.saturating_mul(2))
+    }
+}
+
+/// Three places of a fork at an offset.
+pub(super) fn fork_extents(bytes: &[u8], offset: usize) -> ForkExtents {
+    [0, 4, 8].map(|place| {
+        let start = offset.saturating_add(place);
+        let count = bytes.u16_be(start.saturating_add(2)).unwrap_or(0);
+        (bytes.u16_be(start).unwrap_or(0), count)
+    })
+}
+
+/// A time in seconds since 1904, of a clock without a zone, which is taken as
+/// UTC; 0 is none.
+pub(super) fn time(seconds: u32) -> Option<Timestamp> {
+    const EPOCH: i64 = -2_082_844_800;
+    let time = i64::from(seconds).checked_add(EPOCH)?;
+    (seconds != 0).then(|| Timestamp::from_second(time).ok()).flatten()
+}

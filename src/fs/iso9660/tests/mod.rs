@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Discs made byte by byte.
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
+
+mod descriptors;
