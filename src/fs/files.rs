@@ -228,7 +228,8 @@ pub trait Files: Send + Sync {
 
     /// The further contents that a file has beside its own: the named streams
     /// of NTFS, the resource fork of HFS+; their names and sizes. A stream is
-    /// read by [`Files::read_stream_at`].
+    /// read by [`Files::read_stream_at`]. Its name is never empty, but may hold
+    /// what no name of a file does: a `/`, which NTFS takes, or a zero.
     ///
     /// # Errors
     /// If they cannot be read.

@@ -56,6 +56,56 @@ fn a_volume_of_windows_comes_out_as_ntfs_3g_shows_it() {
     assert_eq!(fs::read(folder.join("one.exe:Zone")).unwrap(), b"3");
 }
 
+/// A stream's name is that of no file, and may lead anywhere.
+#[test]
+fn a_stream_of_windows_is_not_written_outside_of_the_destination() {
+    const NAME: &str = "../../../escaped";
+    if !requires(&["root", "loop", "mkfs.ntfs", "ntfs-3g", "setfattr"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let disk = folder.join("disk");
+    sparse_file(&disk, 8 << 20);
+    run("mkfs.ntfs", &["-q", "-F", "-Q", &disk]);
+    let stand_in = "S".repeat(NAME.len());
+    {
+        let device = Loop::new(&disk, &[]);
+        let mount = Mount::new(device.device(), "ntfs-3g", "rw");
+        let file = mount.path().join("z");
+        fs::write(&file, "content").unwrap();
+        let name = format!("user.{stand_in}");
+        run("setfattr", &["-n", &name, "-v", "stream", file.to_str().unwrap()]);
+        // The first part of the path that the stream then seems to have.
+        fs::create_dir(mount.path().join("z:..")).unwrap();
+    }
+    let units = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+    let (from, to) = (units(&stand_in), units(NAME));
+    let mut bytes = fs::read(&disk).unwrap();
+    let mut patched = 0;
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(&from) {
+            bytes[at..at + to.len()].copy_from_slice(&to);
+            patched += 1;
+        }
+    }
+    assert!(patched > 0, "the stream is not there");
+    fs::write(&disk, bytes).unwrap();
+    let out = folder.join("out");
+    let into = folder.join("out/into");
+    fs::create_dir_all(&into).unwrap();
+    let ran = dacapo(&["extract", &disk, "/", &into, "--streams"]).exits(3);
+    assert!(ran.err().contains(&format!(":/z:{NAME} was extracted as ")), "{ran}");
+    let names = |folder: &str| {
+        let names = fs::read_dir(folder).unwrap();
+        names.map(|it| it.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&out), ["into"], "{ran}");
+    assert!(!names(folder.path().to_str().unwrap()).contains(&"escaped".into()), "{ran}");
+    assert_eq!(fs::read_to_string(format!("{into}/z")).unwrap(), "content");
+    let kept = names(&into).into_iter().find(|name| name.contains("escaped")).unwrap();
+    assert_eq!(fs::read_to_string(format!("{into}/{kept}")).unwrap(), "stream");
+}
+
 #[test]
 fn what_a_poorer_destination_cannot_hold_is_told() {
     if !requires(NEEDS) || !requires(&["mkfs.exfat", "mount.exfat-fuse"]) {

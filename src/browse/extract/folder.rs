@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::super::names::is_name;
+
 /// Opens a folder, and nothing else.
 const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -46,7 +48,7 @@ impl Folder {
     /// The folder of this name, made if it is not there. `keep`: what is there
     /// is no such folder.
     pub(super) fn make(&self, name: &[u8], existing: Existing) -> io::Result<Self> {
-        let is_new = match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+        let is_new = match rustix::fs::mkdirat(&self.fd, single(name)?, Mode::RWXU) {
             Ok(()) => true,
             Err(Errno::EXIST) if existing == Existing::Replace => false,
             Err(error) => return Err(error.into()),
@@ -55,7 +57,7 @@ impl Folder {
     }
 
     fn enter(&self, name: &[u8], is_new: bool) -> io::Result<Self> {
-        let fd = rustix::fs::openat(&self.fd, name, FOLDER, Mode::empty())?;
+        let fd = rustix::fs::openat(&self.fd, single(name)?, FOLDER, Mode::empty())?;
         let names = self.names.iter().cloned().chain([name.to_vec()]).collect();
         Ok(Self { fd, is_new, names })
     }
@@ -95,6 +97,7 @@ impl Folder {
 
     /// A further name of a file.
     pub(super) fn new_hard_link(&self, from: &Self, name: &[u8]) -> io::Result<Partial<'_>> {
+        let name = single(name)?;
         let make = |new: &str| rustix::fs::linkat(&from.fd, name, &self.fd, new, AtFlags::empty());
         let ((), name) = partial_name(make)?;
         Ok(Partial { folder: self, name: Some(name) })
@@ -115,6 +118,12 @@ impl AsFd for Folder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The same, if it is one name and no path: the kernel would follow the parts
+/// of that, and links in them, to wherever they lead.
+fn single(name: &[u8]) -> rustix::io::Result<&[u8]> {
+    if is_name(name) { Ok(name) } else { Err(Errno::INVAL) }
 }
 
 /// Calls `make` with names that nobody else uses.
@@ -147,6 +156,7 @@ impl Partial<'_> {
 
     /// Gives it its name.
     pub(super) fn rename(&mut self, name: &[u8], existing: Existing) -> io::Result<()> {
+        let name = single(name)?;
         let (Some(old), fd) = (&self.name, &self.folder.fd) else { return Ok(()) };
         let keep = || match rustix::fs::renameat_with(fd, old, fd, name, RenameFlags::NOREPLACE) {
             // Some filesystems in user space cannot do it at one go.

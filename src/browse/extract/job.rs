@@ -45,11 +45,11 @@ impl Task {
     pub(super) fn may_rename(&self, error: &io::Error) -> bool {
         self.may_rename || error.kind() != io::ErrorKind::AlreadyExists
     }
+}
 
-    /// What is said of another name.
-    pub(super) fn renamed(&self, name: &[u8], why: &str) -> String {
-        format!("{} was extracted as {}: {why}", self.path, shown(name))
-    }
+/// What is said of another name.
+pub(super) fn renamed(path: &str, name: &[u8], why: &str) -> String {
+    format!("{path} was extracted as {}: {why}", shown(name))
 }
 
 /// A step of an extraction.
@@ -190,7 +190,7 @@ impl<'a> Copier<'a> {
         made.bytes = attributes.size;
         let extended = self.extended(task, made);
         self.setter.set(&on_file(&file), &attributes, &extended, &mut made.told);
-        let name = finish(task, &mut partial, &task.name, made)?;
+        let name = finish(task, &task.path, &mut partial, &task.name, made)?;
         if task.is_first {
             made.first = Some((task.node, Arc::clone(&task.folder), name.clone()));
         }
@@ -286,7 +286,7 @@ impl<'a> Copier<'a> {
             let attributes = Attributes { kind: NodeKind::File, ..attributes.clone() };
             self.setter.set(&on_file(&file), &attributes, &[], &mut made.told);
             let own = [name, b":", stream.as_slice()].concat();
-            match finish(task, &mut partial, &own, made) {
+            match finish(task, &path, &mut partial, &own, made) {
                 Err(Trouble::Lost(error)) => made.lost.push((path, error)),
                 done => drop(done?),
             }
@@ -311,7 +311,7 @@ impl<'a> Copier<'a> {
         let extended = self.extended(task, made);
         let on = On::Name(task.folder.as_fd(), partial.name());
         self.setter.set(&on, &attributes, &extended, &mut made.told);
-        finish(task, &mut partial, &task.name, made).map(drop)
+        finish(task, &task.path, &mut partial, &task.name, made).map(drop)
     }
 
     fn special(&self, task: &Task, made: &mut Made) -> Result<(), Trouble> {
@@ -334,7 +334,7 @@ impl<'a> Copier<'a> {
             task.folder.new_node(kind, device).map_err(|error| creating(task, error))?;
         let on = On::Name(task.folder.as_fd(), partial.name());
         self.setter.set(&on, &attributes, &[], &mut made.told);
-        finish(task, &mut partial, &task.name, made).map(drop)
+        finish(task, &task.path, &mut partial, &task.name, made).map(drop)
     }
 
     /// Makes a further name of a file, whose first one is `first`.
@@ -351,7 +351,7 @@ impl<'a> Copier<'a> {
             task.folder.new_hard_link(folder.as_ref().unwrap_or(root), &first.name)
         });
         match linked {
-            Ok(mut partial) => match finish(&task, &mut partial, &task.name, &mut made) {
+            Ok(mut partial) => match finish(&task, &task.path, &mut partial, &task.name, &mut made) {
                 Ok(_) => Ok(Done::Made(made)),
                 Err(trouble) => lost(&task, trouble),
             },
@@ -391,9 +391,11 @@ impl Made {
     }
 }
 
-/// Gives something its name, or another one; returns that.
+/// Gives something its name, or another one; returns that. `path` is it, for
+/// people: the file of the task, or a stream of that.
 fn finish(
     task: &Task,
+    path: &str,
     partial: &mut Partial,
     name: &[u8],
     made: &mut Made,
@@ -415,7 +417,7 @@ fn finish(
     };
     let other = other_name(name);
     partial.rename(&other, Existing::Keep).map_err(|error| creating(task, error))?;
-    made.renamed.push(task.renamed(&other, why));
+    made.renamed.push(renamed(path, &other, why));
     Ok(other)
 }
 

@@ -168,6 +168,44 @@ fn nothing_is_written_outside_of_the_destination() {
 }
 
 #[test]
+fn the_name_of_a_stream_is_no_path() {
+    let out = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let mut fake = Fake::default();
+    let z = fake.file(0, b"z", b"content");
+    let absolute = [b"/", outside.path().as_os_str().as_bytes(), b"/a"].concat();
+    fake.get_mut(z).streams = [&b"../../../escaped"[..], b"/../../escaped", b"a\0b", &absolute]
+        .map(|name| (name.to_vec(), b"stream".to_vec()))
+        .into();
+    // Their first parts are folders that are there.
+    fake.folder(0, b"z:");
+    fake.folder(0, b"z:..");
+    // That of a folder is a link by then, which leads out.
+    let many = fake.folder(0, b"many");
+    fake.get_mut(many).streams = vec![(b"/escaped".to_vec(), b"stream".to_vec())];
+    let volume = volume(fake);
+    let into = out.path().join("deep/into");
+    fs::create_dir_all(&into).unwrap();
+    std::os::unix::fs::symlink(outside.path(), into.join("many:")).unwrap();
+    let options = Options { streams: true, overwrite: true, ..Options::default() };
+    let (extracted, heard) = extract(&volume, &["/"], &into, &options).unwrap();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{heard:?}");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "{heard:?}");
+    assert_eq!(fs::read_dir(out.path().join("deep")).unwrap().count(), 1, "{heard:?}");
+    assert_eq!(fs::read_dir(into.join("z:")).unwrap().count(), 0, "{heard:?}");
+    // Each is told, and its content is there under a name that leads nowhere.
+    assert_eq!((extracted.renamed, extracted.lost), (5, 0), "{heard:?}");
+    assert_eq!(extracted.finding().unwrap_err().kind(), ErrorKind::Losses);
+    for part in ["1:/z:../../../escaped was extracted as ", "1:/z:a\\x00b ", "1:/many:/escaped "] {
+        assert!(heard.iter().any(|text| text.starts_with(part)), "{part}: {heard:?}");
+    }
+    let kept = fs::read_dir(&into).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.filter(|it| it.is_file() && fs::read(it).unwrap() == b"stream").count();
+    assert_eq!(kept, 5, "{heard:?}");
+    check_tidy(&into);
+}
+
+#[test]
 fn what_is_damaged_is_named_and_all_else_is_there() {
     let mut fake = Fake::default();
     let bad = fake.file(0, b"bad\x1b[2J", &[1; 100_000]);

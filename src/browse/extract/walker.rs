@@ -10,7 +10,7 @@ use super::super::path::Place;
 use super::super::walk::{Step, Walk};
 use super::Options;
 use super::folder::{Existing, Folder};
-use super::job::{Job, Task, is_fatal, write_error};
+use super::job::{Job, Task, is_fatal, renamed, write_error};
 use super::safe::{other_name, refusal};
 use crate::error::{Error, Result};
 use crate::fs::files::{DirectoryEntry, Node, NodeKind};
@@ -208,7 +208,7 @@ impl<'a> Walker<'a> {
         match made {
             Ok(folder) => {
                 if let Some((name, why)) = name {
-                    self.queue.push_back(Job::Renamed(task.renamed(&name, why)));
+                    self.queue.push_back(Job::Renamed(renamed(&task.path, &name, why)));
                 }
                 let node = task.node;
                 self.queue.push_back(Job::Streams(task));
