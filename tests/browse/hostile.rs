@@ -4,7 +4,9 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 
 use crate::support::{
     Mount, dacapo, dacapo_command, junk, requires, run, sparse_file, temp_dir, wait,
@@ -92,20 +94,28 @@ fn ctrl_c_leaves_nothing_half_done() {
     let out = temp_dir();
     let to = out.join("x");
     let mut child = dacapo_command(&["extract", &image, "2:/", &to]).spawn().unwrap();
-    // As soon as it is at it.
-    for _ in 0..2000 {
-        let is_at_it = fs::read_dir(&to).is_ok_and(|names| {
-            names.flatten().any(|it| it.file_name().to_string_lossy().contains("partial"))
-        });
-        if is_at_it {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(1));
+    let process = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    let send = |signal| nix::sys::signal::kill(process, signal).unwrap();
+    let partial = || {
+        let names = fs::read_dir(&to).into_iter().flatten().flatten();
+        let partial = names.filter(|it| it.file_name().to_string_lossy().contains("partial"));
+        partial.filter_map(|it| Some(it.metadata().ok()?.len())).next()
+    };
+    // As soon as it is at it. It does not go on before it has the signal.
+    let start = Instant::now();
+    while partial().is_none_or(|len| len == 0) {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it was seen at work");
+        assert!(start.elapsed() < Duration::from_secs(60), "it did not begin");
+        std::thread::yield_now();
     }
-    run("kill", &["-INT", &child.id().to_string()]);
+    send(Signal::SIGSTOP);
+    let done = partial().expect("it was ready before it was stopped");
+    assert!(done < 40 << 20, "{done} bytes: next to nothing is left to be interrupted");
+    send(Signal::SIGINT);
+    send(Signal::SIGCONT);
     let code = wait(&mut child, Duration::from_secs(20)).unwrap();
-    // It may have been faster.
-    assert!(code == 130 || code == 0, "{code}");
+    assert_eq!(code, 130);
+    assert_eq!(fs::read_dir(&to).unwrap().filter(|it| it.as_ref().unwrap().path().is_file()).count(), 0);
     for entry in fs::read_dir(&to).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(!name.contains("partial"), "{name}");

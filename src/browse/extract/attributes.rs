@@ -9,15 +9,20 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use jiff::Timestamp;
 use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::io::Errno;
 
 use super::super::names::shown;
 use super::Options;
+use crate::error::Error;
 use crate::fs::files::{Attributes, Times};
 
 /// The bits that run a program as somebody else.
 const SETUID: u32 = 0o6000;
 /// An attribute that gives a program powers, as setuid does.
 const CAPABILITIES: &[u8] = b"security.capability";
+
+/// What is said of a destination that has no permissions.
+const PERMISSIONS: &str = "time%s permissions could not be kept";
 
 /// What could not be kept, or was left out, by what it is; how often.
 #[derive(Debug, Default)]
@@ -45,6 +50,38 @@ impl Told {
     }
 }
 
+/// What came of setting attributes.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// What the destination has no room for at all, or was left out.
+    pub(super) told: Told,
+    /// What it should have taken, and has not: of what, and why.
+    pub(super) lost: Vec<(String, Error)>,
+}
+
+impl Kept {
+    /// Notes what came of setting something; `what` it is, and `without` is said
+    /// of a destination that has no such thing.
+    fn note(&mut self, done: rustix::io::Result<()>, what: &str, without: &str) {
+        match done {
+            Ok(()) => {}
+            Err(error) if is_never_kept(error) => {
+                self.told.count(format!("{without}: {}", io::Error::from(error)));
+            }
+            Err(error) => {
+                let error = Error::io("setting it at the destination", error.into());
+                self.lost.push((what.to_owned(), error));
+            }
+        }
+    }
+}
+
+/// True if an error means that the destination, or this user, can set no such
+/// thing on any file; others mean that this one was lost.
+fn is_never_kept(error: Errno) -> bool {
+    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::PERM].contains(&error)
+}
+
 /// Sets attributes.
 #[derive(Debug)]
 pub(super) struct Setter<'a> {
@@ -70,17 +107,19 @@ impl<'a> Setter<'a> {
         Self { options, is_root: geteuid().is_root(), umask: mask.bits() }
     }
 
-    /// Sets all that is known.
+    /// Sets all that is known. Extended attributes come before the permissions,
+    /// which may forbid to write them, and behind the owner, whose change takes
+    /// capabilities away.
     pub(super) fn set(
         &self,
         on: &On,
         attributes: &Attributes,
         extended: &[(Vec<u8>, Vec<u8>)],
-        told: &mut Told,
+        kept: &mut Kept,
     ) {
         let is_link = attributes.kind == crate::fs::files::NodeKind::Link;
         if attributes.owner.is_some() && !self.is_root {
-            told.count("file%s and folders belong to you; root can give them their owners");
+            kept.told.count("file%s and folders belong to you; root can give them their owners");
         }
         if let Some((user, group)) = attributes.owner.filter(|_| self.is_root) {
             let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
@@ -90,20 +129,22 @@ impl<'a> Setter<'a> {
                     rustix::fs::chownat(folder, *name, user, group, AtFlags::SYMLINK_NOFOLLOW)
                 }
             };
-            failed(done, "owner%s not kept", told);
+            // A container has no number for some owners.
+            let done = done.map_err(|it| if it == Errno::INVAL { Errno::PERM } else { it });
+            kept.note(done, "its owner", "owner%s not kept");
+        }
+        for (name, value) in extended {
+            self.set_extended(on, name, value, kept);
         }
         if !is_link {
-            let mode = Mode::from_bits_retain(self.mode(attributes, told));
+            let mode = Mode::from_bits_retain(self.mode(attributes, &mut kept.told));
             let done = match on {
                 On::File(file) => rustix::fs::fchmod(file, mode),
                 On::Name(folder, name) => {
                     rustix::fs::chmodat(folder, *name, mode, AtFlags::empty())
                 }
             };
-            failed(done, "time%s permissions could not be kept", told);
-        }
-        for (name, value) in extended {
-            self.set_extended(on, name, value, told);
+            kept.note(done, "its permissions", PERMISSIONS);
         }
         let done = match on {
             On::File(file) => rustix::fs::futimens(file, &timestamps(&attributes.times)),
@@ -114,7 +155,13 @@ impl<'a> Setter<'a> {
                 AtFlags::SYMLINK_NOFOLLOW,
             ),
         };
-        failed(done, "time%s dates could not be kept", told);
+        kept.note(done, "its dates", "time%s dates could not be kept");
+    }
+
+    /// Gives a folder that is none of the image the permissions of any new one.
+    pub(super) fn set_new_folder(&self, folder: &impl AsFd, kept: &mut Kept) {
+        let done = rustix::fs::fchmod(folder, Mode::from_bits_retain(0o777 & !self.umask));
+        kept.note(done, "its permissions", PERMISSIONS);
     }
 
     fn mode(&self, attributes: &Attributes, told: &mut Told) -> u32 {
@@ -132,9 +179,9 @@ impl<'a> Setter<'a> {
         mode & 0o7777
     }
 
-    fn set_extended(&self, on: &On, name: &[u8], value: &[u8], told: &mut Told) {
+    fn set_extended(&self, on: &On, name: &[u8], value: &[u8], kept: &mut Kept) {
         if name == CAPABILITIES && !self.options.setuid {
-            return told.count("program%s without their capabilities; --setuid keeps them");
+            return kept.told.count("program%s without their capabilities; --setuid keeps them");
         }
         let known = [&b"user."[..], b"trusted.", b"security.", b"system."];
         let name = match known.iter().any(|space| name.starts_with(space)) {
@@ -148,23 +195,15 @@ impl<'a> Setter<'a> {
                 rustix::fs::lsetxattr(path, &*name, value, XattrFlags::empty())
             }
         };
-        if let Err(error) = done {
-            let kind = name.split(|byte| *byte == b'.').next().unwrap_or_default();
-            let kind = match name.as_slice() {
-                b"system.posix_acl_access" | b"system.posix_acl_default" => {
-                    "access control list%s".into()
-                }
-                _ => format!("extended attribute%s '{}.*'", shown(kind)),
-            };
-            let error = io::Error::from(error);
-            told.count(format!("{kind} not kept: {error}"));
-        }
-    }
-}
-
-fn failed(done: rustix::io::Result<()>, what: &str, told: &mut Told) {
-    if let Err(error) = done {
-        told.count(format!("{what}: {}", io::Error::from(error)));
+        let kind = name.split(|byte| *byte == b'.').next().unwrap_or_default();
+        let kind = match name.as_slice() {
+            b"system.posix_acl_access" | b"system.posix_acl_default" => {
+                "access control list%s".into()
+            }
+            _ => format!("extended attribute%s '{}.*'", shown(kind)),
+        };
+        let what = format!("its extended attribute {}", shown(&name));
+        kept.note(done, &what, &format!("{kind} not kept"));
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::super::names::shown;
@@ -122,11 +123,29 @@ impl Destination {
         &self.names
     }
 
-    /// Opens the folder, and makes it if it is new.
+    /// True if the folder is made for what goes into it.
+    pub(super) const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// True if the folder is made for the content of one volume, whose root it
+    /// then is.
+    pub(super) fn is_a_root(&self) -> bool {
+        self.is_new && self.names == [None]
+    }
+
+    /// The folder, as the user named it.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Opens the folder, and makes it if it is new: nobody else enters it before
+    /// it is complete and has its own permissions.
     pub(super) fn open(&self) -> Result<Folder> {
         let shown = self.folder.display();
         if self.is_new {
-            std::fs::create_dir(&self.folder).context(|| format!("making {shown}"))?;
+            let made = std::fs::DirBuilder::new().mode(0o700).create(&self.folder);
+            made.context(|| format!("making {shown}"))?;
         }
         let mut folder = Folder::open(&self.folder).context(|| format!("opening {shown}"))?;
         folder.is_new = self.is_empty;

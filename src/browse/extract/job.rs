@@ -10,13 +10,13 @@ use rustix::io::Errno;
 
 use super::super::names::shown;
 use super::super::path::Place;
-use super::attributes::{On, Setter, Told, on_file};
+use super::attributes::{Kept, On, Setter, Told, on_file};
 use super::content::{self, Content, Failure};
 use super::folder::{Existing, Folder, Partial};
 use super::safe::{other_name, refusal};
 use super::{Options, Spot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::files::{Attributes, Node, NodeKind};
+use crate::fs::files::{Attributes, FileResult, Node, NodeKind};
 use crate::ondisk::FormatError;
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
@@ -36,8 +36,8 @@ pub(super) struct Task {
     pub(super) path: String,
     /// True if others will be further names of it.
     pub(super) is_first: bool,
-    /// How many bytes it has, as far as that is known.
-    pub(super) bytes: u64,
+    /// What is known of it already.
+    pub(super) attributes: Option<Attributes>,
 }
 
 impl Task {
@@ -80,9 +80,11 @@ pub(super) enum Job {
 
 impl Job {
     /// How many bytes are copied by it.
-    pub(super) const fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         match self {
-            Self::Make(task) => task.bytes,
+            Self::Make(task) if task.kind == NodeKind::File => {
+                task.attributes.as_ref().map_or(0, |attributes| attributes.size)
+            }
             _ => 0,
         }
     }
@@ -108,7 +110,7 @@ pub(super) struct Made {
     pub(super) renamed: Vec<String>,
     /// Where it is, if others will be further names of it.
     pub(super) first: Option<(Node, Arc<Folder>, Vec<u8>)>,
-    /// Its streams that could not be read.
+    /// Its streams and attributes that could not be read or set.
     pub(super) lost: Vec<(String, Error)>,
     pub(super) told: Told,
 }
@@ -183,13 +185,35 @@ impl<'a> Copier<'a> {
         }
     }
 
+    fn attributes(&self, task: &Task) -> FileResult<Attributes> {
+        match &task.attributes {
+            Some(attributes) => Ok(attributes.clone()),
+            None => self.source.files.attributes(task.node),
+        }
+    }
+
+    /// Sets what is known of something.
+    fn set(
+        &self,
+        path: &str,
+        on: &On,
+        attributes: &Attributes,
+        extended: &[(Vec<u8>, Vec<u8>)],
+        made: &mut Made,
+    ) {
+        let mut kept = Kept::default();
+        self.setter.set(on, attributes, extended, &mut kept);
+        made.told.add(kept.told);
+        made.lost.extend(kept.lost.into_iter().map(|(what, why)| (format!("{path}, {what}"), why)));
+    }
+
     fn file(&self, task: &Task, buffer: &mut Vec<u8>, made: &mut Made) -> Result<(), Trouble> {
-        let attributes = self.source.files.attributes(task.node)?;
+        let attributes = self.attributes(task)?;
         let (file, mut partial) = task.folder.new_file().map_err(|error| creating(task, error))?;
         self.fill(task, Content::Main, attributes.size, &file, buffer)?;
         made.bytes = attributes.size;
         let extended = self.extended(task, made);
-        self.setter.set(&on_file(&file), &attributes, &extended, &mut made.told);
+        self.set(&task.path, &on_file(&file), &attributes, &extended, made);
         let name = finish(task, &task.path, &mut partial, &task.name, made)?;
         if task.is_first {
             made.first = Some((task.node, Arc::clone(&task.folder), name.clone()));
@@ -271,7 +295,7 @@ impl<'a> Copier<'a> {
                 .count("file%s with further streams, which were left out; --streams extracts them");
             return Ok(());
         }
-        let attributes = self.source.files.attributes(task.node)?;
+        let attributes = self.attributes(task)?;
         for (stream, size) in streams {
             let path = format!("{}:{}", task.path, shown(&stream));
             let (file, mut partial) =
@@ -284,7 +308,7 @@ impl<'a> Copier<'a> {
                 done => done?,
             }
             let attributes = Attributes { kind: NodeKind::File, ..attributes.clone() };
-            self.setter.set(&on_file(&file), &attributes, &[], &mut made.told);
+            self.set(&path, &on_file(&file), &attributes, &[], made);
             let own = [name, b":", stream.as_slice()].concat();
             match finish(task, &path, &mut partial, &own, made) {
                 Err(Trouble::Lost(error)) => made.lost.push((path, error)),
@@ -296,7 +320,7 @@ impl<'a> Copier<'a> {
 
     fn link(&self, task: &Task, made: &mut Made) -> Result<(), Trouble> {
         let files = &self.source.files;
-        let attributes = files.attributes(task.node)?;
+        let attributes = self.attributes(task)?;
         let target = files.link_target(task.node)?;
         if target.is_empty() || target.contains(&0) {
             let error = Error::damaged(format!("the link leads to '{}'", shown(&target)));
@@ -310,12 +334,12 @@ impl<'a> Copier<'a> {
         })?;
         let extended = self.extended(task, made);
         let on = On::Name(task.folder.as_fd(), partial.name());
-        self.setter.set(&on, &attributes, &extended, &mut made.told);
+        self.set(&task.path, &on, &attributes, &extended, made);
         finish(task, &task.path, &mut partial, &task.name, made).map(drop)
     }
 
     fn special(&self, task: &Task, made: &mut Made) -> Result<(), Trouble> {
-        let attributes = self.source.files.attributes(task.node)?;
+        let attributes = self.attributes(task)?;
         let (kind, device) = match attributes.kind {
             NodeKind::Device { is_block: true, major, minor } => {
                 (FileType::BlockDevice, makedev(major, minor))
@@ -333,7 +357,7 @@ impl<'a> Copier<'a> {
         let mut partial =
             task.folder.new_node(kind, device).map_err(|error| creating(task, error))?;
         let on = On::Name(task.folder.as_fd(), partial.name());
-        self.setter.set(&on, &attributes, &[], &mut made.told);
+        self.set(&task.path, &on, &attributes, &[], made);
         finish(task, &task.path, &mut partial, &task.name, made).map(drop)
     }
 
@@ -351,7 +375,8 @@ impl<'a> Copier<'a> {
             task.folder.new_hard_link(folder.as_ref().unwrap_or(root), &first.name)
         });
         match linked {
-            Ok(mut partial) => match finish(&task, &task.path, &mut partial, &task.name, &mut made) {
+            Ok(mut partial) => match finish(&task, &task.path, &mut partial, &task.name, &mut made)
+            {
                 Ok(_) => Ok(Done::Made(made)),
                 Err(trouble) => lost(&task, trouble),
             },
@@ -367,13 +392,16 @@ impl<'a> Copier<'a> {
     }
 
     /// Gives a filled folder its attributes.
-    pub(super) fn finish_folder(&self, folder: &Folder, node: Node) -> Result<Told> {
-        let mut told = Told::default();
+    pub(super) fn finish_folder(&self, folder: &Folder, node: Node) -> Result<Kept> {
+        let mut kept = Kept::default();
         let files = &self.source.files;
         let attributes = files.attributes(node)?;
-        let extended = files.extended_attributes(node)?;
-        self.setter.set(&on_file(folder), &attributes, &extended, &mut told);
-        Ok(told)
+        let extended = files.extended_attributes(node).unwrap_or_else(|error| {
+            kept.lost.push(("its extended attributes".into(), error.into()));
+            Vec::new()
+        });
+        self.setter.set(&on_file(folder), &attributes, &extended, &mut kept);
+        Ok(kept)
     }
 }
 

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use self::attributes::Told;
+use self::attributes::{Kept, Setter, Told};
 use self::content::{Content, Failure};
 use self::folder::Folder;
 use self::job::{Copier, Done, Job, Made};
@@ -59,7 +59,8 @@ pub struct Extracted {
     pub hard_links: u64,
     /// How many bytes of content.
     pub bytes: u64,
-    /// How many files, folders and others are missing; each was told.
+    /// How many files, folders and others are missing, or something of them is;
+    /// each was told.
     pub lost: u64,
     /// How many have another name than in the image; each was told.
     pub renamed: u64,
@@ -68,6 +69,20 @@ pub struct Extracted {
 }
 
 impl Extracted {
+    /// Counts and tells what could not be read or written.
+    fn lose(&mut self, path: String, error: &Error, progress: &dyn Progress) {
+        self.lost += 1;
+        progress.note(&Event::Lost { path, cause: error.to_string() });
+    }
+
+    /// Takes what came of setting the attributes of a folder.
+    fn take_kept(&mut self, path: &str, kept: Kept, told: &mut Told, progress: &dyn Progress) {
+        told.add(kept.told);
+        for (what, error) in kept.lost {
+            self.lose(format!("{path}, {what}"), &error, progress);
+        }
+    }
+
     /// The error with which it ends although it was finished.
     ///
     /// # Errors
@@ -76,10 +91,10 @@ impl Extracted {
         let text = match (self.lost, self.renamed) {
             (0, 0) => return Ok(()),
             (0, renamed) => format!("{renamed} of them have other names, as told above"),
-            (lost, 0) => format!("{lost} could not be extracted, as told above"),
+            (lost, 0) => format!("{lost} could not be extracted in full, as told above"),
             (lost, renamed) => {
                 format!(
-                    "{lost} could not be extracted and {renamed} have other names, as told above"
+                    "{lost} could not be extracted in full and {renamed} have other names, as told above"
                 )
             }
         };
@@ -123,7 +138,8 @@ pub fn size_of(sources: &[Place], cancel: &Cancel) -> Result<u64> {
 ///
 /// # Errors
 /// If the destination is full or cannot be written, and interruption; what
-/// cannot be read is told to `progress` and counted.
+/// cannot be read, and attributes that the destination should take and does
+/// not, are told to `progress` and counted.
 pub fn run(
     sources: &[Place],
     destination: &Destination,
@@ -140,7 +156,8 @@ pub fn run(
     for (source, name) in sources.iter().zip(destination.names()) {
         let copier = Copier::new(source, options, cancel, progress);
         let mut links = HashMap::new();
-        let mut walker = Walker::new(source, name.as_deref(), &root, options);
+        let is_root = destination.is_a_root();
+        let mut walker = Walker::new(source, name.as_deref(), &root, is_root, options);
         let jobs = || walker.next_jobs();
         let worker = || {
             let (copier, mut buffer) = (&copier, Vec::new());
@@ -159,6 +176,11 @@ pub fn run(
         pipeline::run(pipeline::default_threads(), cancel, jobs, worker, |done| {
             done.into_iter().try_for_each(|done| consumer.take(done, progress))
         })?;
+    }
+    if destination.is_new() && !destination.is_a_root() {
+        let mut kept = Kept::default();
+        Setter::new(options).set_new_folder(&*root, &mut kept);
+        extracted.take_kept(&destination.folder().display().to_string(), kept, &mut told, progress);
     }
     progress.stage("flushing", 0);
     root.flush().map_err(|error| Error::io("writing the destination", error))?;
@@ -252,7 +274,7 @@ impl Consumer<'_, '_> {
             Done::Folder { folder, node, path } => {
                 self.extracted.folders += 1;
                 match self.copier.finish_folder(&folder, node) {
-                    Ok(told) => self.told.add(told),
+                    Ok(kept) => self.extracted.take_kept(&path, kept, self.told, progress),
                     Err(error) => self.lost(path, &error, progress),
                 }
             }
@@ -300,8 +322,7 @@ impl Consumer<'_, '_> {
     }
 
     fn lost(&mut self, path: String, error: &Error, progress: &dyn Progress) {
-        self.extracted.lost += 1;
-        progress.note(&Event::Lost { path, cause: error.to_string() });
+        self.extracted.lose(path, error, progress);
     }
 }
 

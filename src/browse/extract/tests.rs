@@ -7,13 +7,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::browse::OpenVolume;
 use crate::browse::fake::Fake;
 use crate::browse::path::resolve;
 use crate::fs::Identity;
-use crate::progress::Silent;
 
 /// Keeps what it is told.
 #[derive(Default)]
@@ -292,21 +292,123 @@ fn the_destination_is_that_of_cp() {
     assert_eq!(fs::read(at("new")).unwrap(), b"1");
 }
 
+/// Cancels as soon as so many bytes are done.
+struct CancelsAt {
+    cancel: Cancel,
+    bytes: AtomicU64,
+    limit: u64,
+}
+
+impl Progress for CancelsAt {
+    fn advance(&self, bytes: u64) {
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= self.limit {
+            self.cancel.cancel();
+        }
+    }
+}
+
 #[test]
 fn a_hundred_thousand_names_and_an_interruption() {
+    const COUNT: usize = 100_000;
     let mut fake = Fake::default();
-    for n in 0..100_000 {
-        fake.link(0, format!("{n:06}").as_bytes(), b"x");
+    for n in 0..COUNT {
+        fake.file(0, format!("{n:06}").as_bytes(), b"content");
     }
     let volume = volume(fake);
     let listed = crate::browse::walk::list(&*volume.files().unwrap(), Node::new(0));
-    assert_eq!(listed.entries.len(), 100_000);
+    assert_eq!(listed.entries.len(), COUNT);
     let sources = [resolve(&volume, b"/").unwrap()];
     let out = tempfile::tempdir().unwrap();
     let plan = Destination::plan(out.path(), &sources, false).unwrap();
     let cancel = Cancel::default();
-    cancel.cancel();
-    let error = run(&sources, &plan, &Options::default(), &cancel, &Silent).unwrap_err();
+    let progress = CancelsAt { cancel: cancel.clone(), bytes: AtomicU64::new(0), limit: 7 * 1000 };
+    let error = run(&sources, &plan, &Options::default(), &cancel, &progress).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     check_tidy(out.path());
+    // What is there is whole, and it is not all of it.
+    let mut count = 0;
+    for entry in fs::read_dir(out.path()).unwrap() {
+        assert_eq!(fs::read(entry.unwrap().path()).unwrap(), b"content");
+        count += 1;
+    }
+    assert!((1..COUNT / 2).contains(&count), "{count}");
+}
+
+#[test]
+fn a_new_folder_is_closed_to_others_until_it_is_complete() {
+    /// Looks at the permissions of a folder at every file.
+    struct Looks<'a>(&'a Path, Mutex<Vec<u32>>);
+    impl Progress for Looks<'_> {
+        fn advance(&self, _: u64) {
+            let mode = fs::metadata(self.0).unwrap().permissions().mode() & 0o7777;
+            self.1.lock().unwrap().push(mode);
+        }
+    }
+    let mut fake = Fake::default();
+    fake.get_mut(0).attributes.mode = Some(0o751);
+    let a = fake.folder(0, b"a");
+    fake.file(a, b"x", b"1");
+    fake.file(0, b"y", b"1");
+    let volume = volume(fake);
+    let out = tempfile::tempdir().unwrap();
+    // The content of a volume, and several things in a folder that is new.
+    for (paths, name, is_root) in [(&["/"][..], "new", true), (&["/a", "/y"], "several", false)] {
+        let to = out.path().join(name);
+        let sources: Vec<Place> =
+            paths.iter().map(|path| resolve(&volume, path.as_bytes()).unwrap()).collect();
+        let plan = Destination::plan(&to, &sources, false).unwrap();
+        let looks = Looks(&to, Mutex::default());
+        let extracted =
+            run(&sources, &plan, &Options::default(), &Cancel::default(), &looks).unwrap();
+        assert_eq!((extracted.files, extracted.lost), (2, 0));
+        let seen = looks.1.into_inner().unwrap();
+        assert!(!seen.is_empty() && seen.iter().all(|mode| *mode == 0o700), "{seen:?}");
+        let found = fs::metadata(&to).unwrap();
+        let mode = found.permissions().mode() & 0o7777;
+        if is_root {
+            assert_eq!((mode, found.mtime()), (0o751, 1_700_000_000));
+        } else {
+            let usual = out.path().join("usual");
+            fs::create_dir(&usual).unwrap();
+            assert_eq!(mode, fs::metadata(usual).unwrap().permissions().mode() & 0o7777);
+        }
+    }
+    // One that was there keeps its own.
+    let there = out.path().join("there");
+    fs::create_dir(&there).unwrap();
+    fs::set_permissions(&there, fs::Permissions::from_mode(0o710)).unwrap();
+    extract(&volume, &["/"], &there, &Options::default()).unwrap();
+    assert_eq!(fs::metadata(&there).unwrap().permissions().mode() & 0o7777, 0o710);
+}
+
+#[test]
+fn attributes_that_are_not_taken_are_told() {
+    let mut fake = Fake::default();
+    let long = fake.file(0, b"long", b"1");
+    // Longer than any name of an attribute, and than any value.
+    fake.get_mut(long).extended =
+        vec![(vec![b'n'; 300], b"1".to_vec()), (b"user.value".to_vec(), vec![1; 100_000])];
+    let folder = fake.folder(0, b"folder");
+    fake.get_mut(folder).extended = vec![(b"user.value".to_vec(), vec![1; 100_000])];
+    let link = fake.link(0, b"link", b"long");
+    // No filesystem of Linux has these on links.
+    fake.get_mut(link).extended = vec![(b"user.a".to_vec(), b"1".to_vec())];
+    let good = fake.file(0, b"good", b"1");
+    fake.get_mut(good).extended = vec![(b"user.a".to_vec(), b"1".to_vec())];
+    fake.get_mut(good).attributes.mode = Some(0o444);
+    let volume = volume(fake);
+    let out = tempfile::tempdir().unwrap();
+    let (extracted, heard) = extract(&volume, &["/"], out.path(), &Options::default()).unwrap();
+    assert_eq!((extracted.files, extracted.lost), (2, 3), "{heard:?}");
+    assert_eq!(extracted.finding().unwrap_err().kind(), ErrorKind::Losses);
+    for part in
+        ["1:/long, its extended attribute user.nnn", "1:/long, its extended", "1:/folder, its ext"]
+    {
+        assert!(heard.iter().any(|text| text.starts_with(part)), "{part}: {heard:?}");
+    }
+    let notes = extracted.notes.join("\n");
+    assert!(notes.contains("1 extended attribute 'user.*' not kept"), "{notes}");
+    let mut value = [0; 8];
+    let len = rustix::fs::getxattr(out.path().join("good"), "user.a", &mut value).unwrap();
+    assert_eq!(&value[..len], b"1");
 }

@@ -46,18 +46,20 @@ pub(super) struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// `name`: under what name in `root`; `None` puts what is in the source
-    /// right there.
+    /// right there. `is_ours`: `root` is then the source's folder itself, and
+    /// gets its attributes.
     pub(super) fn new(
         source: &'a Place<'a>,
         name: Option<&[u8]>,
         root: &Arc<Folder>,
+        is_ours: bool,
         options: &'a Options,
     ) -> Self {
         let frame = Frame {
             folder: Arc::clone(root),
             node: source.node,
             path: source.path.clone(),
-            is_ours: false,
+            is_ours: is_ours && name.is_none(),
             names: HashSet::new(),
         };
         let mut walker = Self {
@@ -158,7 +160,7 @@ impl<'a> Walker<'a> {
             name: entry.name.clone(),
             path: text.clone(),
             is_first: false,
-            bytes: 0,
+            attributes: None,
         };
         match entry.kind {
             NodeKind::Folder => return self.folder(path, task(entry.kind)),
@@ -179,9 +181,8 @@ impl<'a> Walker<'a> {
             NodeKind::File => {
                 let mut task = task(entry.kind);
                 // Most files have one name; damage shows when they are copied.
-                let attributes = self.source.files.attributes(entry.node).ok();
-                task.bytes = attributes.as_ref().map_or(0, |it| it.size);
-                let has_several = attributes.is_some_and(|it| it.links > 1);
+                task.attributes = self.source.files.attributes(entry.node).ok();
+                let has_several = task.attributes.as_ref().is_some_and(|it| it.links > 1);
                 if has_several && !self.several.insert(entry.node) {
                     self.queue.push_back(Job::HardLink(task));
                 } else {
