@@ -19,4 +19,4 @@ pub mod walk;
 
 pub use open::{OpenDisk, OpenImage};
 pub use path::Place;
-pub use volumes::{OpenVolume, volumes};
+pub use volumes::{OpenVolume, Trouble, volumes};

@@ -133,7 +133,7 @@ fn named<'a>(volumes: &'a [OpenVolume], name: &[u8]) -> Result<Option<&'a OpenVo
 
 /// The volumes in words: "1 (ESP, FAT32), 2 (Windows, NTFS)".
 #[must_use]
-pub fn list_of(volumes: &[OpenVolume]) -> String {
+pub fn list_of<'a>(volumes: impl IntoIterator<Item = &'a OpenVolume>) -> String {
     let mut text = String::new();
     for volume in volumes {
         let comma = if text.is_empty() { "" } else { ", " };
@@ -170,7 +170,7 @@ pub fn only_volume(disk: &OpenDisk) -> Result<&OpenVolume> {
             Err(Error::usage(format!(
                 "{} has several volumes with files: {}",
                 disk.name,
-                list_of(disk.volumes())
+                list_of(several.iter().copied())
             ))
             .hint(format!("name one in front of the path, as in {first}:/")))
         }
@@ -285,7 +285,9 @@ impl Resolver<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::browse::Trouble;
     use crate::browse::fake::Fake;
+    use crate::error::ErrorKind;
     use crate::fs::Identity;
 
     fn volume(name: &str, kind: &str, label: &str, fake: Fake) -> OpenVolume {
@@ -374,5 +376,20 @@ mod tests {
         ]);
         let error = find(&two, b"same:/").unwrap_err();
         assert!(error.to_string().contains("several"), "{error}");
+    }
+
+    #[test]
+    fn of_several_volumes_those_are_named_that_may_be_meant() {
+        let of = |name: &str, kind: ErrorKind| {
+            OpenVolume::of_trouble(name, None, Trouble { kind, why: "so it is".into() })
+        };
+        let disk = disk(vec![
+            volume("1", "ext4", "x", tree()),
+            of("2", ErrorKind::Unsupported),
+            of("3", ErrorKind::Damaged),
+        ]);
+        let error = find(&disk, b"/home").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().ends_with("with files: 1 (x, ext4), 3"), "{error}");
     }
 }

@@ -8,9 +8,12 @@ use super::names::shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::member::Member;
+use crate::fs::swap::Swap;
 use crate::fs::{self, FILESYSTEMS, Files, Filesystem, Identity};
 use crate::io::{Memory, ReadAt, Window};
-use crate::table::{PartitionTable, TABLES};
+use crate::ondisk::FormatError;
+use crate::table::gpt::Gpt;
+use crate::table::{PartitionTable, TABLES, Table};
 use crate::volume::{Answer, Content, VOLUMES};
 
 /// How deep volumes inside volumes are looked into, as the layout does.
@@ -33,6 +36,54 @@ fn readers_of(parts: &[Part]) -> Vec<Arc<dyn ReadAt>> {
     parts.iter().map(|part| Arc::clone(&part.reader)).collect()
 }
 
+/// Why the files of a volume cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Unsupported if nothing here reads such files; anything else is damage.
+    pub kind: ErrorKind,
+    /// In words, without the name of the volume.
+    pub why: String,
+}
+
+impl Trouble {
+    fn unsupported(why: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Unsupported, why: why.into() }
+    }
+
+    fn damaged(why: impl Into<String>) -> Self {
+        Self { kind: ErrorKind::Damaged, why: why.into() }
+    }
+
+    /// What a driver says that cannot make out what a volume is.
+    fn of_probe(driver: &str, error: FormatError) -> Self {
+        if let FormatError::Io(error) = error {
+            let why = format!("what is on it cannot be told: {error}");
+            return Self::of_reading(error.kind(), why);
+        }
+        let error = Error::from(error);
+        Self { kind: error.kind(), why: format!("looks like {driver}, but: {error}") }
+    }
+
+    /// Something cannot be read. That is damage, whatever keeps it from being.
+    fn of_reading(kind: ErrorKind, why: String) -> Self {
+        let kind = if kind == ErrorKind::Unsupported { ErrorKind::Failed } else { kind };
+        Self { kind, why }
+    }
+
+    /// True if something that was to be read cannot be; false if it is healthy,
+    /// and nothing here reads it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        self.kind != ErrorKind::Unsupported
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self { kind: error.kind(), why: error.to_string() }
+    }
+}
+
 /// A volume of a disk.
 pub struct OpenVolume {
     /// How it is named on the command line: "2", "vg0/root", "vg0/disk/1"; "disk"
@@ -50,9 +101,11 @@ pub struct OpenVolume {
     /// What a filesystem on it may span: the other volumes of its floor.
     others: Vec<Arc<dyn ReadAt>>,
     driver: Option<&'static dyn Filesystem>,
-    /// Why its files are not read, if the layout of the disk says so.
-    problem: Option<String>,
-    files: OnceLock<std::result::Result<Arc<dyn Files>, (ErrorKind, String)>>,
+    /// Why its files are not read, if that is known without trying.
+    problem: Option<Trouble>,
+    /// True if it is made of other volumes, which are here by themselves.
+    is_group: bool,
+    files: OnceLock<std::result::Result<Arc<dyn Files>, Trouble>>,
 }
 
 impl fmt::Debug for OpenVolume {
@@ -106,13 +159,35 @@ impl OpenVolume {
     }
 
     /// True if there may be files to read: a filesystem whose driver reads
-    /// files, whether or not this one can be.
+    /// files, whether or not this one can be, or what cannot be told.
     #[must_use]
     pub fn may_have_files(&self) -> bool {
-        match self.files() {
-            Ok(_) => true,
-            Err(error) => error.kind() != ErrorKind::Unsupported,
-        }
+        self.trouble().is_none_or(Trouble::is_damage)
+    }
+
+    /// True if nobody would look for files in it: swap, or the frame of other
+    /// volumes.
+    #[must_use]
+    pub fn is_without_files(&self) -> bool {
+        self.is_group || self.driver.is_some_and(|driver| driver.name() == Swap.name())
+    }
+
+    /// True if nothing was recognised in it, although all of it can be read.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.identity.is_none() && self.driver.is_none() && self.problem.is_none()
+    }
+
+    /// True if what it is cannot be told, because it is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.problem.as_ref().is_some_and(Trouble::is_damage)
+    }
+
+    /// What keeps its files from being read; `None` if they can be.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&Trouble> {
+        self.opened().as_ref().err()
     }
 
     /// Its files, opened once and then shared.
@@ -121,12 +196,15 @@ impl OpenVolume {
     /// Unsupported if there is nothing that reads them, damaged if the
     /// filesystem is.
     pub fn files(&self) -> Result<Arc<dyn Files>> {
-        let opened = self
-            .files
-            .get_or_init(|| self.open_files().map_err(|error| (error.kind(), error.to_string())));
-        opened.clone().map_err(|(kind, text)| {
-            Error::new(kind, format!("the files of volume {} cannot be read: {text}", self.name))
+        self.opened().clone().map_err(|trouble| {
+            let name = &self.name;
+            let why = trouble.why;
+            Error::new(trouble.kind, format!("the files of volume {name} cannot be read: {why}"))
         })
+    }
+
+    fn opened(&self) -> &std::result::Result<Arc<dyn Files>, Trouble> {
+        self.files.get_or_init(|| self.open_files())
     }
 
     /// A volume of which only the files are there, for tests.
@@ -142,29 +220,41 @@ impl OpenVolume {
             others: Vec::new(),
             driver: None,
             problem: None,
+            is_group: false,
             files: OnceLock::from(Ok(files)),
         }
     }
 
-    fn open_files(&self) -> Result<Arc<dyn Files>> {
-        let unsupported = |text: String| Err(Error::new(ErrorKind::Unsupported, text));
+    /// A volume whose files cannot be read, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_trouble(name: &str, identity: Option<Identity>, trouble: Trouble) -> Self {
+        let mut found = Found::default();
+        found.push(Place::nowhere(name.to_owned()), identity, None, Some(trouble));
+        found.volumes.remove(0)
+    }
+
+    fn open_files(&self) -> std::result::Result<Arc<dyn Files>, Trouble> {
         if let Some(problem) = &self.problem {
-            return unsupported(problem.clone());
+            return Err(problem.clone());
         }
         let Some(driver) = self.driver else {
-            return unsupported(match &self.identity {
+            return Err(Trouble::unsupported(match &self.identity {
                 Some(identity) => format!("it is {}", identity.name),
                 None => "no known filesystem was found".into(),
-            });
+            }));
         };
         let readers: Vec<Arc<dyn ReadAt>> =
             std::iter::once(&self.reader).chain(&self.others).cloned().collect();
-        match driver.files(&readers)? {
-            Some(files) => Ok(files.into()),
-            None => unsupported(match &self.identity {
+        match driver.files(&readers) {
+            Ok(Some(files)) => Ok(files.into()),
+            Ok(None) => Err(Trouble::unsupported(match &self.identity {
                 Some(identity) => format!("{} is not read file by file", identity.name),
                 None => format!("{} is not read file by file", driver.name()),
-            }),
+            })),
+            Err(FormatError::Io(error)) => {
+                Err(Trouble::of_reading(error.kind(), error.to_string()))
+            }
+            Err(error) => Err(Error::from(error).into()),
         }
     }
 }
@@ -192,6 +282,15 @@ struct Place<'a> {
     others: &'a [Part],
 }
 
+impl Place<'_> {
+    /// Something of which no byte can be read.
+    fn nowhere(name: String) -> Self {
+        let none: Arc<dyn ReadAt> = Arc::new(Memory::new(Vec::new()));
+        let part = Part { reader: none, on_disk: Arc::new(|_| ExtentSet::new()) };
+        Self { name, label: None, extent: None, part, others: &[] }
+    }
+}
+
 impl Found {
     /// A disk, or a volume that may be the disk of a virtual machine.
     fn disk(&mut self, part: &Part, others: &[Part], name: &str, depth: u32, is_outermost: bool) {
@@ -201,22 +300,41 @@ impl Found {
             "" => number.to_string(),
             name => format!("{name}/{number}"),
         };
-        let Some(table) = table_of(disk.as_ref()) else {
-            let name = if name.is_empty() { "disk" } else { name };
-            let place = Place {
-                name: name.to_owned(),
-                label: None,
-                extent: is_outermost.then_some(all),
-                part: part.clone(),
-                others,
-            };
-            return self.volume(place, depth);
+        let whole = || Place {
+            name: if name.is_empty() { "disk".to_owned() } else { name.to_owned() },
+            label: None,
+            extent: is_outermost.then_some(all),
+            part: part.clone(),
+            others,
         };
-        let mut partitions: Vec<_> = table
+        let (table, doubt) = match table_of(disk.as_ref()) {
+            Seen::Table(table, doubt) => (table, doubt),
+            Seen::Array(array) => {
+                let identity = fs::whole_disk_identity(disk.as_ref());
+                let why = Trouble::unsupported(format!("it is {array}"));
+                return self.push(whole(), identity, None, Some(why));
+            }
+            Seen::Nothing(doubt) => {
+                let before = self.volumes.len();
+                self.volume(whole(), depth);
+                // What keeps a table from being read keeps partitions from being
+                // seen, unless something fills all of the disk.
+                if let Some(volume) = self.volumes.get_mut(before)
+                    && volume.is_unknown()
+                {
+                    volume.problem = doubt;
+                }
+                return;
+            }
+        };
+        if doubt.is_some() {
+            self.push(whole(), None, None, doubt);
+        }
+        let (mut partitions, outside): (Vec<_>, Vec<_>) = table
             .partitions
             .iter()
-            .filter(|it| !it.container && !it.extent.is_empty() && all.contains(&it.extent))
-            .collect();
+            .filter(|it| !it.container && !it.extent.is_empty())
+            .partition(|it| all.contains(&it.extent));
         partitions.sort_by_key(|partition| (partition.extent, partition.number));
         let parts: Vec<Part> = partitions
             .iter()
@@ -247,41 +365,56 @@ impl Found {
             };
             self.volume(place, depth);
         }
+        for partition in outside {
+            let mut place = Place::nowhere(under(partition.number));
+            place.label.clone_from(&partition.name);
+            let why = Trouble::damaged("it reaches past the end of the disk");
+            self.push(place, None, None, Some(why));
+        }
     }
 
     fn volume(&mut self, place: Place, depth: u32) {
         // A group of volumes is seen from each disk that it lies on.
-        let is_known = self.volumes.iter().any(|volume| volume.name == place.name);
-        if is_known || self.volumes.len() >= MAX_VOLUMES {
+        if self.volumes.iter().any(|volume| volume.name == place.name) {
             return;
         }
         let readers: Vec<&dyn ReadAt> =
             std::iter::once(&place.part).chain(place.others).map(|it| it.reader.as_ref()).collect();
         if let Ok(Some(identity)) = Member.probe(&readers) {
-            let problem = format!("it is {}", identity.name);
+            let problem = Trouble::unsupported(format!("it is {}", identity.name));
             return self.push(place, Some(identity), None, Some(problem));
         }
         for driver in VOLUMES {
             match driver.probe(&readers) {
                 Ok(None) => {}
                 Ok(Some(identity)) => {
-                    let inside = if depth < MAX_DEPTH { driver.map(&readers) } else { return };
-                    return match inside {
+                    if depth >= MAX_DEPTH {
+                        let why = format!("it is inside of {MAX_DEPTH} other volumes");
+                        let why = Trouble::unsupported(why);
+                        return self.push(place, Some(identity), None, Some(why));
+                    }
+                    return match driver.map(&readers) {
                         Ok(Answer::Map(map)) => {
                             self.push_group(&place, identity, map.inside, &readers, depth);
                         }
                         Ok(Answer::Whole(used)) => {
                             let why =
                                 used.whole.unwrap_or_else(|| format!("it is {}", identity.name));
+                            let why = Trouble::unsupported(why);
+                            self.push(place, Some(identity), None, Some(why));
+                        }
+                        Err(FormatError::Io(error)) => {
+                            let why = Trouble::of_reading(error.kind(), error.to_string());
                             self.push(place, Some(identity), None, Some(why));
                         }
                         Err(error) => {
-                            self.push(place, Some(identity), None, Some(error.to_string()));
+                            let why = Error::from(error).into();
+                            self.push(place, Some(identity), None, Some(why));
                         }
                     };
                 }
                 Err(error) => {
-                    let why = format!("looks like {}, but: {error}", driver.name());
+                    let why = Trouble::of_probe(driver.name(), error);
                     return self.push(place, None, None, Some(why));
                 }
             }
@@ -291,7 +424,7 @@ impl Found {
                 Ok(None) => {}
                 Ok(Some(identity)) => return self.push(place, Some(identity), Some(*driver), None),
                 Err(error) => {
-                    let why = format!("looks like {}, but: {error}", driver.name());
+                    let why = Trouble::of_probe(driver.name(), error);
                     return self.push(place, None, None, Some(why));
                 }
             }
@@ -345,15 +478,15 @@ impl Found {
             others: &[],
         };
         let problem = format!("it is {}, whose volumes are listed by themselves", identity.name);
-        self.push(group, Some(identity), None, Some(problem));
+        self.push(group, Some(identity), None, Some(Trouble::unsupported(problem)));
+        if let Some(group) = self.volumes.last_mut().filter(|volume| volume.name == place.name) {
+            group.is_group = true;
+        }
         for (name, why) in unreadable {
             if self.volumes.iter().any(|volume| volume.name == name) {
                 continue;
             }
-            let none: Arc<dyn ReadAt> = Arc::new(Memory::new(Vec::new()));
-            let part = Part { reader: none, on_disk: Arc::new(|_| ExtentSet::new()) };
-            let place = Place { name, label: None, extent: None, part, others: &[] };
-            self.push(place, None, None, Some(why));
+            self.push(Place::nowhere(name), None, None, Some(Trouble::unsupported(why)));
         }
         for (index, (name, part)) in opened.iter().enumerate() {
             let others: Vec<Part> = opened
@@ -371,8 +504,18 @@ impl Found {
         place: Place,
         identity: Option<Identity>,
         driver: Option<&'static dyn Filesystem>,
-        problem: Option<String>,
+        problem: Option<Trouble>,
     ) {
+        let (mut driver, mut problem) = (driver, problem);
+        match self.volumes.len() {
+            0..MAX_VOLUMES => {}
+            // The last one says that there are more.
+            MAX_VOLUMES => {
+                let why = format!("it and others behind it are more than {MAX_VOLUMES} volumes");
+                (driver, problem) = (None, Some(Trouble::damaged(why)));
+            }
+            _ => return,
+        }
         self.volumes.push(OpenVolume {
             name: place.name,
             label: place.label,
@@ -383,23 +526,64 @@ impl Found {
             others: readers_of(place.others),
             driver,
             problem,
+            is_group: false,
             files: OnceLock::new(),
         });
     }
 }
 
-/// The table of a disk, if it has one that is not in doubt.
-fn table_of(disk: &dyn ReadAt) -> Option<PartitionTable> {
-    if fs::whole_disk_member(disk).is_some() {
-        return None;
+/// What is at the start of a disk.
+enum Seen {
+    /// A partition table, and what is in doubt all the same.
+    Table(PartitionTable, Option<Trouble>),
+    /// Its partitions are a matter of the array that it is a part of.
+    Array(String),
+    /// No table, or why none can be seen.
+    Nothing(Option<Trouble>),
+}
+
+/// The partition table of a disk.
+fn table_of(disk: &dyn ReadAt) -> Seen {
+    let doubt = match fs::array_of(disk) {
+        Ok(None) => None,
+        Ok(Some(array)) => return Seen::Array(array),
+        // Far more disks have a bad sector than are a part of such an array.
+        Err(error) => {
+            let error = Error::from(error);
+            let why = "whether the disk is a part of an array cannot be told, and it is read as \
+                       if it was none";
+            Some(Trouble::of_reading(error.kind(), format!("{why}: {error}")))
+        }
+    };
+    let mut failed = None;
+    for kind in TABLES {
+        match kind.read(disk) {
+            Ok(None) => {}
+            Ok(Some(table)) if table.doubtful => {
+                let why = format!("its partitions are not certain: {}", table.notes.join("; "));
+                return Seen::Nothing(Some(Trouble::damaged(why)));
+            }
+            // A GPT has checksums; the MBR beside one that cannot be read only
+            // protects it.
+            Ok(Some(table)) if failed.is_none() || table.kind == Gpt.name() => {
+                return Seen::Table(table, doubt);
+            }
+            Ok(Some(_)) => break,
+            Err(error) => {
+                let error = Error::from(error);
+                let why = format!("its partition table cannot be read: {error}");
+                failed.get_or_insert_with(|| Trouble::of_reading(error.kind(), why));
+            }
+        }
     }
-    let table = TABLES.iter().find_map(|kind| kind.read(disk).ok().flatten())?;
-    (!table.doubtful).then_some(table)
+    Seen::Nothing(failed.or(doubt))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::samples::GptDisk;
+    use crate::units::SectorSize;
 
     #[test]
     fn a_disk_of_nothing_is_one_volume_without_files() {
@@ -411,5 +595,74 @@ mod tests {
         let error = volume.files().err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("no known filesystem"), "{error}");
+    }
+
+    fn troubles(disk: Memory) -> Vec<(String, Option<Trouble>)> {
+        let disk: Arc<dyn ReadAt> = Arc::new(disk);
+        let found = volumes(&disk);
+        found.iter().map(|it| (it.name.clone(), it.trouble().cloned())).collect()
+    }
+
+    #[test]
+    fn a_partition_whose_start_cannot_be_read_is_damaged_and_not_unknown() {
+        // Behind what is looked at to tell what all of the disk is.
+        let partitions = [(0, 300, 459), (2, 460, 619)];
+        let disk = || GptDisk::new(SectorSize::B512, 8192, 4, 128, &partitions).disk();
+        let found = troubles(disk());
+        let kinds = |found: &[(String, Option<Trouble>)]| -> Vec<(String, ErrorKind)> {
+            found.iter().map(|(name, it)| (name.clone(), it.as_ref().unwrap().kind)).collect()
+        };
+        let nothing = ErrorKind::Unsupported;
+        assert_eq!(kinds(&found), [("1".into(), nothing), ("3".into(), nothing)]);
+        let start = Extent::at(460 * 512, 512);
+        let found = troubles(disk().unreadable(start));
+        assert_eq!(kinds(&found), [("1".into(), nothing), ("3".into(), ErrorKind::Failed)]);
+        let trouble = found[1].1.as_ref().unwrap();
+        assert!(trouble.why.contains("cannot be told: ") && trouble.is_damage(), "{trouble:?}");
+        // What an image has lost, too.
+        let disk: Arc<dyn ReadAt> = Arc::new(disk().unreadable(start));
+        let volumes = volumes(&disk);
+        assert!(volumes[1].is_damaged() && volumes[1].may_have_files());
+        assert!(!volumes[1].is_unknown() && volumes[0].is_unknown());
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_told() {
+        // Both copies; the protective MBR is there.
+        let len = GptDisk::small().bytes.len() as u64;
+        let disk = GptDisk::small().disk().unreadable(Extent::at(512, 512));
+        let found = troubles(disk.unreadable(Extent::new(len - 512, len)));
+        let [(name, Some(trouble))] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(name, "disk");
+        assert!(trouble.is_damage(), "{trouble:?}");
+        // All that is nothing is nothing; but who says that it is all?
+        let found = troubles(Memory::zeros(1 << 20).unreadable(Extent::at(0, 512)));
+        assert!(found[0].1.as_ref().unwrap().is_damage(), "{found:?}");
+    }
+
+    #[test]
+    fn partitions_are_there_although_the_disk_may_be_a_part_of_something() {
+        let len = GptDisk::small().bytes.len() as u64;
+        let found = troubles(GptDisk::small().disk().unreadable(Extent::new(len - 512, len)));
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["disk", "1", "3"]);
+        let trouble = found[0].1.as_ref().unwrap();
+        assert!(trouble.is_damage() && trouble.why.contains("array"), "{trouble:?}");
+    }
+
+    #[test]
+    fn a_partition_past_the_end_is_told() {
+        let disk = GptDisk::small();
+        let array = disk.array_sectors();
+        let mut cut = disk.clone();
+        // The end of the third one.
+        for entries in [2, disk.last - array] {
+            cut.patch(entries, 2 * 128 + 40, &70_u64.to_le_bytes());
+        }
+        let found = troubles(cut.sealed().disk());
+        let (name, trouble) = found.last().unwrap();
+        assert_eq!(name, "3");
+        let trouble = trouble.as_ref().unwrap();
+        assert!(trouble.is_damage() && trouble.why.contains("past the end"), "{trouble:?}");
     }
 }

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::browse::names::shown;
-use crate::browse::{OpenDisk, OpenVolume};
+use crate::browse::{OpenDisk, OpenVolume, Trouble};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::files::{Attributes, NodeKind};
 use crate::units::human;
@@ -224,6 +224,12 @@ pub(super) struct Losses<'a> {
 impl<'a> Losses<'a> {
     pub(super) fn new(output: &'a Output) -> Self {
         Self { output, count: 0 }
+    }
+
+    /// Tells of a volume whose files cannot be read.
+    pub(super) fn tell_volume(&mut self, volume: &OpenVolume, trouble: &Trouble) {
+        let error = Error::new(trouble.kind, trouble.why.clone());
+        self.tell(&volume.shown(b"/"), &error);
     }
 
     /// Tells of one.

@@ -12,7 +12,7 @@ use crate::browse::OpenVolume;
 use crate::browse::names::shown;
 use crate::browse::path;
 use crate::browse::walk::{Step, Walk};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fs::Files;
 use crate::fs::files::DirectoryEntry;
 use crate::pipeline::Cancel;
@@ -29,7 +29,8 @@ Examples:
 
 /// Find files of an image by their names
 ///
-/// Looks through all volumes. A pattern without / is that of a name, one with
+/// Looks through all volumes; one that may have files and cannot be looked
+/// into is named, and the exit code is 3. A pattern without / is that of a name, one with
 /// / that of a whole path from the root of the volume: * and ? stand for
 /// letters of a name, ** for any number of folders, [a-z] for one of these
 /// letters, {a,b} for either. Letters of another case are the same where the
@@ -69,11 +70,12 @@ pub fn run(args: &FindArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         volumes.filter(|volume| spec.volume.is_none_or(|named| std::ptr::eq(named, *volume)));
     for volume in wanted {
         let matcher = Matcher::new(pattern, volume, args.ignore_case)?;
-        match volume.files() {
-            Ok(files) => finder.volume(volume, &*files, &matcher, cancel)?,
+        match volume.trouble() {
+            None => finder.volume(volume, &*volume.files()?, &matcher, cancel)?,
             // Nobody keeps files in swap; but who asks for it is told.
-            Err(error) if error.kind() == ErrorKind::Unsupported && spec.volume.is_none() => {}
-            Err(error) => finder.losses.tell(&volume.shown(b""), &error),
+            Some(_)
+                if spec.volume.is_none() && (volume.is_without_files() || volume.is_unknown()) => {}
+            Some(trouble) => finder.losses.tell_volume(volume, trouble),
         }
     }
     let (count, losses) = (finder.count, finder.losses);

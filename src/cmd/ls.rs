@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::browse::OpenDisk;
 use crate::browse::names::shown;
 use crate::browse::path::{self, Place};
 use crate::browse::walk::{Step, Walk};
-use crate::browse::{OpenDisk, OpenVolume};
 use crate::error::Result;
 use crate::fs::files::{DirectoryEntry, NodeKind};
 use crate::pipeline::Cancel;
@@ -64,26 +64,26 @@ pub struct LsArgs {
 pub fn run(args: &LsArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let disk = open_disk(&args.image, output)?;
     match &args.path {
-        None => {
-            list_volumes(&disk, args, output);
-            Ok(Outcome::Done)
-        }
+        None => Ok(list_volumes(&disk, args, output)),
         Some(path) => list_files(&path::find(&disk, bytes(path))?, args, output, cancel),
     }
 }
 
-/// What keeps the files of a volume from being read.
-fn trouble(volume: &OpenVolume) -> Option<String> {
-    let error = volume.files().err()?;
-    let text = error.to_string();
-    // The volume's name is in front of it already.
-    Some(text.split_once("cannot be read: ").map_or(text.clone(), |(_, why)| why.to_owned()))
-}
-
-fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) {
+fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) -> Outcome {
     let volumes = disk.volumes();
-    let troubles: Vec<Option<String>> = volumes.iter().map(trouble).collect();
+    let troubles: Vec<Option<&str>> =
+        volumes.iter().map(|volume| volume.trouble().map(|it| it.why.as_str())).collect();
+    // What nothing here reads is no loss, what is damaged is.
+    let mut losses = Losses::new(output);
+    let tell = |losses: &mut Losses| {
+        for volume in volumes {
+            if let Some(trouble) = volume.trouble().filter(|trouble| trouble.is_damage()) {
+                losses.tell_volume(volume, trouble);
+            }
+        }
+    };
     if output.is_json() {
+        tell(&mut losses);
         let listed: Vec<_> = volumes
             .iter()
             .zip(&troubles)
@@ -102,8 +102,12 @@ fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) {
                 })
             })
             .collect();
-        output.summary(&serde_json::json!({ "image": disk.name, "volumes": listed }));
-        return;
+        output.summary(&serde_json::json!({
+            "image": disk.name,
+            "volumes": listed,
+            "losses": losses.count(),
+        }));
+        return outcome(losses.finding());
     }
     let cells: Vec<[String; 4]> = volumes
         .iter()
@@ -157,6 +161,8 @@ fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) {
         let name = shown(volume.0.name.as_bytes());
         output.info(&format!("\nto list files: dacapo ls {} {name}:/", disk.name));
     }
+    tell(&mut losses);
+    outcome(losses.finding())
 }
 
 fn list_files(place: &Place, args: &LsArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {

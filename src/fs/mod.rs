@@ -46,7 +46,7 @@ pub mod udf;
 pub mod xfs;
 
 pub use files::{Files, SharedReaders};
-pub use raid::{whole_disk_identity, whole_disk_member};
+pub use raid::{array_of, whole_disk_identity, whole_disk_member};
 
 use serde::{Deserialize, Serialize};
 

@@ -48,7 +48,7 @@ const LDM_TYPES: [[u8; 16]; 2] = [
 /// Metadata that cannot be read may be there: then the answer is that, too.
 #[must_use]
 pub fn whole_disk_member(disk: &dyn ReadAt) -> Option<String> {
-    recognise(disk).unwrap_or_else(|error| Some(format!("which cannot be ruled out: {error}")))
+    array_of(disk).unwrap_or_else(|error| Some(format!("which cannot be ruled out: {error}")))
 }
 
 /// Who a disk is that is a member of an array as a whole, for people; `None` if
@@ -63,7 +63,11 @@ pub fn whole_disk_identity(disk: &dyn ReadAt) -> Option<Identity> {
 type Recognise = fn(&Volume) -> Result<Option<Identity>, FormatError>;
 const ARRAYS: [Recognise; 4] = [member::md_at_end, member::geom, member::apple_raid, foreign::zfs];
 
-fn recognise(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
+/// As [`whole_disk_member`], told apart from what cannot be read.
+///
+/// # Errors
+/// If a place where an array may have its metadata cannot be read.
+pub fn array_of(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     let volume = Volume::open(disk)?;
     if let Some(vendor) = firmware(&volume, disk.sector_size().bytes())? {
         return Ok(Some(format!("{vendor} firmware RAID member")));

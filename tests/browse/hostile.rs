@@ -6,10 +6,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use dacapo::device::Source;
+use dacapo::extent::Extent;
+use dacapo::image::Reader;
+use dacapo::image::format::Entry;
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Mount, dacapo, dacapo_command, junk, requires, run, sparse_file, temp_dir, wait,
+    Mount, Ran, dacapo, dacapo_command, junk, requires, run, sparse_file, temp_dir, wait,
 };
 
 use super::scene::{NEEDS, Scene};
@@ -64,6 +68,84 @@ fn of_a_damaged_image_only_the_files_in_it_are_lost() {
     assert_eq!(names, 11 - lost, "nothing half done is left");
 }
 
+/// The chunk with the start of a partition is damaged, by which all is known of
+/// what is on it.
+#[test]
+fn a_partition_whose_start_is_damaged_is_named() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new(ten);
+    let (image, good) = (scene.image("disk.img.zst"), scene.image("good.img.zst"));
+    let (start, _) = super::scene::PARTITIONS[1];
+    let opened = Reader::open(Source::open(Path::new(&image)).unwrap()).unwrap();
+    let holds = |it: &&Entry| it.extent(opened.head()).contains(&Extent::at(start, 512));
+    let chunk = opened.entries().iter().find(holds).unwrap();
+    let place = chunk.position + u64::from(chunk.description_len + chunk.stored_len / 2);
+    let file = fs::File::options().read(true).write(true).open(&image).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, place).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], place).unwrap();
+    dacapo(&["verify", &image]).exits(4);
+    let named = |ran: &Ran| {
+        let says = |line: &str| line.contains("2:/: what is on it cannot be told: ");
+        assert!(ran.err().lines().any(says), "{ran}");
+    };
+    let ran = dacapo(&["ls", &image]).exits(3);
+    named(&ran);
+    assert!(ran.out().contains("FAT32") && ran.out().contains("swap"), "{ran}");
+    let ran = dacapo(&["ls", &image, "--json"]).exits(3);
+    assert_eq!(ran.messages("summary")[0]["losses"], 1, "{ran}");
+    assert_eq!(ran.messages("error").len(), 1, "{ran}");
+    let ran = dacapo(&["find", &image, "*"]).exits(3);
+    named(&ran);
+    assert!(ran.out().contains("1:/EFI/Boot Me.txt"), "{ran}");
+    for sides in [[&image, &good], [&good, &image], [&image, &image]] {
+        let ran = dacapo(&["diff", sides[0], sides[1]]).exits(3);
+        named(&ran);
+    }
+    dacapo(&["ls", &image, "2:/"]).exits(4).says("cannot be told");
+    dacapo(&["ls", &image, "1:/EFI"]).success();
+}
+
+/// What is encrypted may hold what is looked for.
+#[test]
+fn a_volume_that_cannot_be_looked_into_is_named() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new(ten);
+    let before = scene.image("before.img.zst");
+    let disk = fs::File::options().write(true).open(&scene.disk).unwrap();
+    let [_, (start, len), (swap, _)] = super::scene::PARTITIONS;
+    disk.write_all_at(b"LUKS\xba\xbe\0\x02", start).unwrap();
+    let locked = scene.image("locked.img.zst");
+    // It was formatted.
+    let ran = dacapo(&["diff", &before, &locked, "--json"]).exits(4);
+    assert_eq!(ran.messages("difference")[0]["differs_in"][0], "filesystem", "{ran}");
+    let copy = scene.image("copy.img.zst");
+    for other in [&copy, &scene.disk] {
+        dacapo(&["diff", &locked, other]).success();
+    }
+    disk.write_all_at(b"changed", start + len - 100_000).unwrap();
+    // Nobody keeps files there.
+    disk.write_all_at(b"changed", swap + 1024 + 16).unwrap();
+    let after = scene.image("after.img.zst");
+    for other in [&after, &scene.disk] {
+        let ran = dacapo(&["diff", &locked, other]).exits(3);
+        let wanted = "2:/: its bytes differ; its files cannot be listed because it is LUKS2";
+        assert!(ran.err().contains(wanted), "{ran}");
+        assert!(ran.out().contains("0 added, 0 removed, 0 changed"), "{ran}");
+        assert!(!ran.err().contains("3:/"), "{ran}");
+    }
+    let ran = dacapo(&["find", &after, "*.txt"]).exits(3).says("2:/: it is LUKS2");
+    assert!(ran.out().contains("1:/EFI/Boot Me.txt") && !ran.err().contains("3:/"), "{ran}");
+    dacapo(&["find", &after, "1:*.txt"]).success();
+    // It is healthy, and said to have no files.
+    let ran = dacapo(&["ls", &after]).success();
+    assert!(ran.out().contains("no files: it is LUKS2"), "{ran}");
+}
+
 #[test]
 fn a_full_destination_ends_it_with_8_and_nothing_half_done() {
     if !requires(NEEDS) {
@@ -115,7 +197,10 @@ fn ctrl_c_leaves_nothing_half_done() {
     send(Signal::SIGCONT);
     let code = wait(&mut child, Duration::from_secs(20)).unwrap();
     assert_eq!(code, 130);
-    assert_eq!(fs::read_dir(&to).unwrap().filter(|it| it.as_ref().unwrap().path().is_file()).count(), 0);
+    assert_eq!(
+        fs::read_dir(&to).unwrap().filter(|it| it.as_ref().unwrap().path().is_file()).count(),
+        0
+    );
     for entry in fs::read_dir(&to).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(!name.contains("partial"), "{name}");

@@ -13,7 +13,7 @@ pub use unchanged::Unchanged;
 
 use super::open::OpenDisk;
 use super::volumes::OpenVolume;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::NodeKind;
 use crate::pipeline::Cancel;
@@ -61,6 +61,12 @@ pub struct Diffed {
 }
 
 impl Diffed {
+    /// Counts and tells a volume that could not be compared.
+    fn lose(&mut self, volume: &OpenVolume, why: String, progress: &dyn Progress) {
+        self.lost += 1;
+        progress.note(&Event::Lost { path: volume.shown(b"/"), cause: why });
+    }
+
     /// How many files were added, removed, changed.
     #[must_use]
     pub fn counts(&self) -> [usize; 3] {
@@ -79,7 +85,8 @@ impl Diffed {
 ///
 /// # Errors
 /// If one of them cannot be read at all, and interruption; what cannot be
-/// compared is told to `progress` and counted.
+/// compared is told to `progress` and counted, also a volume whose bytes differ
+/// and whose files nobody here can list.
 pub fn run(
     before: &OpenDisk,
     after: &OpenDisk,
@@ -91,7 +98,7 @@ pub fn run(
         .volumes()
         .iter()
         .filter_map(|old| Some((old, after.volumes().iter().find(|new| new.name == old.name)?)))
-        .filter(|(old, new)| old.may_have_files() || new.may_have_files())
+        .filter(|(old, new)| !(old.is_without_files() && new.is_without_files()))
         .collect();
     let places: ExtentSet =
         pairs.iter().flat_map(|(old, _)| all_of(old).iter().collect::<Vec<_>>()).collect();
@@ -103,41 +110,56 @@ pub fn run(
     }
     progress.stage("comparing files", 0);
     for (old, new) in pairs {
-        let same_kind = |a: &OpenVolume, b: &OpenVolume| {
-            let name = |it: &OpenVolume| it.identity.as_ref().map(|identity| identity.name.clone());
-            name(a) == name(b)
-        };
-        let spans = old.identity.as_ref().is_some_and(|identity| identity.name == "btrfs");
+        let name = |it: &OpenVolume| it.identity.as_ref().map(|identity| identity.name.clone());
+        let is_same_kind = name(old) == name(new);
+        // Some of it may be elsewhere, or all that is known of it is its name.
+        let is_elsewhere = old.reader.is_empty()
+            || new.reader.is_empty()
+            || old.identity.as_ref().is_some_and(|identity| identity.name == "btrfs");
         let (old_places, new_places) = (all_of(old), all_of(new));
-        if same_kind(old, new)
-            && (!spans || unchanged.is_everything())
+        if is_same_kind
+            && !old.is_damaged()
+            && !new.is_damaged()
+            && (!is_elsewhere || unchanged.is_everything())
             && unchanged.holds(&old_places, &new_places)
         {
             diffed.same_volumes.push(old.name.clone());
             continue;
         }
-        let mut lost = |error: &Error| {
-            diffed.lost += 1;
-            progress.note(&Event::Lost { path: old.shown(b""), cause: error.to_string() });
+        let troubles = [old.trouble(), new.trouble()];
+        if let Some(damage) = troubles.into_iter().flatten().find(|it| it.is_damage()) {
+            diffed.lose(old, damage.why.clone(), progress);
+            continue;
+        }
+        let Some(trouble) = troubles.into_iter().flatten().next() else {
+            let (old_files, new_files) = (old.files()?, new.files()?);
+            let sides = [tree::Side::new(old, &*old_files), tree::Side::new(new, &*new_files)];
+            tree::compare(&sides, &unchanged, cancel, progress, &mut diffed)?;
+            continue;
         };
-        let (old_files, new_files) = match (old.files(), new.files()) {
-            (Ok(old_files), Ok(new_files)) => (old_files, new_files),
-            (Err(error), Err(_)) => {
-                lost(&error);
-                continue;
-            }
-            // It was formatted, or is damaged on one side.
-            (Err(error), Ok(_)) | (Ok(_), Err(error)) => {
-                if error.kind() == ErrorKind::Unsupported {
-                    diffed.differences.push(whole(new, Change::Changed(vec!["filesystem"])));
-                } else {
-                    lost(&error);
-                }
-                continue;
-            }
+        if !is_same_kind {
+            // It was formatted.
+            diffed.differences.push(whole(new, Change::Changed(vec!["filesystem"])));
+            continue;
+        }
+        let places = [&old_places, &new_places];
+        let bytes = match is_elsewhere || troubles.contains(&None) {
+            true => Bytes::Elsewhere,
+            false => compare_bytes([before, after], places, &unchanged, cancel)?,
         };
-        let sides = [tree::Side::new(old, &*old_files), tree::Side::new(new, &*new_files)];
-        tree::compare(&sides, &unchanged, cancel, progress, &mut diffed)?;
+        let why = &trouble.why;
+        match bytes {
+            Bytes::Same => diffed.same_volumes.push(old.name.clone()),
+            Bytes::Different => {
+                let text = format!("its bytes differ; its files cannot be listed because {why}");
+                diffed.lose(old, text, progress);
+            }
+            Bytes::Elsewhere => {
+                let text = format!("it was not compared: its files cannot be listed because {why}");
+                diffed.lose(old, text, progress);
+            }
+            Bytes::Unread(error) => diffed.lose(old, error.to_string(), progress),
+        }
     }
     for new in after.volumes() {
         if !before.volumes().iter().any(|old| old.name == new.name) {
@@ -149,6 +171,44 @@ pub fn run(
 
 fn all_of(volume: &OpenVolume) -> ExtentSet {
     volume.on_disk(&ExtentSet::from(Extent::new(0, volume.reader.len())))
+}
+
+/// How the bytes of a volume compare whose files cannot be listed.
+enum Bytes {
+    Same,
+    Different,
+    /// They do not lie in the same place on both sides, or not all of them are
+    /// there.
+    Elsewhere,
+    Unread(Error),
+}
+
+/// Reads what is not known to be the same.
+fn compare_bytes(
+    disks: [&OpenDisk; 2],
+    places: [&ExtentSet; 2],
+    unchanged: &Unchanged,
+    cancel: &Cancel,
+) -> Result<Bytes> {
+    const PIECE: u64 = 1 << 20;
+    if places[0] != places[1] {
+        return Ok(Bytes::Elsewhere);
+    }
+    let mut buffers = [Vec::new(), Vec::new()];
+    for piece in unchanged.doubtful(places[0]).iter().flat_map(|extent| extent.pieces(PIECE)) {
+        cancel.check()?;
+        for (disk, buffer) in disks.iter().zip(&mut buffers) {
+            // At most PIECE.
+            buffer.resize(piece.len() as usize, 0);
+            if let Err(error) = disk.reader.read_at(piece.start(), buffer) {
+                return Ok(Bytes::Unread(error));
+            }
+        }
+        if buffers[0] != buffers[1] {
+            return Ok(Bytes::Different);
+        }
+    }
+    Ok(Bytes::Same)
 }
 
 fn whole(volume: &OpenVolume, change: Change) -> Difference {

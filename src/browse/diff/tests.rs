@@ -3,11 +3,16 @@
 
 use std::sync::Arc;
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::browse::fake::Fake;
 use crate::browse::names::shown;
 use crate::fs::Identity;
+use crate::io::{Memory, WriteAt};
 use crate::progress::Silent;
+use crate::table::samples::GptDisk;
+use crate::units::SectorSize;
 
 fn volume(fake: Fake) -> OpenVolume {
     let identity = Identity { name: "ext4".into(), ..Identity::default() };
@@ -103,4 +108,82 @@ fn what_cannot_be_read_is_neither_the_same_nor_gone() {
     new.get_mut(x).is_damaged = true;
     let (found, diffed) = differences(tree().0, new, ExtentSet::new());
     assert_eq!((found.len(), diffed.lost), (0, 1), "{found:?}");
+}
+
+/// Keeps what it is told of volumes that were not compared.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Progress for Heard {
+    fn note(&self, event: &Event) {
+        if let Event::Lost { path, cause } = event {
+            self.0.lock().unwrap().push(format!("{path}: {cause}"));
+        }
+    }
+}
+
+/// Where the partitions of the disk start: behind the 128 KiB that are looked at
+/// to tell what all of the disk is.
+const STARTS: [u64; 2] = [300 * 512, 460 * 512];
+
+/// A disk with two partitions: one of nothing that is known, and swap.
+fn two_partitions() -> Memory {
+    let partitions = [(0, 300, 459), (1, 460, 619)];
+    let disk = GptDisk::new(SectorSize::B512, 8192, 4, 128, &partitions).disk();
+    let swap = STARTS[1];
+    disk.write_at(swap + 1024, &1_u32.to_le_bytes()).unwrap();
+    disk.write_at(swap + 1028, &19_u32.to_le_bytes()).unwrap();
+    disk.write_at(swap + 4086, b"SWAPSPACE2").unwrap();
+    disk
+}
+
+fn compared(old: Memory, new: Memory) -> (Diffed, Vec<String>) {
+    let disk = |name: &str, memory| OpenDisk::of_reader(name.into(), Arc::new(memory));
+    let heard = Heard::default();
+    let (old, new) = (disk("old", old), disk("new", new));
+    assert!(old.volumes()[1].is_without_files(), "that is no swap");
+    let diffed = run(&old, &new, &Cancel::default(), &heard).unwrap();
+    let heard = heard.0.into_inner().unwrap();
+    assert_eq!(heard.len() as u64, diffed.lost);
+    (diffed, heard)
+}
+
+#[test]
+fn volumes_that_cannot_be_looked_into_are_compared_by_their_bytes() {
+    let (diffed, _) = compared(two_partitions(), two_partitions());
+    assert_eq!((diffed.lost, diffed.counts()), (0, [0; 3]));
+    assert_eq!(diffed.same_volumes, ["1"]);
+    // Only the last byte.
+    let other = two_partitions();
+    other.write_at(STARTS[1] - 1, &[1]).unwrap();
+    let (diffed, heard) = compared(two_partitions(), other);
+    assert_eq!((diffed.lost, diffed.same_volumes.len()), (1, 0), "{heard:?}");
+    let wanted = "1:/: its bytes differ; its files cannot be listed because no known filesystem";
+    assert!(heard[0].starts_with(wanted), "{heard:?}");
+    // Nobody keeps files in swap.
+    let other = two_partitions();
+    other.write_at(STARTS[1] + 60_000, &[1]).unwrap();
+    let (diffed, heard) = compared(two_partitions(), other);
+    assert_eq!(diffed.lost, 0, "{heard:?}");
+}
+
+#[test]
+fn volumes_that_cannot_be_read_are_not_the_same() {
+    // Its start, by which it is known; its middle; on either side or both.
+    for place in [STARTS[0], STARTS[0] + 60 * 512] {
+        let bad = || two_partitions().unreadable(Extent::at(place, 512));
+        for (old, new) in [(bad(), two_partitions()), (two_partitions(), bad()), (bad(), bad())] {
+            let (diffed, heard) = compared(old, new);
+            assert_eq!((diffed.lost, diffed.same_volumes.len()), (1, 0), "{heard:?}");
+            assert!(heard[0].starts_with("1:/: ") && heard[0].contains("reading"), "{heard:?}");
+        }
+    }
+}
+
+#[test]
+fn a_volume_that_was_formatted_differs() {
+    let other = two_partitions();
+    other.write_at(STARTS[1] + 4086, &[0; 10]).unwrap();
+    let (diffed, heard) = compared(two_partitions(), other);
+    assert_eq!((diffed.lost, diffed.counts()), (0, [0, 0, 1]), "{heard:?}");
 }

@@ -61,6 +61,12 @@ impl Unchanged {
         self.is_of_all && self.different.is_empty()
     }
 
+    /// Which of these bytes are not known to be the same.
+    #[must_use]
+    pub fn doubtful(&self, places: &ExtentSet) -> ExtentSet {
+        self.different.intersect(places)
+    }
+
     /// True if something lies in the same place on both disks, and its bytes are
     /// the same.
     #[must_use]
