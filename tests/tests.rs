@@ -14,6 +14,7 @@ mod demo;
 mod device;
 mod device_jobs;
 mod disks;
+mod failing;
 mod files;
 mod format;
 mod generated;

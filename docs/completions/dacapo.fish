@@ -57,12 +57,16 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand disks" -s h -l help -d 'Pr
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l label -d 'Name of this backup, kept in the image' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l note -d 'Remark, kept in the image' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l level -d 'Compression from 1 (fast) to 19 (small)' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l rescue -d 'File to read a failing drive into, instead of IMAGE.rescue' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l retries -d 'Try bad sectors N times more in the end' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l max-time -d 'Make the image of what could be read until then: 90m, 8h, 2d' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l with -d 'Another disk over which a filesystem or volume group is spread' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l sector-size -d 'Sector size, if SOURCE is the file of a disk with 4096' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l chunk-size -d 'Size of a piece of the image, for measurements' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l dry-run -d 'Show what would be saved, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l raw -d 'Save every byte, free space included'
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l resume -d 'Go on with an interrupted save'
+complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l in-place -d 'Read a failing drive front to back, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand save" -s h -l help -d 'Print help (see more with \'--help\')'

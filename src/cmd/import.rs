@@ -240,7 +240,7 @@ fn finding(prepared: &Prepared) -> Result<()> {
 }
 
 fn report(done: &Done, started: Instant, output: &Output) {
-    let Done { saved, plan, path } = done;
+    let Done { saved, plan, path, .. } = done;
     let seconds = started.elapsed().as_secs_f64();
     let len = saved.written.len;
     output.info(&format!(

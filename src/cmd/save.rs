@@ -3,16 +3,16 @@
 
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 
 use crate::device::Source;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Context, Error, Result};
 use crate::image::format::DEFAULT_CHUNK_SIZE;
 use crate::io::ReadAt;
 use crate::job::open::{check_still_unused, open_source};
-use crate::job::save::{Done, Prepared};
+use crate::job::save::{Done, Prepared, Reading, map_path};
 use crate::pipeline::Cancel;
 use crate::save::{self, Options, Plan, Saved};
 use crate::store::refuse_device;
@@ -30,12 +30,18 @@ const EXAMPLE: &str = "\
 Example:
   dacapo save /dev/sda studio.img.zst --label 'before the update'";
 
+const FAILING: &str = "Drives that cannot be read everywhere";
+
 /// Save a disk, a partition or a raw image file to an image
 ///
 /// The image is an ordinary .zst file. Ranges that are proven to be free are
 /// left out; a filesystem that is not fully understood is saved whole. The
 /// source is never written to. Until the image is complete its name ends in
 /// .partial.
+///
+/// If the drive has places that cannot be read, it is read into IMAGE.rescue
+/// first: good areas before bad ones, so that as much as possible is there
+/// before it dies. The same command goes on with that at any time.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct SaveArgs {
@@ -77,6 +83,33 @@ pub struct SaveArgs {
     #[arg(long)]
     pub resume: bool,
 
+    /// File to read a failing drive into, instead of IMAGE.rescue
+    ///
+    /// It takes as much room as there is to save, and FILE.map says what of it
+    /// was read; GNU ddrescue understands both, and can have begun them. If they
+    /// are there, the rescue goes on. If the option is given, the drive is
+    /// treated as a failing one from the beginning.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
+        help_heading = FAILING)]
+    pub rescue: Option<PathBuf>,
+
+    /// Try bad sectors N times more in the end
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "in_place",
+        help_heading = FAILING)]
+    pub retries: u32,
+
+    /// Make the image of what could be read until then: 90m, 8h, 2d
+    #[arg(long, value_name = "TIME", value_parser = values::duration,
+        conflicts_with = "in_place", help_heading = FAILING)]
+    pub max_time: Option<Duration>,
+
+    /// Read a failing drive front to back, too
+    ///
+    /// This needs no room but that for the image. It is harder on the drive, and
+    /// what is behind the bad places may never be read if it dies on them.
+    #[arg(long, conflicts_with = "rescue", help_heading = FAILING)]
+    pub in_place: bool,
+
     /// Other disks of a set.
     #[command(flatten)]
     pub set: OthersArgs,
@@ -113,12 +146,28 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         command: std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect(),
     };
     let others = args.set.open(&args.source, |path| open_source(path, args.sector_size))?;
-    let prepared = Prepared::new(source, others, &options)?;
+    let is_stream = args.image.as_os_str() == "-";
+    if is_stream && (args.rescue.is_some() || args.retries > 0 || args.max_time.is_some()) {
+        return Err(Error::usage("what goes to standard output is read front to back, once")
+            .hint("give the name of a file for the image of a failing drive"));
+    }
+    let prepared = if is_stream || args.dry_run {
+        Prepared::new(source, others, &options)?
+    } else {
+        let reading = Reading {
+            in_place: args.in_place,
+            raw: args.rescue.clone(),
+            retries: args.retries,
+            most_time: args.max_time,
+        };
+        let listener = output.listener();
+        Prepared::for_image(source, others, &options, reading, &args.image, &*listener)?
+    };
     show_plan(&prepared, args.dry_run, output)?;
     if args.dry_run {
         return Ok(Outcome::Done);
     }
-    if args.image.as_os_str() == "-" {
+    if is_stream {
         return to_stdout(prepared.plan(), prepared.source(), output, cancel);
     }
     let path = prepared.image_path(&args.image, args.resume);
@@ -129,18 +178,30 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     if let Some(kept) = begun.kept_bytes() {
         output.info(&format!("going on after {} of {}", human(kept), human(len)));
     }
-    let name = begun.partial().to_owned();
     output.way_on(format!(
-        "what was saved is kept in {}; go on by running the same command with --resume",
-        name.display()
+        "what was saved is kept beside {}; go on by running the same command with --resume",
+        path.display()
     ));
     let started = Instant::now();
     let listener = output.listener();
     let done = begun.run(cancel, &*listener);
     drop(listener);
-    let Done { saved, plan, path } = done.map_err(|error| with_way_on(error, &name))?;
+    let Done { saved, plan, path, rescue } = done?;
     report(&saved, &path.display().to_string(), &plan, started, output);
+    if let Some(raw) = rescue {
+        output.note(&kept_rescue(&raw));
+    }
     Ok(outcome(save::check_losses(&saved.losses)))
+}
+
+/// What a rescue with losses has left.
+pub(crate) fn kept_rescue(raw: &Path) -> String {
+    format!(
+        "{0} and {1} are kept, to try again for what is missing: save to another name with \
+         --rescue {0} --retries 3; or delete them",
+        raw.display(),
+        map_path(raw).display()
+    )
 }
 
 fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> Result<Outcome> {
@@ -182,23 +243,6 @@ fn show_plan(prepared: &Prepared, dry_run: bool, output: &Output) -> Result<()> 
         }));
     }
     Ok(())
-}
-
-/// The error of an interrupted save, with the way to go on.
-fn with_way_on(error: Error, partial: &Path) -> Error {
-    let kept = format!("what was saved is kept in {}", partial.display());
-    match error.kind() {
-        ErrorKind::NoSpace if error.hint_text().is_none() => {
-            error.hint(format!("{kept}; free some space and run the same command with --resume"))
-        }
-        ErrorKind::Interrupted => {
-            error.hint(format!("{kept}; go on by running the same command with --resume"))
-        }
-        _ => {
-            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            error.hint(format!("{hint}{kept}; --resume goes on with it"))
-        }
-    }
 }
 
 fn report(saved: &Saved, name: &str, plan: &Plan, started: Instant, output: &Output) {

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::assembly::Assembly;
 use super::scratch::Scratch;
 use crate::device::{DiskIdentity, Source};
-use crate::error::{Error, Result};
-use crate::extent::{Extent, ExtentSet};
+use crate::error::Result;
+use crate::extent::ExtentSet;
 use crate::image::format::Imported;
 use crate::io::ReadAt;
 use crate::units::SectorSize;
@@ -111,44 +111,5 @@ impl ReadAt for Disk {
 
     fn known_zeros(&self) -> ExtentSet {
         self.content().known_zeros()
-    }
-}
-
-/// A disk of which some ranges cannot be read, because they are not in what
-/// was imported: a save then counts them as lost.
-#[derive(Debug)]
-pub struct WithoutMissing<'a> {
-    disk: &'a Disk,
-    missing: &'a ExtentSet,
-}
-
-impl<'a> WithoutMissing<'a> {
-    /// `disk` without the bytes in `missing`.
-    #[must_use]
-    pub const fn new(disk: &'a Disk, missing: &'a ExtentSet) -> Self {
-        Self { disk, missing }
-    }
-}
-
-impl ReadAt for WithoutMissing<'_> {
-    fn len(&self) -> u64 {
-        self.disk.len()
-    }
-
-    fn sector_size(&self) -> SectorSize {
-        self.disk.sector_size()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let asked = Extent::at(offset, u64::try_from(buf.len()).unwrap_or(u64::MAX));
-        if self.missing.touches(asked) {
-            let error = std::io::Error::from_raw_os_error(libc::EIO);
-            return Err(Error::io("reading what was not in the imported image", error));
-        }
-        self.disk.read_at(offset, buf)
-    }
-
-    fn known_zeros(&self) -> ExtentSet {
-        self.disk.known_zeros().subtract(self.missing)
     }
 }

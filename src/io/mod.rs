@@ -11,7 +11,9 @@ mod deadline;
 mod limit;
 mod memory;
 mod overlay;
+pub mod rescue;
 mod scratch;
+mod strict;
 mod window;
 
 pub use deadline::Deadline;
@@ -19,6 +21,7 @@ pub use limit::Limit;
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use scratch::{Place, Scratch, scratch_folder};
+pub use strict::Strict;
 pub use window::Window;
 
 use std::sync::Arc;

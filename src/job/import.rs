@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Result};
 use crate::extent::ExtentSet;
 use crate::image::format::Imported;
-use crate::import::disk::WithoutMissing;
 use crate::import::{Disk, missing};
 use crate::layout;
 use crate::pipeline::Cancel;
@@ -38,7 +37,7 @@ impl Prepared {
         let missing = missing::fit(&mut scan, &disk);
         let mut plan = Plan::of_scan(&disk, scan, disk.identity().clone(), options)?;
         plan.head.about.imported = Some(told(&disk));
-        plan.known_zeros = plan.known_zeros.subtract(&missing);
+        let plan = plan.without(&missing);
         Ok(Self { disk, plan, missing })
     }
 
@@ -74,23 +73,22 @@ impl Prepared {
     /// # Errors
     /// Refused, if there is such a file; if there is no room.
     pub fn run(self, path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
-        let Self { disk, plan, missing } = self;
+        let Self { disk, plan, .. } = self;
         let path = image_path(&plan, path, false);
-        let source = WithoutMissing::new(&disk, &missing);
-        check_room(&plan, &source, &path, progress)?;
+        check_room(&plan, &disk, &path, progress)?;
         let partial = Partial::create(&path)?;
         let leftover = Leftover(Some(partial_path(&path)));
         let out = BufWriter::with_capacity(BUFFER, partial);
         let writer = save::start(&plan, out)?;
         let told = Told { progress };
-        let (out, saved) = save::run(&plan, &source, writer, false, cancel, &told)?;
+        let (out, saved) = save::run(&plan, &disk, writer, false, cancel, &told)?;
         let partial = out
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
             .context(|| "writing the image".into())?;
         partial.commit()?;
         leftover.keep();
-        Ok(Done { saved, plan, path })
+        Ok(Done { saved, plan, path, rescue: None })
     }
 }
 

@@ -95,7 +95,7 @@ pub fn run<W: Write>(
     let mut chunks = Chunks::new(plan, first);
     let pool = BufferPool::default();
     let worker = || -> Result<_> {
-        let mut reader = ChunkReader::new(source, &head.used, head.chunk_size);
+        let mut reader = ChunkReader::new(source, &head.used, head.chunk_size).without(&plan.lost);
         let mut compressor = Compressor::new(head.about.level)?;
         let pool = &pool;
         Ok(move |(chunk, work): (u64, ChunkWork)| {

@@ -27,6 +27,8 @@ pub struct Plan {
     /// Used bytes that are known to read as zero without reading them: holes
     /// of a sparse file.
     pub known_zeros: ExtentSet,
+    /// Used bytes that are known to be lost; they are not read.
+    pub lost: ExtentSet,
 }
 
 impl Plan {
@@ -93,7 +95,7 @@ impl Plan {
         }
         .within_limits()?;
         let known_zeros = source.known_zeros().intersect(&head.used);
-        Ok(Self { head, known_zeros })
+        Ok(Self { head, known_zeros, lost: ExtentSet::new() })
     }
 
     /// The layout that was found.
@@ -102,7 +104,15 @@ impl Plan {
         &self.head.about.layout
     }
 
-    /// The bytes that must be read.
+    /// The same without bytes that are known to be lost.
+    #[must_use]
+    pub fn without(mut self, lost: &ExtentSet) -> Self {
+        self.lost = self.head.used.intersect(lost);
+        self.known_zeros = self.known_zeros.subtract(lost);
+        self
+    }
+
+    /// The bytes that must be read, or are lost.
     #[must_use]
     pub fn to_read(&self) -> ExtentSet {
         self.head.used.subtract(&self.known_zeros)
@@ -116,7 +126,8 @@ impl Plan {
         let to_read = self.to_read();
         let total = to_read.bytes();
         let mut compressor = Compressor::new(self.head.about.level)?;
-        let mut reader = ChunkReader::new(source, &self.head.used, self.head.chunk_size);
+        let mut reader =
+            ChunkReader::new(source, &self.head.used, self.head.chunk_size).without(&self.lost);
         let (mut before, mut after) = (0_u64, 0_u64);
         for sample in 0..SAMPLES {
             let wanted = total / SAMPLES * sample;

@@ -11,10 +11,14 @@ use crate::io::ReadAt;
 /// device once more, if they are fewer than this.
 const READ_THROUGH: u64 = 64 << 10;
 
+/// Nothing is known to be lost.
+static NONE: ExtentSet = ExtentSet::new();
+
 /// Reads one chunk after another into the same buffer.
 pub struct ChunkReader<'a> {
     source: &'a dyn ReadAt,
     used: &'a ExtentSet,
+    lost: &'a ExtentSet,
     buffer: AlignedBuffer,
     losses: Vec<Extent>,
 }
@@ -29,7 +33,15 @@ impl<'a> ChunkReader<'a> {
     /// A reader of the bytes of `used`.
     pub fn new(source: &'a dyn ReadAt, used: &'a ExtentSet, chunk_size: u32) -> Self {
         let buffer = AlignedBuffer::new(chunk_size as usize);
-        Self { source, used, buffer, losses: Vec::new() }
+        Self { source, used, lost: &NONE, buffer, losses: Vec::new() }
+    }
+
+    /// The same, for a source of which these bytes are known to be lost: they
+    /// are not asked for.
+    #[must_use]
+    pub const fn without(mut self, lost: &'a ExtentSet) -> Self {
+        self.lost = lost;
+        self
     }
 
     /// The content of the chunk read last.
@@ -52,7 +64,8 @@ impl<'a> ChunkReader<'a> {
         self.losses.clear();
         self.buffer.set_len(extent.len() as usize);
         let mut run: Option<Extent> = None;
-        for used in self.used.within(extent) {
+        let lost = self.lost;
+        for used in self.used.within(extent).flat_map(|used| lost.holes_within(used)) {
             match &mut run {
                 Some(run) if used.start() - run.end() < READ_THROUGH => {
                     *run = Extent::new(run.start(), used.end());
@@ -71,7 +84,20 @@ impl<'a> ChunkReader<'a> {
         for hole in self.used.holes_within(extent) {
             self.buffer.as_mut_slice()[range(base, hole)].fill(0);
         }
+        if self.lost.touches(extent) {
+            self.leave_out(extent);
+        }
         Ok(())
+    }
+
+    /// Blanks and counts what is known to be lost of a chunk.
+    fn leave_out(&mut self, chunk: Extent) {
+        let mut losses: ExtentSet = self.losses.drain(..).collect();
+        for lost in self.lost.within(chunk) {
+            self.buffer.as_mut_slice()[range(chunk.start(), lost)].fill(0);
+            losses.extend(self.used.within(lost));
+        }
+        self.losses.extend(losses.iter());
     }
 
     /// Reads a run that lies in the chunk starting at `base`.
@@ -193,6 +219,30 @@ mod tests {
         assert!(reader.content()[..4608].iter().all(|b| *b != 0));
         assert!(reader.content()[5120..9216].iter().all(|b| *b != 0));
         assert!(reader.content()[10_240..].iter().all(|b| *b != 0));
+    }
+
+    #[test]
+    fn what_is_known_to_be_lost_is_not_read() {
+        // Reading any of it would be an error that is no loss.
+        let disk = disk().unreadable(Extent::new(9000, 9001));
+        let used: ExtentSet =
+            [Extent::new(0, 9216), Extent::new(10_240, 20_480)].into_iter().collect();
+        let lost: ExtentSet =
+            [Extent::new(512, 1024), Extent::new(9200, 11_000)].into_iter().collect();
+        let mut reader = ChunkReader::new(&disk, &used, 1 << 20).without(&lost);
+        reader.read(Extent::new(0, 20_480)).unwrap();
+        let losses = [Extent::new(512, 1024), Extent::new(8704, 9216), Extent::new(10_240, 11_000)];
+        assert_eq!(reader.losses(), losses);
+        for (at, byte) in reader.content()[..20_480].iter().enumerate() {
+            let at = Extent::at(at as u64, 1);
+            let is_there = used.covers(at) && !losses.iter().any(|loss| loss.overlaps(&at));
+            assert_eq!(*byte != 0, is_there, "byte {at}");
+        }
+        // A chunk of which nothing is there does not mean that a drive is gone.
+        let all = ExtentSet::all(1 << 20);
+        let mut reader = ChunkReader::new(&disk, &all, 1 << 20).without(&all);
+        reader.read(Extent::new(0, 1 << 16)).unwrap();
+        assert_eq!(reader.losses(), [Extent::new(0, 1 << 16)]);
     }
 
     #[test]

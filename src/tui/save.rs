@@ -19,10 +19,11 @@ use super::trouble::sentence;
 use super::verify;
 use super::widgets::{Item, List, Page, Scroll, draw_lines, split};
 use crate::cmd::bars;
+use crate::cmd::save::kept_rescue;
 use crate::cmd::terminal::Terminal;
 use crate::error::{ErrorKind, Result};
 use crate::job::open::open_source;
-use crate::job::save::{Done, Prepared};
+use crate::job::save::{Done, Prepared, Reading};
 use crate::media::{self, Destination, FoundImage, Writable};
 use crate::save::{Options, check_losses};
 use crate::store::room_at;
@@ -132,6 +133,9 @@ impl Plan {
     }
 
     fn choices(ready: &Ready) -> Vec<Item> {
+        if ready.prepared.rescue().is_some() {
+            return vec![Item::new("Go on with the rescue of this drive")];
+        }
         let begin = Item::new("Save it");
         match &ready.interrupted {
             None => vec![begin],
@@ -225,12 +229,15 @@ fn prepare(source: &Path, place: &Arc<Place>, label: Option<String>) -> Load<Rea
             ..Options::default()
         };
         let opened = open_source(&source, None)?;
-        let prepared = Prepared::new(opened, Vec::new(), &options)?;
+        let place = place.open()?;
+        cancel.check()?;
+        let (others, reading) = (Vec::new(), Reading::default());
+        let prepared =
+            Prepared::for_image(opened, others, &options, reading, place.path(), progress)?;
         cancel.check()?;
         progress.stage("estimating the size of the image", 0);
-        let estimate = prepared.plan().estimate(prepared.source())?;
+        let estimate = prepared.estimate()?;
         cancel.check()?;
-        let place = place.open()?;
         let room = room_at(&place.path().join("image"))?;
         let interrupted = prepared.interrupted_in(place.path());
         Ok(Ready { prepared, place, estimate, room, interrupted })
@@ -278,6 +285,9 @@ fn ending(
     ));
     for notice in notices {
         ending.text(sentence(notice));
+    }
+    if let Some(raw) = &done.rescue {
+        ending.text(sentence(&kept_rescue(raw)));
     }
     ending.text(
         "What now: verify it once, now or later, to know that the drive gives back what was \

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Saving a drive that is failing: it is read into a file beside the image
+//! first, good areas before bad ones, and the image is made of that.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::store::{Store, is_same_drive};
+use crate::device::{DiskIdentity, Source, check_opened_source, disks, is_partition};
+use crate::error::{Error, ErrorKind, Result};
+use crate::extent::ExtentSet;
+use crate::io::ReadAt;
+use crate::io::rescue::{Drive, End, Passes, RawFile, Settings, State, Status};
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+use crate::store::room_at;
+use crate::units::human;
+
+/// The map is brought to the medium at this interval.
+const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// What is being done is told at this interval.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// That nothing could be read is told after this time.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// How a drive that cannot be read everywhere is read.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// True to read it front to back in any case: bad places are lost after one
+    /// more attempt.
+    pub in_place: bool,
+    /// The file to read it into, instead of one beside the image.
+    pub raw: Option<PathBuf>,
+    /// How many times bad sectors are tried again in the end.
+    pub retries: u32,
+    /// When to make the image of what is there.
+    pub most_time: Option<Duration>,
+}
+
+/// Refuses to begin what would not end well for lack of space.
+pub(super) fn check_room(raw: &Path, len: u64, domain: u64, progress: &dyn Progress) -> Result<()> {
+    let folder = match raw.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let is_sparse = RawFile::can_be_sparse(folder)?;
+    let needed = if is_sparse { domain } else { len };
+    let room = room_at(raw)?;
+    let shown = raw.display();
+    if !is_sparse {
+        progress.note(&Event::Notice(format!(
+            "{shown} takes the full size of the drive, {}: the filesystem there keeps no sparse \
+             files",
+            human(len)
+        )));
+    }
+    if room >= needed {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NoSpace,
+        format!(
+            "the drive has places that cannot be read, so that it is read into {shown} first; \
+             that takes up to {}, and {} are free",
+            human(needed),
+            human(room)
+        ),
+    )
+    .hint(
+        "give a file on a disk with more room to --rescue, or read it front to back with \
+         --in-place, which is harder on the drive",
+    ))
+}
+
+/// Reads what can be read of `domain` into the store; gives back the drive, if it
+/// is still there.
+///
+/// # Errors
+/// If it has gone for good, or the store cannot be written. What was read is
+/// kept.
+pub(super) fn rescue(
+    store: &mut Store,
+    source: Source,
+    domain: &ExtentSet,
+    reading: &Reading,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<Option<Source>> {
+    let Store { raw, state, .. } = &mut *store;
+    let whole = State::new(raw.len(), None).blocks;
+    state.blocks = std::mem::replace(&mut state.blocks, whole).with_domain(domain);
+    progress.stage("rescuing", domain.bytes());
+    let sector = source.sector_size().bytes();
+    let settings = Settings {
+        retries: reading.retries,
+        most_time: reading.most_time,
+        ..Settings::new(source.len(), sector)
+    };
+    let mut state = store.state.clone();
+    let mut teller = Teller::new(progress, &state);
+    let mut saved = Instant::now();
+    let mut drive = LiveDrive::new(source);
+    let result = {
+        let store = &*store;
+        let mut listener = |state: &State| {
+            teller.tell(state);
+            cancel.check()?;
+            if saved.elapsed() >= SAVE_EVERY {
+                store.save(state)?;
+                saved = Instant::now();
+            }
+            Ok(())
+        };
+        Passes::new(&mut drive, &store.raw, settings, &mut state, &mut listener).run()
+    };
+    store.state = state;
+    // In any case, so that nothing has to be read twice.
+    let kept = store.save(&store.state);
+    if result? == End::OutOfTime {
+        progress.note(&Event::Notice(
+            "the time is over: the image is made of what could be read until now".into(),
+        ));
+    }
+    kept?;
+    Ok(drive.source)
+}
+
+/// Tells a listener how a rescue goes.
+struct Teller<'a> {
+    progress: &'a dyn Progress,
+    finished: u64,
+    told: Option<Instant>,
+    is_gone: bool,
+}
+
+impl<'a> Teller<'a> {
+    fn new(progress: &'a dyn Progress, state: &State) -> Self {
+        let finished = state.blocks.bytes(Status::Finished);
+        progress.advance(finished);
+        Self { progress, finished, told: None, is_gone: false }
+    }
+
+    fn tell(&mut self, state: &State) {
+        let finished = state.blocks.bytes(Status::Finished);
+        self.progress.advance(finished.saturating_sub(self.finished));
+        self.finished = finished.max(self.finished);
+        if state.is_gone != self.is_gone {
+            self.is_gone = state.is_gone;
+            let text = if state.is_gone {
+                "the drive does not answer any more; waiting for it to come back: check its cable \
+                 and power"
+            } else {
+                "the drive is back"
+            };
+            self.progress.note(&Event::Notice(text.into()));
+        }
+        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        let mut text = state.title();
+        if state.read_errors > 0 {
+            let errors = state.read_errors;
+            let s = if errors == 1 { "" } else { "s" };
+            text.push_str(&format!("; {errors} read error{s}"));
+        }
+        let bad = state.blocks.bytes(Status::Bad);
+        if bad > 0 {
+            text.push_str(&format!("; {} bad", human(bad)));
+        }
+        if state.since_good >= QUIET {
+            text.push_str(&format!("; nothing could be read for {} s", state.since_good.as_secs()));
+        }
+        self.progress.note(&Event::Position(text));
+    }
+}
+
+/// A drive that is opened again when it has gone and come back.
+struct LiveDrive {
+    source: Option<Source>,
+    path: PathBuf,
+    identity: DiskIdentity,
+    is_partition: bool,
+    began: Instant,
+    gone: Gone,
+}
+
+impl LiveDrive {
+    fn new(source: Source) -> Self {
+        let path = PathBuf::from(source.path());
+        Self {
+            identity: source.identity(),
+            is_partition: is_partition(&path),
+            gone: Gone { len: source.len() },
+            source: Some(source),
+            path,
+            began: Instant::now(),
+        }
+    }
+
+    /// The same drive, if it is at `path`.
+    fn at(&self, path: &Path) -> Result<Option<Source>> {
+        let Ok(source) = Source::claim(path, None) else { return Ok(None) };
+        let found = DiskIdentity { path: self.identity.path.clone(), ..source.identity() };
+        if !is_same_drive(&self.identity, &found) || source.len() != self.gone.len {
+            return Ok(None);
+        }
+        check_opened_source(&source)?;
+        Ok(Some(source))
+    }
+}
+
+impl Drive for LiveDrive {
+    fn reader(&self) -> &dyn ReadAt {
+        match &self.source {
+            Some(source) => source,
+            None => &self.gone,
+        }
+    }
+
+    fn reopen(&mut self) -> Result<bool> {
+        // As long as it is held, the kernel gives it another name.
+        drop(self.source.take());
+        self.source = self.at(&self.path)?;
+        let is_named = self.identity.serial.is_some() || self.identity.wwn.is_some();
+        if self.source.is_none() && is_named && !self.is_partition {
+            for disk in disks().unwrap_or_default() {
+                let found =
+                    DiskIdentity { path: self.identity.path.clone(), ..disk.identity.clone() };
+                if is_same_drive(&self.identity, &found) {
+                    self.source = self.at(Path::new(&disk.identity.path))?;
+                }
+            }
+        }
+        Ok(self.source.is_some())
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// In the place of a drive that is not there.
+struct Gone {
+    len: u64,
+}
+
+impl ReadAt for Gone {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> Result<()> {
+        Err(Error::failed("the drive is not there"))
+    }
+}

@@ -1,0 +1,484 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Saving a disk to an image file.
+//!
+//! [`Prepared::new`] looks at the source and makes the plan. That is shown.
+//! Then [`Prepared::begin`] makes the file, or finds the interrupted one and
+//! what of it can be kept, and [`Begun::run`] saves.
+//!
+//! A drive that can be read everywhere is read front to back. At the first
+//! place that cannot be read this ends, and the drive is read into a file
+//! beside the image, as [`rescue`](crate::io::rescue) does it; the image is made
+//! of that. The file stays until then, so that a rescue goes on whenever there
+//! is one of the drive.
+
+mod failing;
+mod store;
+
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use crate::device::Source;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::rescan::{Rescan, read_head};
+use crate::image::{Head, Writer};
+use crate::io::rescue::Through;
+use crate::io::{ReadAt, Strict};
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+use crate::save::{self, Options, Plan, Saved, resume_check};
+use crate::store::{
+    Partial, default_name, find_interrupted, partial_path, refuse_existing, room_at,
+};
+use crate::units::human;
+
+use super::open::{check_still_unused, readers};
+pub use failing::Reading;
+use store::Store;
+pub use store::{map_path, raw_path};
+
+/// The image is written in pieces of this many bytes.
+pub(super) const BUFFER: usize = 64 << 10;
+
+/// A source that was looked at, and what would be saved of it.
+#[derive(Debug)]
+pub struct Prepared {
+    source: Source,
+    others: Vec<Source>,
+    plan: Plan,
+    reading: Reading,
+    /// True if something could not be read already.
+    is_failing: bool,
+    /// The rescue that goes on, and the image it is for.
+    rescue: Option<(Store, PathBuf)>,
+}
+
+impl Prepared {
+    /// Looks at a source; `others` are the other disks of a set.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn new(source: Source, others: Vec<Source>, options: &Options) -> Result<Self> {
+        let strict = Strict::new(&source);
+        let plan = Plan::with(&strict, &readers(&others), source.identity(), options)?;
+        let is_failing = strict.has_failed();
+        let reading = Reading::default();
+        Ok(Self { source, others, plan, reading, is_failing, rescue: None })
+    }
+
+    /// As [`Prepared::new`], for an image in the file or folder `path`: if it is
+    /// being rescued there, the rescue goes on, and what was read is not read
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`]; refused if the rescue is of another drive, or the
+    /// drive was used since.
+    pub fn for_image(
+        source: Source,
+        others: Vec<Source>,
+        options: &Options,
+        reading: Reading,
+        path: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
+        let found = if reading.in_place { None } else { find_rescue(&source, &reading, path) };
+        let Some((raw, image)) = found else {
+            return Ok(Self { reading, ..Self::new(source, others, options)? });
+        };
+        let mut store = Store::open(&raw, &source, progress)?;
+        progress.note(&Event::Notice(format!("going on with the rescue in {}", raw.display())));
+        progress.stage("looking at what is on the disk", 0);
+        let through = Through::new(&source, &store.raw, &mut store.state.blocks);
+        let plan = Plan::with(&through, &readers(&others), source.identity(), options)?;
+        drop(through);
+        let rescue = Some((store, image));
+        Ok(Self { source, others, plan, reading, is_failing: true, rescue })
+    }
+
+    /// The disk to be saved.
+    #[must_use]
+    pub const fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What would be saved.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The file to write: in a folder it is named after the label or model and
+    /// the date; to go on, an interrupted image of an earlier date is found,
+    /// too.
+    #[must_use]
+    pub fn image_path(&self, path: &Path, resume: bool) -> PathBuf {
+        match &self.rescue {
+            Some((_, image)) if path.is_dir() => image.clone(),
+            _ => image_path(&self.plan, path, resume),
+        }
+    }
+
+    /// What the image would take, judged by compressing a few pieces. A drive that
+    /// cannot be read everywhere is not read for that: it may take as much as
+    /// there is.
+    ///
+    /// # Errors
+    /// If the compressor does not start.
+    pub fn estimate(&self) -> Result<u64> {
+        if self.is_failing {
+            return Ok(self.plan.to_read().bytes());
+        }
+        self.plan.estimate(&self.source)
+    }
+
+    /// The file of the rescue that goes on.
+    #[must_use]
+    pub fn rescue(&self) -> Option<&Path> {
+        self.rescue.as_ref().map(|(store, _)| store.raw.path())
+    }
+
+    /// The image of this disk in a folder whose save was interrupted, the
+    /// latest one if there are several: its name once it is whole.
+    #[must_use]
+    pub fn interrupted_in(&self, folder: &Path) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(folder).ok()?;
+        let mut found: Vec<(String, PathBuf)> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let path = folder.join(name.strip_suffix(".partial")?);
+                let old = Source::open(entry.path()).ok()?;
+                let (head, _, _) = read_head(&old).ok()?;
+                self.is_of_same_disk(&head).then(|| (head.about.created.clone(), path))
+            })
+            .collect();
+        found.sort();
+        found.pop().map(|(_, path)| path)
+    }
+
+    fn is_of_same_disk(&self, head: &Head) -> bool {
+        is_of_same_disk(&self.plan.head, head)
+    }
+
+    /// Makes the file `path`, or with `resume` goes on with an interrupted one.
+    ///
+    /// # Errors
+    /// If there is no room or the file cannot be made; refused if it belongs
+    /// to another disk, or to another state of this one.
+    pub fn begin(
+        mut self,
+        path: &Path,
+        resume: bool,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<Begun> {
+        let note = |text: String| progress.note(&Event::Notice(text));
+        let interrupted = partial_path(path);
+        let is_rescue = !self.reading.in_place && (self.is_failing || self.reading.raw.is_some());
+        if is_rescue || self.rescue.is_some() {
+            return self.begin_rescue(path);
+        }
+        let kept = if resume && interrupted.exists() {
+            match self.keep_interrupted(&interrupted, cancel, progress) {
+                Err(_) if self.is_failing && !cancel.is_cancelled() && !self.reading.in_place => {
+                    return self.begin_rescue(path);
+                }
+                kept => kept?,
+            }
+        } else {
+            None
+        };
+        let (partial, kept) = match kept {
+            Some(kept) => (Partial::resume(path, kept.found.end)?, Some(kept)),
+            None => {
+                if resume {
+                    note("there is nothing to go on with; starting from the beginning".into());
+                } else if interrupted.exists() {
+                    self.refuse_foreign(&interrupted)?;
+                    note(format!(
+                        "{} was interrupted; it is replaced, and not gone on with",
+                        interrupted.display()
+                    ));
+                }
+                check_room(&self.plan, &self.source, path, progress)?;
+                (Partial::create(path)?, None)
+            }
+        };
+        Ok(Begun { prepared: self, file: Some((partial, kept)), path: path.to_owned() })
+    }
+
+    /// The image is made when the drive was read.
+    fn begin_rescue(self, path: &Path) -> Result<Begun> {
+        refuse_existing(path)?;
+        self.refuse_foreign(&partial_path(path))?;
+        Ok(Begun { prepared: self, file: None, path: path.to_owned() })
+    }
+
+    /// Refuses to replace the interrupted image of another disk.
+    fn refuse_foreign(&self, interrupted: &Path) -> Result<()> {
+        let Ok((head, _, _)) = Source::open(interrupted).and_then(|old| read_head(&old)) else {
+            return Ok(());
+        };
+        if self.is_of_same_disk(&head) {
+            return Ok(());
+        }
+        Err(Error::refused(format!(
+            "{} is the interrupted image of another disk",
+            interrupted.display()
+        ))
+        .hint("choose another name for the image, or delete it first"))
+    }
+
+    /// What of an interrupted image can be kept; nothing, if not even its head
+    /// was written.
+    fn keep_interrupted(
+        &mut self,
+        interrupted: &Path,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<Option<Kept>> {
+        let old = Source::open(interrupted)?;
+        if read_head(&old).is_err_and(|error| error.kind() == ErrorKind::Damaged) {
+            return Ok(None);
+        }
+        let strict = Strict::new(&self.source);
+        let source: &dyn ReadAt = if self.reading.in_place { &self.source } else { &strict };
+        let kept = resume_check(&mut self.plan, source, &old, cancel, progress);
+        self.is_failing |= strict.has_failed();
+        let kept = kept?;
+        Ok(Some(Kept { found: kept.found, bytes: kept.bytes }))
+    }
+}
+
+fn is_of_same_disk(one: &Head, other: &Head) -> bool {
+    let (old, new) = (&one.about.disk, &other.about.disk);
+    one.disk_len == other.disk_len && old.serial == new.serial && old.model == new.model
+}
+
+/// The file to write: in a folder it is named after the label or model and
+/// the date; to go on, an interrupted image of an earlier date is found, too.
+pub(super) fn image_path(plan: &Plan, path: &Path, resume: bool) -> PathBuf {
+    if !path.is_dir() {
+        return path.to_owned();
+    }
+    let about = &plan.head.about;
+    let from_file = || {
+        let stem = Path::new(&about.disk.path).file_stem();
+        stem.map(|stem| stem.to_string_lossy().into_owned())
+    };
+    let title = about.label.clone().or_else(|| about.disk.model.clone()).or_else(from_file);
+    let title = title.as_deref().unwrap_or("disk");
+    let date = about.created.get(..10).unwrap_or_default();
+    let interrupted = if resume { find_interrupted(path, title) } else { None };
+    interrupted.unwrap_or_else(|| default_name(path, title, date))
+}
+
+/// Refuses to begin what cannot end well for lack of space.
+pub(super) fn check_room(
+    plan: &Plan,
+    source: &dyn ReadAt,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let room = room_at(path)?;
+    // Room for everything uncompressed needs no closer look.
+    if room > plan.head.used.bytes().saturating_add(plan.head.disk_len / 16384) {
+        return Ok(());
+    }
+    let estimate = plan.estimate(source)?;
+    let text = format!("about {} are needed and {} are free", human(estimate), human(room));
+    // The estimate is made from samples: only a clear case is refused.
+    if room < estimate / 4 * 3 {
+        return Err(Error::new(
+            ErrorKind::NoSpace,
+            format!("there is no room for {}: {text}", path.display()),
+        )
+        .hint("free some space, choose another place, or a higher level of compression"));
+    }
+    if room < estimate + estimate / 5 {
+        progress.note(&Event::Notice(format!("space may run out: {text}")));
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct Kept {
+    found: Rescan,
+    bytes: u64,
+}
+
+/// A save that may begin.
+#[derive(Debug)]
+pub struct Begun {
+    prepared: Prepared,
+    /// The file of the image, unless the drive has to be rescued first.
+    file: Option<(Partial, Option<Kept>)>,
+    path: PathBuf,
+}
+
+impl Begun {
+    /// How many bytes of the disk are in the image already.
+    #[must_use]
+    pub fn kept_bytes(&self) -> Option<u64> {
+        let (_, kept) = self.file.as_ref()?;
+        kept.as_ref().map(|kept| kept.bytes)
+    }
+
+    /// Saves, and gives the image its name.
+    ///
+    /// # Errors
+    /// Anything but unreadable ranges of the source. What was written is kept,
+    /// and can be gone on with: the hint says how.
+    pub fn run(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+        let Self { prepared, file, path } = self;
+        let Some((partial, kept)) = file else {
+            return prepared.rescue_to(&path, cancel, progress);
+        };
+        let name = partial.partial().to_owned();
+        match prepared.straight(partial, kept, cancel, progress) {
+            Ok(saved) => {
+                let Prepared { plan, .. } = prepared;
+                Ok(Done { saved, plan, path, rescue: None })
+            }
+            Err((_, true)) if !cancel.is_cancelled() => {
+                progress.note(&Event::Notice(
+                    "the drive has places that cannot be read: good areas are read first now, and \
+                     bad ones in the end"
+                        .into(),
+                ));
+                prepared.rescue_to(&path, cancel, progress)
+            }
+            Err((error, _)) => Err(with_way_on(error, &name)),
+        }
+    }
+}
+
+impl Prepared {
+    /// Saves front to back. The error comes with whether it is that of a place
+    /// that cannot be read.
+    fn straight(
+        &self,
+        partial: Partial,
+        kept: Option<Kept>,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<Saved, (Error, bool)> {
+        let strict = Strict::new(&self.source);
+        let source: &dyn ReadAt = if self.reading.in_place { &self.source } else { &strict };
+        let save = || -> Result<Saved> {
+            let out = BufWriter::with_capacity(BUFFER, partial);
+            let resumed = kept.is_some();
+            let writer = match kept {
+                Some(kept) => Writer::resume(out, kept.found)?,
+                None => save::start(&self.plan, out)?,
+            };
+            let (out, saved) = save::run(&self.plan, source, writer, resumed, cancel, progress)?;
+            let partial = out
+                .into_inner()
+                .map_err(std::io::IntoInnerError::into_error)
+                .context(|| "writing the image".into())?;
+            [&self.source].into_iter().chain(&self.others).try_for_each(check_still_unused)?;
+            partial.commit()?;
+            Ok(saved)
+        };
+        save().map_err(|error| (error, strict.has_failed()))
+    }
+
+    /// Reads the drive into a file, as much of it as can be read, and makes the
+    /// image of that.
+    fn rescue_to(self, path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+        let raw = match (&self.rescue, &self.reading.raw) {
+            (Some((store, _)), _) => store.raw.path().to_owned(),
+            (None, Some(raw)) => raw.clone(),
+            (None, None) => raw_path(path),
+        };
+        let kept = |error: Error| {
+            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            error.hint(format!(
+                "{hint}what was read is kept in {} and {}; go on by running the same command",
+                raw.display(),
+                map_path(&raw).display()
+            ))
+        };
+        let Self { source, others, mut plan, reading, rescue, .. } = self;
+        let mut store = match rescue {
+            Some((store, _)) => store,
+            None => {
+                failing::check_room(&raw, source.len(), plan.to_read().bytes(), progress)?;
+                Store::create(&raw, &source, &plan.head.about.command)?
+            }
+        };
+        let make = || -> Result<Done> {
+            let interrupted = partial_path(path);
+            if let Ok(old) = Source::open(&interrupted) {
+                store.adopt(&old, |head| is_of_same_disk(&plan.head, head), cancel, progress)?;
+                drop(old);
+                std::fs::remove_file(&interrupted)
+                    .context(|| format!("removing {}", interrupted.display()))?;
+            }
+            let domain = plan.to_read();
+            let source = failing::rescue(&mut store, source, &domain, &reading, cancel, progress)?;
+            source.iter().chain(&others).try_for_each(check_still_unused)?;
+            let lost = store.state.lost();
+            plan = plan.clone().without(&lost);
+            check_room(&plan, &store.raw, path, progress)?;
+            let partial = Partial::create(path)?;
+            let out = BufWriter::with_capacity(BUFFER, partial);
+            let writer = save::start(&plan, out)?;
+            let (out, saved) = save::run(&plan, &store.raw, writer, false, cancel, progress)?;
+            let partial = out
+                .into_inner()
+                .map_err(std::io::IntoInnerError::into_error)
+                .context(|| "writing the image".into())?;
+            partial.commit()?;
+            let rescue = (!lost.is_empty()).then(|| raw.clone());
+            Ok(Done { saved, plan: plan.clone(), path: path.to_owned(), rescue })
+        };
+        let done = make().map_err(kept)?;
+        if done.rescue.is_none() {
+            store.remove()?;
+        }
+        Ok(done)
+    }
+}
+
+/// The error of an interrupted save, with the way to go on.
+fn with_way_on(error: Error, partial: &Path) -> Error {
+    let kept = format!("what was saved is kept in {}", partial.display());
+    match error.kind() {
+        ErrorKind::NoSpace if error.hint_text().is_none() => {
+            error.hint(format!("{kept}; free some space and run the same command with --resume"))
+        }
+        ErrorKind::Interrupted => {
+            error.hint(format!("{kept}; go on by running the same command with --resume"))
+        }
+        _ => {
+            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            error.hint(format!("{hint}{kept}; --resume goes on with it"))
+        }
+    }
+}
+
+/// The rescue that is to go on: its file, and the image it is for.
+fn find_rescue(source: &Source, reading: &Reading, path: &Path) -> Option<(PathBuf, PathBuf)> {
+    if let Some(raw) = &reading.raw {
+        return Store::is_at(raw).then(|| (raw.clone(), path.to_owned()));
+    }
+    let image =
+        if path.is_dir() { store::find_in(path, &source.identity())? } else { path.to_owned() };
+    let raw = raw_path(&image);
+    Store::is_at(&raw).then_some((raw, image))
+}
+
+/// A save that is finished.
+#[derive(Debug)]
+pub struct Done {
+    /// What was saved.
+    pub saved: Saved,
+    /// By which plan.
+    pub plan: Plan,
+    /// The image.
+    pub path: PathBuf,
+    /// The file that the drive was read into, if something of it is missing: it
+    /// is kept, to try again.
+    pub rescue: Option<PathBuf>,
+}

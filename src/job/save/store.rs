@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a failing drive is read into: a raw file beside the image, and its
+//! mapfile. Both are GNU ddrescue's, and stay when the program ends.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter};
+use std::path::{Path, PathBuf};
+
+use crate::device::{AlignedBuffer, DiskIdentity, Source};
+use crate::error::{Context, Error, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::image::format::Kind;
+use crate::image::frame::{Decompressor, is_zero};
+use crate::image::rescan::rescan;
+use crate::image::{Head, reader};
+use crate::io::rescue::{Mapfile, RawFile, State, Status};
+use crate::io::{ReadAt, WriteAt, read_vec};
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+use crate::save::{now, range};
+
+/// In front of what the drive says of itself, in the comments of a mapfile.
+const DRIVE: &str = "Drive: ";
+/// In so many places the drive is compared with what was read of it before.
+const COMPARED: usize = 16;
+/// So many places are looked at to find some that are not zero.
+const LOOKED_AT: u64 = 256;
+/// What is compared in each place.
+const PLACE: u64 = 4096;
+
+/// The file that a failing drive is read into before its image is made.
+#[must_use]
+pub fn raw_path(image: &Path) -> PathBuf {
+    with_ending(image, ".rescue")
+}
+
+/// The mapfile of such a file.
+#[must_use]
+pub fn map_path(raw: &Path) -> PathBuf {
+    with_ending(raw, ".map")
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// The image that is being rescued in a folder from this drive, the latest one
+/// if there are several.
+pub(super) fn find_in(folder: &Path, drive: &DiskIdentity) -> Option<PathBuf> {
+    let mut found: Vec<(std::time::SystemTime, PathBuf)> = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let image = folder.join(name.strip_suffix(".rescue.map")?);
+            let map = read_map(&entry.path()).ok()?;
+            let is_this = drive_of(&map).is_some_and(|it| is_same_drive(&it, drive));
+            (is_this && !image.exists()).then_some((entry.metadata().ok()?.modified().ok()?, image))
+        })
+        .collect();
+    found.sort();
+    found.pop().map(|(_, image)| image)
+}
+
+fn read_map(path: &Path) -> Result<Mapfile> {
+    let what = || format!("reading the mapfile {}", path.display());
+    Mapfile::read(BufReader::new(File::open(path).context(what)?)).context(what)
+}
+
+/// What the drive said of itself when the rescue began.
+fn drive_of(map: &Mapfile) -> Option<DiskIdentity> {
+    let text = map.comments.iter().find_map(|comment| comment.strip_prefix(DRIVE))?;
+    serde_json::from_str(text).ok()
+}
+
+pub(super) fn is_same_drive(a: &DiskIdentity, b: &DiskIdentity) -> bool {
+    let is_named = a.serial.is_some() || a.wwn.is_some();
+    a.serial == b.serial
+        && a.model == b.model
+        && a.wwn == b.wwn
+        && a.size == b.size
+        && (is_named || a.path == b.path)
+}
+
+/// A raw file and its mapfile.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) raw: RawFile,
+    map: PathBuf,
+    comments: Vec<String>,
+    pub(super) state: State,
+}
+
+impl Store {
+    /// Begins a rescue.
+    pub(super) fn create(path: &Path, source: &Source, command: &[String]) -> Result<Self> {
+        let map = map_path(path);
+        for taken in [path, &map] {
+            if taken.symlink_metadata().is_ok() {
+                return Err(Error::refused(format!(
+                    "{} exists, but not what belongs to it: a rescue has a raw file and its map",
+                    taken.display()
+                ))
+                .hint("choose another name with --rescue, or delete it first"));
+            }
+        }
+        let drive = serde_json::to_string(&source.identity()).unwrap_or_default();
+        let comments = vec![
+            format!("Mapfile. Created by dacapo version {}", env!("CARGO_PKG_VERSION")),
+            format!("Command line: {}", command.join(" ")),
+            format!("{DRIVE}{drive}"),
+            format!("Start time:   {}", now()),
+        ];
+        let raw = RawFile::create(path, source.len(), source.sector_size())?;
+        let store = Self { raw, map, comments, state: State::new(source.len(), None) };
+        store.save(&store.state)?;
+        Ok(store)
+    }
+
+    /// True if there is a rescue to go on with.
+    pub(super) fn is_at(path: &Path) -> bool {
+        path.is_file() && map_path(path).is_file()
+    }
+
+    /// Goes on with a rescue of this drive.
+    ///
+    /// # Errors
+    /// Refused if it is of another one, or the drive has changed since.
+    pub(super) fn open(path: &Path, source: &Source, progress: &dyn Progress) -> Result<Self> {
+        let map_file = map_path(path);
+        let map = read_map(&map_file)?;
+        let (shown, len) = (path.display(), source.len());
+        if map.end() > len {
+            return Err(Error::refused(format!(
+                "{shown} is of a drive of {} bytes, and this one has {len}",
+                map.end()
+            ))
+            .hint("give another name for the image, or with --rescue"));
+        }
+        let raw = RawFile::open(path, len, source.sector_size())?;
+        let state = State::new(len, Some(&map));
+        let known = drive_of(&map);
+        let is_same = known.as_ref().is_none_or(|known| is_same_drive(known, &source.identity()));
+        let compared = compare(&raw, &state.blocks.finished(), source)?;
+        if compared == 0 && !is_same {
+            return Err(Error::refused(format!("{shown} is of another drive"))
+                .hint("give another name for the image, or with --rescue"));
+        }
+        if !is_same {
+            progress.note(&Event::Notice(format!(
+                "the drive says another name than when the rescue began, as in another case, but \
+                 what is on it is the same in {compared} places"
+            )));
+        }
+        Ok(Self { raw, map: map_file, comments: map.comments, state })
+    }
+
+    /// Brings both files to the medium: the map never says more than the raw
+    /// file has.
+    pub(super) fn save(&self, state: &State) -> Result<()> {
+        self.raw.flush()?;
+        let what = || format!("writing the mapfile {}", self.map.display());
+        let new = with_ending(&self.map, ".new");
+        let mut comments = self.comments.clone();
+        comments.retain(|it| !it.starts_with("current_pos") && !it.starts_with("Current time:"));
+        comments.push(format!("Current time: {}", now()));
+        let file = File::create(&new).context(what)?;
+        let mut out = BufWriter::new(file);
+        state.mapfile(comments).write(&mut out).context(what)?;
+        out.get_ref().sync_data().context(what)?;
+        fs::rename(&new, &self.map).context(what)
+    }
+
+    /// Removes both files.
+    pub(super) fn remove(self) -> Result<()> {
+        let what = || format!("removing {}", self.raw.path().display());
+        // First the map: without it the raw file is nothing.
+        fs::remove_file(&self.map).context(what)?;
+        fs::remove_file(self.raw.path()).context(what)
+    }
+
+    /// Takes over what an interrupted image of this disk has, so that it is not
+    /// read from the drive again. What is damaged in it is left out.
+    pub(super) fn adopt(
+        &mut self,
+        partial: &dyn ReadAt,
+        is_same_disk: impl Fn(&Head) -> bool,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let Ok(found) = rescan(partial) else { return Ok(()) };
+        let head = &found.head;
+        if !is_same_disk(head) {
+            return Ok(());
+        }
+        let total = found.entries.last().map_or(0, |last| last.extent(head).end());
+        progress.stage("taking over what was saved already", total);
+        let mut decompressor = Decompressor::new()?;
+        let mut content = vec![0; head.chunk_size as usize];
+        for entry in &found.entries {
+            cancel.check()?;
+            let extent = entry.extent(head);
+            progress.advance(extent.len());
+            let start = entry.position + u64::from(entry.description_len);
+            let stored = read_vec(partial, start, entry.stored_len as usize)?;
+            // OK because a chunk is small; zeros have no content.
+            let len = extent.len().min(head.chunk_size.into()) as usize;
+            let decoded =
+                reader::decode(entry, head, &stored, &mut decompressor, &mut content[..len]);
+            if entry.lossy || decoded.is_err() {
+                continue;
+            }
+            for part in head.used.within(extent) {
+                let missing: Vec<Extent> = self
+                    .state
+                    .blocks
+                    .within(part)
+                    .filter(|block| block.status != Status::Finished)
+                    .map(|block| block.extent)
+                    .collect();
+                for piece in missing {
+                    match entry.kind {
+                        Kind::Zero => self.raw.zero(piece)?,
+                        Kind::Data => {
+                            let bytes = &content[range(extent.start(), piece)];
+                            self.raw.write_at(piece.start(), bytes)?;
+                        }
+                    }
+                    self.state.blocks.set(piece, Status::Finished);
+                }
+            }
+        }
+        self.save(&self.state)
+    }
+}
+
+/// Compares the drive with what was read of it, in some places that are not
+/// zero and can be read; gives back how many.
+///
+/// # Errors
+/// Refused if it differs.
+fn compare(raw: &RawFile, finished: &ExtentSet, drive: &dyn ReadAt) -> Result<usize> {
+    let mut compared = 0;
+    for place in places(finished) {
+        let wanted = read_vec(raw, place.start(), place.len() as usize)?;
+        if is_zero(&wanted) {
+            continue;
+        }
+        let mut found = AlignedBuffer::new(wanted.len());
+        match drive.read_at(place.start(), found.as_mut_slice()) {
+            Ok(()) if found.as_slice() == wanted => compared += 1,
+            Ok(()) => {
+                return Err(Error::refused(format!(
+                    "{} is of another drive, or the drive was used since: they differ at {:#x}",
+                    raw.path().display(),
+                    place.start()
+                ))
+                .hint("give another name for the image, or with --rescue"));
+            }
+            // It is a failing drive.
+            Err(error) if error.is_media_error() => {}
+            Err(error) => return Err(error),
+        }
+        if compared == COMPARED {
+            break;
+        }
+    }
+    Ok(compared)
+}
+
+/// Places spread evenly over a set, at most [`LOOKED_AT`].
+fn places(set: &ExtentSet) -> Vec<Extent> {
+    let step = (set.bytes() / LOOKED_AT).max(PLACE);
+    let (mut places, mut before, mut next) = (Vec::new(), 0, 0);
+    for extent in set.iter() {
+        while next < before + extent.len() {
+            let start = extent.start() + (next - before);
+            let start = (start - start % PLACE).max(extent.start());
+            places.push(Extent::at(start, PLACE).intersect(&extent));
+            next += step;
+        }
+        before += extent.len();
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_spread_over_all_that_is_there() {
+        let set: ExtentSet =
+            [Extent::new(512, 8192), Extent::new(1 << 20, 1 << 30)].into_iter().collect();
+        let places = places(&set);
+        assert!((200..=257).contains(&places.len()), "{}", places.len());
+        assert!(places.iter().all(|place| !place.is_empty() && set.covers(*place)));
+        assert!(places.last().unwrap().start() > 900 << 20);
+        assert!(super::places(&ExtentSet::new()).is_empty());
+        assert_eq!(super::places(&Extent::new(512, 1024).into()), [Extent::new(512, 1024)]);
+    }
+
+    #[test]
+    fn names_are_those_of_the_image_with_endings() {
+        let raw = raw_path(Path::new("/mnt/a.img.zst"));
+        assert_eq!(raw, Path::new("/mnt/a.img.zst.rescue"));
+        assert_eq!(map_path(&raw), Path::new("/mnt/a.img.zst.rescue.map"));
+    }
+}

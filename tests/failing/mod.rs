@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Drives that are dying: what can be read of them is brought home, and GNU
+//! ddrescue is the judge of that.
+
+mod ddrescue;
+mod save;

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Saves of drives with bad places: nbdkit's `ddrescue` filter makes them, and
+//! serves the drive as a file by FUSE.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dacapo::extent::{Extent, ExtentSet};
+use dacapo::image::Reader;
+use dacapo::io::Memory;
+use dacapo::io::rescue::{Mapfile, Status};
+
+use crate::support::{
+    Mount, TempDir, dacapo, dacapo_command, hash_of, junk, requires, run, search_path, temp_dir,
+    try_run, wait,
+};
+
+const LEN: u64 = 24 << 20;
+const NEEDS: &[&str] = &["root", "nbdkit", "nbdfuse", "ddrescuelog"];
+
+/// A drive that is served as a file; it is gone when this is dropped.
+struct Drive {
+    server: Child,
+    folder: String,
+}
+
+impl Drive {
+    /// Serves `raw` with these bad places in `folder`.
+    fn new(folder: &str, raw: &str, bad: &[Extent], more: &[&str]) -> Self {
+        let map = format!("{raw}.faults");
+        let bad: ExtentSet = bad.iter().copied().collect();
+        let mut text = "0x0 ? 1\n".to_owned();
+        let mut blocks: Vec<(Extent, char)> = bad.iter().map(|it| (it, '-')).collect();
+        blocks.extend(bad.complement(LEN).iter().map(|it| (it, '+')));
+        blocks.sort_unstable();
+        for (extent, status) in blocks {
+            text += &format!("{:#x} {:#x} {status}\n", extent.start(), extent.len());
+        }
+        fs::write(&map, text).unwrap();
+        fs::create_dir_all(folder).unwrap();
+        let served = format!("{folder}/disk");
+        let map = format!("ddrescue-mapfile={map}");
+        let mut args = vec![&served[..], "--command", "nbdkit", "-s", "--filter=ddrescue"];
+        args.extend(more.iter().filter(|it| it.starts_with("--")));
+        args.extend(["file", raw, &map]);
+        args.extend(more.iter().filter(|it| !it.starts_with("--")));
+        let server = Command::new("nbdfuse")
+            .args(&args)
+            .env("PATH", search_path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let drive = Self { server, folder: folder.to_owned() };
+        let began = Instant::now();
+        while fs::metadata(&served).map_or(0, |found| found.len()) != LEN {
+            assert!(began.elapsed() < Duration::from_secs(60), "the drive is not served");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drive
+    }
+
+    fn path(&self) -> String {
+        format!("{}/disk", self.folder)
+    }
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        // Lazily, as a drive is pulled: somebody may be reading.
+        let _ = try_run("umount", &["--lazy", &self.folder]);
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn bad_places() -> Vec<Extent> {
+    vec![
+        Extent::at(1 << 20, 4096),
+        Extent::at((5 << 20) + 8192, 200 << 10),
+        Extent::at(17 << 20, 4096),
+        Extent::at(LEN - 4096, 4096),
+    ]
+}
+
+struct Scene {
+    folder: TempDir,
+    raw: String,
+    content: Vec<u8>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = temp_dir();
+        let raw = folder.join("raw");
+        // Zeros and what does not compress.
+        let mut content = junk(LEN as usize, 5);
+        content[(8 << 20)..(12 << 20)].fill(0);
+        fs::write(&raw, &content).unwrap();
+        Self { folder, raw, content }
+    }
+
+    fn drive(&self, bad: &[Extent], more: &[&str]) -> Drive {
+        Drive::new(&self.folder.join("drive"), &self.raw, bad, more)
+    }
+
+    fn image(&self, name: &str) -> String {
+        self.folder.join(name)
+    }
+
+    /// The image has all of the drive but `bad`, and says so.
+    #[track_caller]
+    fn assert_image(&self, image: &str, bad: &[Extent]) {
+        let file = Memory::new(fs::read(image).unwrap());
+        let reader = Reader::open(file).unwrap();
+        assert_eq!(reader.report().losses, bad);
+        let target = self.folder.join("restored");
+        let _ = fs::remove_file(&target);
+        let _ = dacapo(&["restore", image, &target]).exits(if bad.is_empty() { 0 } else { 3 });
+        let mut wanted = self.content.clone();
+        for bad in bad {
+            wanted[bad.start() as usize..bad.end() as usize].fill(0);
+        }
+        assert!(fs::read(&target).unwrap() == wanted, "the restored disk is another one");
+        let _ = run("zstd", &["-tq", image]);
+    }
+}
+
+fn finished(map: &str) -> ExtentSet {
+    let map = Mapfile::read(fs::read(map).unwrap().as_slice()).unwrap();
+    let blocks = map.blocks.iter().filter(|block| block.status == Status::Finished);
+    blocks.map(|block| block.extent).collect()
+}
+
+#[test]
+fn what_can_be_read_is_saved_and_the_rest_is_told() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let before = hash_of(&scene.raw);
+    let drive = scene.drive(&bad_places(), &[]);
+    let image = scene.image("a.img.zst");
+    let ran = dacapo(&["save", &drive.path(), &image]).exits(3);
+    let _ = ran.says("could not be read").says("a.img.zst.rescue");
+    scene.assert_image(&image, &bad_places());
+    assert!(!Path::new(&format!("{image}.partial")).exists());
+    // What it was made of is a rescue as ddrescue makes them.
+    let (raw, map) = (format!("{image}.rescue"), format!("{image}.rescue.map"));
+    let lost: ExtentSet = bad_places().into_iter().collect();
+    assert_eq!(finished(&map), lost.complement(LEN));
+    let _ = run("ddrescuelog", &["--show-status", &map]);
+    // On a better day, with the same file, all of it can be read.
+    drop(drive);
+    let drive = scene.drive(&[], &[]);
+    let again = scene.image("b.img.zst");
+    let args = ["save", &drive.path(), &again, "--rescue", &raw, "--retries", "1"];
+    let _ = dacapo(&args).success();
+    scene.assert_image(&again, &[]);
+    assert!(!Path::new(&raw).exists() && !Path::new(&map).exists());
+    // A healthy drive leaves nothing beside its image.
+    let healthy = scene.image("c.img.zst");
+    let _ = dacapo(&["save", &drive.path(), &healthy]).success();
+    scene.assert_image(&healthy, &[]);
+    let names = fs::read_dir(scene.folder.path()).unwrap().flatten();
+    let names: Vec<String> = names.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.contains("rescue")), "{names:?}");
+    assert_eq!(hash_of(&scene.raw), before, "the source was written to");
+}
+
+#[test]
+fn front_to_back_the_same_is_lost() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &[]);
+    let image = scene.image("a.img.zst");
+    let _ = dacapo(&["save", &drive.path(), &image, "--in-place"]).exits(3);
+    scene.assert_image(&image, &bad_places());
+    assert!(!Path::new(&format!("{image}.rescue")).exists());
+    let out = dacapo(&["save", &drive.path(), "-"]).exits(3).stdout;
+    let piped = scene.image("b.img.zst");
+    fs::write(&piped, out).unwrap();
+    scene.assert_image(&piped, &bad_places());
+}
+
+#[test]
+fn a_rescue_that_is_killed_goes_on_with_the_same_command() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let more = ["--filter=delay", "rdelay=1ms"];
+    let drive = scene.drive(&bad_places(), &more);
+    let path = drive.path();
+    let began = Instant::now();
+    let reference = scene.image("reference.img.zst");
+    let _ = dacapo(&["save", &path, &reference]).exits(3);
+    let full = began.elapsed();
+    let points = if crate::support::all() { 12 } else { 4 };
+    let mut gone_on = 0;
+    for point in 1..=points {
+        let image = scene.image(&format!("{point}.img.zst"));
+        let mut child = dacapo_command(&["save", &path, &image])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(full * point / (points + 1));
+        let has_ended = child.try_wait().unwrap().is_some();
+        let _ = child.kill();
+        child.wait().unwrap();
+        if has_ended || Path::new(&image).exists() {
+            continue;
+        }
+        let ran = dacapo(&["save", &path, &image]).exits(3);
+        gone_on += u32::from(ran.err().contains("going on with the rescue"));
+        scene.assert_image(&image, &bad_places());
+    }
+    assert!(gone_on > 0, "no point in time left a rescue to go on with");
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_read_and_says_how_to_go_on() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &["--filter=delay", "rdelay=10ms"]);
+    let image = scene.image("a.img.zst");
+    let mut child = dacapo_command(&["save", &drive.path(), &image])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let code = wait(&mut child, Duration::from_secs(60));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("same command"), "{said}");
+    let map = format!("{image}.rescue.map");
+    assert!(!finished(&map).is_empty());
+    // Another drive is not mixed with this one.
+    drop(drive);
+    fs::write(&scene.raw, junk(LEN as usize, 6)).unwrap();
+    let other = scene.drive(&[], &[]);
+    let _ = dacapo(&["save", &other.path(), &image]).exits(5).says("another drive");
+    drop(other);
+    fs::write(&scene.raw, &scene.content).unwrap();
+    let drive = scene.drive(&bad_places(), &[]);
+    let _ = dacapo(&["save", &drive.path(), &image]).exits(3).says("going on with the rescue");
+    scene.assert_image(&image, &bad_places());
+}
+
+#[test]
+fn a_drive_that_vanishes_and_returns_has_lost_nothing_more() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &["--filter=delay", "rdelay=20ms"]);
+    let image = scene.image("a.img.zst");
+    let args = ["save", &drive.path(), &image, "--rescue", &scene.image("r")];
+    let child = dacapo_command(&args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(drive);
+    std::thread::sleep(Duration::from_millis(1500));
+    let drive = scene.drive(&bad_places(), &[]);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("the drive is back"), "{said}");
+    scene.assert_image(&image, &bad_places());
+    drop(drive);
+}
+
+#[test]
+fn a_rescue_that_ddrescue_has_begun_goes_on() {
+    if !requires(&["root", "nbdkit", "nbdfuse", "ddrescue"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &[]);
+    let raw = scene.image("r");
+    let map = format!("{raw}.map");
+    let _ = run("ddrescue", &["-q", "--no-scrape", "-s", "10Mi", &drive.path(), &raw, &map]);
+    let image = scene.image("a.img.zst");
+    let ran = dacapo(&["save", &drive.path(), &image, "--rescue", &raw]).exits(3);
+    let _ = ran.says("going on with the rescue");
+    scene.assert_image(&image, &bad_places());
+}
+
+#[test]
+fn time_and_room_are_limited() {
+    if !requires(&["root", "nbdkit", "nbdfuse", "kernel:tmpfs"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &["--filter=delay", "rdelay=20ms"]);
+    let image = scene.image("a.img.zst");
+    let raw = scene.image("r");
+    let args = ["save", &drive.path(), &image, "--rescue", &raw, "--max-time", "2s"];
+    let _ = dacapo(&args).exits(3).says("the time is over");
+    let reader = Reader::open(Memory::new(fs::read(&image).unwrap())).unwrap();
+    let lost: ExtentSet = reader.report().losses.iter().copied().collect();
+    assert!(lost.bytes() > LEN / 4, "all was read in time");
+    assert_eq!(lost, finished(&format!("{raw}.map")).complement(LEN));
+    let small = Mount::new("none", "tmpfs", "size=8m");
+    let image = small.path().join("a.img.zst").display().to_string();
+    let _ = dacapo(&["save", &drive.path(), &image]).exits(8).says("--in-place");
+    let args = ["save", &drive.path(), "-", "--retries", "1"];
+    let _ = dacapo(&args).exits(2);
+    // Half of a rescue is none.
+    fs::write(scene.image("half"), b"precious").unwrap();
+    let image = scene.image("b.img.zst");
+    let args = ["save", &drive.path(), &image, "--rescue", &scene.image("half")];
+    let _ = dacapo(&args).exits(5);
+    assert_eq!(fs::read(scene.image("half")).unwrap(), b"precious");
+}
