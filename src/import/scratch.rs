@@ -2,19 +2,17 @@
 //! A disk that is put together in a file without a name: whatever happens, it
 //! is gone when the program is.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-use nix::fcntl::OFlag;
 
 use crate::device::Source;
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::format::MAX_DISK_LEN;
 use crate::image::frame::is_zero;
-use crate::io::{ReadAt, check_range};
+use crate::io::{ReadAt, check_range, unnamed_file};
 use crate::units::{KIB, SectorSize};
 
 /// Zeros in whole units of this many bytes take no room in the file.
@@ -38,7 +36,7 @@ impl Scratch {
     /// If there can be no file of this length; unsupported, if it is too large
     /// for a disk.
     pub fn new(folder: &Path, len: u64, sector: SectorSize) -> Result<Self> {
-        let file = unnamed(folder)
+        let file = unnamed_file(folder)
             .context(|| format!("making a temporary file in {}", folder.display()))?;
         let mut scratch =
             Self { file, folder: folder.to_owned(), len: 0, sector, data: ExtentSet::new() };
@@ -123,22 +121,6 @@ impl Scratch {
 fn part(bytes: &[u8], offset: u64, extent: Extent) -> &[u8] {
     let at = |position: u64| usize::try_from(position.saturating_sub(offset)).unwrap_or(usize::MAX);
     bytes.get(at(extent.start())..at(extent.end())).unwrap_or_default()
-}
-
-/// A file that has no name, or not for longer than a moment where the
-/// filesystem cannot make one without.
-fn unnamed(folder: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    let made = options.clone().custom_flags(OFlag::O_TMPFILE.bits()).open(folder);
-    match made.as_ref().err().and_then(std::io::Error::raw_os_error) {
-        Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL | libc::ENOENT) if folder.is_dir() => {}
-        _ => return made,
-    }
-    let name = folder.join(format!(".dacapo-import-{}", std::process::id()));
-    let file = options.create_new(true).open(&name)?;
-    std::fs::remove_file(&name)?;
-    Ok(file)
 }
 
 impl ReadAt for Scratch {

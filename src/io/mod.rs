@@ -14,14 +14,16 @@ mod overlay;
 pub mod rescue;
 mod scratch;
 mod strict;
+mod temporary;
 mod window;
 
 pub use deadline::Deadline;
 pub use limit::Limit;
 pub use memory::Memory;
 pub use overlay::Overlay;
-pub use scratch::{Place, Scratch, scratch_folder};
+pub use scratch::{Place, Scratch};
 pub use strict::Strict;
+pub use temporary::{scratch_folder, unnamed_file};
 pub use window::Window;
 
 use std::sync::Arc;

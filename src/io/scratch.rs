@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::{ReadAt, WriteAt, check_range};
+use super::{ReadAt, WriteAt, check_range, unnamed_file};
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::units::SectorSize;
@@ -30,6 +30,8 @@ pub struct Scratch<R> {
     below: R,
     file: File,
     groups: RwLock<BTreeMap<u64, Group>>,
+    /// Makes holes in the file; another in tests.
+    punch: fn(&File, Extent) -> io::Result<()>,
 }
 
 /// Where the bytes of a block are.
@@ -99,7 +101,7 @@ impl<R: ReadAt> Scratch<R> {
         file.set_len(below.len()).context(what).map_err(|error| {
             error.hint("name a folder on a filesystem that takes large files with --scratch")
         })?;
-        Ok(Self { below, file, groups: RwLock::default() })
+        Ok(Self { below, file, groups: RwLock::default(), punch })
     }
 
     /// What is below.
@@ -149,14 +151,18 @@ impl<R: ReadAt> Scratch<R> {
     /// # Errors
     /// If there is no room.
     pub fn provide(&self, extent: Extent) -> Result<()> {
-        self.zero(extent)?;
+        let is_hole = self.clear(extent)?;
         let inner = self.whole_blocks(extent);
         if inner.is_empty() {
             return Ok(());
         }
         let mut groups = self.write();
-        match self.allocate(FallocateFlags::empty(), inner) {
+        match allocate(&self.file, FallocateFlags::empty(), inner) {
             Ok(()) => {
+                // From now on it is read from the file, which may have old bytes there.
+                if !is_hole {
+                    self.put_zeros(inner)?;
+                }
                 set(&mut groups, inner, Place::Written);
                 Ok(())
             }
@@ -166,10 +172,33 @@ impl<R: ReadAt> Scratch<R> {
         }
     }
 
-    fn allocate(&self, flags: FallocateFlags, extent: Extent) -> io::Result<()> {
-        let signed = |value: u64| i64::try_from(value).map_err(|_| io::ErrorKind::InvalidInput);
-        let (start, len) = (signed(extent.start())?, signed(extent.len())?);
-        fallocate(&self.file, flags, start, len).map_err(io::Error::from)
+    /// Makes a range zero; true if its whole blocks are holes in the file, too.
+    fn clear(&self, extent: Extent) -> Result<bool> {
+        let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
+        check_range(self.len(), extent.start(), len)?;
+        let inner = self.whole_blocks(extent);
+        if inner.is_empty() {
+            // Less than two blocks.
+            return self.write_at(extent.start(), &vec![0; len]).map(|()| false);
+        }
+        for edge in
+            [Extent::new(extent.start(), inner.start()), Extent::new(inner.end(), extent.end())]
+        {
+            self.write_at(edge.start(), &vec![0; edge.len() as usize])?;
+        }
+        let mut groups = self.write();
+        set(&mut groups, inner, Place::Zero);
+        // It gives room back. Where it does not work, the file is as it was, and
+        // is not read there.
+        Ok((self.punch)(&self.file, inner).is_ok())
+    }
+
+    fn put_zeros(&self, extent: Extent) -> Result<()> {
+        static ZEROS: [u8; 65536] = [0; 65536];
+        for piece in extent.pieces(ZEROS.len() as u64) {
+            self.put(piece.start(), &ZEROS[..piece.len() as usize])?;
+        }
+        Ok(())
     }
 
     /// The part of a range that covers blocks from end to end; the last block
@@ -213,6 +242,21 @@ impl<R: ReadAt> Scratch<R> {
     }
 }
 
+/// Makes a hole in a file.
+fn punch(file: &File, extent: Extent) -> io::Result<()> {
+    allocate(
+        file,
+        FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE,
+        extent,
+    )
+}
+
+fn allocate(file: &File, flags: FallocateFlags, extent: Extent) -> io::Result<()> {
+    let signed = |value: u64| i64::try_from(value).map_err(|_| io::ErrorKind::InvalidInput);
+    let (start, len) = (signed(extent.start())?, signed(extent.len())?);
+    fallocate(file, flags, start, len).map_err(io::Error::from)
+}
+
 /// Notes where the blocks of a range are from now on.
 fn set(groups: &mut BTreeMap<u64, Group>, extent: Extent, place: Place) {
     let (mut block, end) = (extent.start() / BLOCK, extent.end().div_ceil(BLOCK));
@@ -221,40 +265,6 @@ fn set(groups: &mut BTreeMap<u64, Group>, extent: Extent, place: Place) {
         let stop = (block / GROUP + 1).saturating_mul(GROUP).min(end);
         (block..stop).for_each(|block| group.set(block, place));
         block = stop;
-    }
-}
-
-/// Where what is written is kept if nobody says otherwise: TMPDIR, or where there
-/// is much room and not in memory.
-#[must_use]
-pub fn scratch_folder() -> PathBuf {
-    let chosen = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
-    let large = Path::new("/var/tmp");
-    match chosen {
-        Some(folder) => folder.into(),
-        None if large.is_dir() => large.to_owned(),
-        None => std::env::temp_dir(),
-    }
-}
-
-/// A file that nobody else can open and that is gone when it is closed.
-fn unnamed_file(folder: &Path) -> io::Result<File> {
-    let open = |path: &Path, flags: OFlag, new: bool| {
-        let mut options = File::options();
-        options.read(true).write(true).create_new(new).mode(0o600).custom_flags(flags.bits());
-        options.open(path)
-    };
-    match open(folder, OFlag::O_TMPFILE, false) {
-        // Some filesystems have no such thing.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
-            let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
-            let name = format!(".dacapo-scratch-{}-{now}", std::process::id());
-            let path = folder.join(name);
-            let file = open(&path, OFlag::O_NOFOLLOW, true)?;
-            std::fs::remove_file(&path)?;
-            Ok(file)
-        }
-        result => result,
     }
 }
 
@@ -337,24 +347,7 @@ impl<R: ReadAt> WriteAt for Scratch<R> {
     }
 
     fn zero(&self, extent: Extent) -> Result<()> {
-        let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
-        check_range(self.len(), extent.start(), len)?;
-        let inner = self.whole_blocks(extent);
-        if inner.is_empty() {
-            // Less than two blocks.
-            return self.write_at(extent.start(), &vec![0; len]);
-        }
-        for edge in
-            [Extent::new(extent.start(), inner.start()), Extent::new(inner.end(), extent.end())]
-        {
-            self.write_at(edge.start(), &vec![0; edge.len() as usize])?;
-        }
-        let mut groups = self.write();
-        set(&mut groups, inner, Place::Zero);
-        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        // Only gives room back; what is there is not read any more.
-        let _ = self.allocate(punch, inner);
-        Ok(())
+        self.clear(extent).map(drop)
     }
 
     fn discard(&self, extent: Extent) -> Result<bool> {
@@ -446,6 +439,35 @@ mod tests {
         ];
         assert_eq!(places(all), expected);
         assert_eq!(scratch.known_zeros().bytes(), LEN as u64 - (1 << 20));
+    }
+
+    /// On a filesystem without holes what was there before stays in the file.
+    #[test]
+    fn where_no_hole_can_be_made_old_bytes_are_not_read() {
+        let mut scratch = scratch();
+        scratch.punch = |_, _| Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        let (start, end) = (4096 - 10, 300_000 + 10);
+        let extent = Extent::new(start, end);
+        for by_zero in [true, false] {
+            scratch.write_at(0, &vec![0xee; LEN]).unwrap();
+            if by_zero {
+                scratch.zero(extent).unwrap();
+            } else {
+                scratch.provide(extent).unwrap();
+                assert_eq!(scratch.place(Extent::new(4096, 8192)).0, Place::Written);
+            }
+            // A part of a block takes the rest of it from where that is.
+            scratch.write_at(150_000, &[7]).unwrap();
+            let mut all = vec![0xaa; LEN];
+            scratch.read_at(0, &mut all).unwrap();
+            let expected = |at: usize| match at {
+                150_000 => 7,
+                at if (start..end).contains(&(at as u64)) => 0,
+                _ => 0xee,
+            };
+            let wrong = (0..LEN).find(|at| all[*at] != expected(*at));
+            assert_eq!(wrong, None, "by_zero: {by_zero}");
+        }
     }
 
     const SMALL: usize = 3 * 4096 + 100;
