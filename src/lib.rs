@@ -62,6 +62,7 @@
 //!
 //! - [`save`]: a disk to an image
 //! - [`import`]: disks out of what other tools have saved
+//! - [`qemu_img`]: another program, for the disks of virtual machines, in and out
 //! - [`restore`]: an image, or another disk, to a disk
 //! - [`verify`]: is all in an image good?
 //! - [`compare`]: is a disk what an image says?
@@ -122,6 +123,7 @@ pub mod network;
 pub mod ondisk;
 pub mod pipeline;
 pub mod progress;
+pub mod qemu_img;
 pub mod repair;
 pub mod rescue;
 pub mod restore;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::{Args, ValueHint};
 
 use crate::error::{Context, Error, Result};
-use crate::export::{Destination, Format, qemu_img, raw};
+use crate::export::{Destination, Format, raw, virtual_disk};
 use crate::extent::{Extent, ExtentSet};
 use crate::job::open::Image;
 use crate::job::serve::Opened;
@@ -72,7 +72,7 @@ fn format_of(text: &str) -> Result<Format, String> {
 /// be written.
 pub fn run(args: &ExportArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let format = args.format.map_or_else(|| Format::of_file(&args.out), Ok)?;
-    let program = if format == Format::Raw { None } else { Some(qemu_img::find()?) };
+    let program = if format == Format::Raw { None } else { Some(virtual_disk::program()?) };
     let image = open_image(&args.image, output)?;
     let head = image.head();
     let window = match args.partition.map(NonZeroU32::get) {
@@ -97,7 +97,7 @@ pub fn run(args: &ExportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
             let exports = opened.exports(None)?;
             let name = args.partition.map_or_else(|| "disk".to_owned(), |it| it.to_string());
             let to = (format, destination.partial());
-            qemu_img::run(&program, &exports, &name, to, cancel, &*listener)?;
+            virtual_disk::run(&program, &exports, &name, to, cancel, &*listener)?;
             losses
         }
     };

@@ -3,12 +3,12 @@
 //! disk of a virtual machine.
 //!
 //! The bytes are written here ([`raw`]), every other format by qemu-img
-//! ([`qemu_img`]), which reads the image as a network block device. Until all
+//! ([`virtual_disk`]), which reads the image as a network block device. Until all
 //! of it is written and on the medium, the file has another name.
 
 mod destination;
-pub mod qemu_img;
 pub mod raw;
+pub mod virtual_disk;
 
 pub use destination::Destination;
 

@@ -4,12 +4,8 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -20,17 +16,16 @@ use crate::extent::{Extent, ExtentSet};
 use crate::image::format::{Imported, MAX_DISK_LEN};
 use crate::ondisk::Fields;
 use crate::pipeline::Cancel;
+use crate::qemu_img::{QemuImg, Ran};
 use crate::units::{SectorSize, human};
 
-const PROGRAM: &str = "qemu-img";
 /// What qemu-img ends with if an image is not as it should be.
 const CORRUPT: i32 = 2;
-/// How many of the last lines of a program are shown.
-const LAST_LINES: usize = 3;
 
 /// The disk of a virtual machine.
 #[derive(Debug)]
 pub struct Virtual {
+    program: QemuImg,
     path: PathBuf,
     /// As qemu-img calls it.
     format: &'static str,
@@ -77,13 +72,15 @@ impl Virtual {
         tail.truncate(read);
         let Some(format) = format_of(&head, &tail) else { return Ok(None) };
         let path = path.canonicalize().context(what)?;
-        let found = info(&path, format)?;
+        let task = "reads the disks of virtual machines";
+        let program = QemuImg::find(task, "or convert the disk to raw")?;
+        let found = info(&program, &path, format)?;
         refuse_others(&path, &found)?;
         let len = found.get("virtual-size").and_then(Value::as_u64).unwrap_or(0);
         if len == 0 || len > MAX_DISK_LEN {
             return Err(Error::damaged(format!("{} holds {len} bytes", path.display())));
         }
-        Ok(Some(Self { path, format, disk_len: len, len: input.len() }))
+        Ok(Some(Self { program, path, format, disk_len: len, len: input.len() }))
     }
 
     /// What it is, for people.
@@ -120,10 +117,8 @@ impl Virtual {
     /// # Errors
     /// Damaged, if qemu-img says so; if there is no room.
     pub fn unpack(&self, folder: &Path, sector: SectorSize, cancel: &Cancel) -> Result<Assembly> {
-        let checked = run(
-            &["check".as_ref(), "-f".as_ref(), self.format.as_ref(), self.path.as_ref()],
-            cancel,
-        )?;
+        let args = ["check".as_ref(), "-f".as_ref(), self.format.as_ref(), self.path.as_ref()];
+        let checked = self.program.run(&args, cancel, &mut |_| {})?;
         if checked.code == Some(CORRUPT) {
             return Err(self.damaged(&checked));
         }
@@ -133,7 +128,7 @@ impl Virtual {
         let options = ["convert", "-n", "--target-is-zero", "-O", "raw", "-f", self.format];
         let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
         args.extend([self.path.as_os_str(), target.as_os_str()]);
-        let ran = run(&args, cancel)?;
+        let ran = self.program.run(&args, cancel, &mut |_| {})?;
         if ran.code != Some(0) {
             return Err(self.damaged(&ran));
         }
@@ -143,8 +138,8 @@ impl Virtual {
     }
 
     fn damaged(&self, ran: &Ran) -> Error {
-        let text = format!("{} is damaged: {PROGRAM}: {}", self.path.display(), ran.last_words());
-        if text.contains("No space left") {
+        let text = format!("{} is damaged: {}", self.path.display(), ran.last_words());
+        if ran.is_full() {
             return Error::new(ErrorKind::NoSpace, text)
                 .hint("--scratch names a folder with more room");
         }
@@ -153,7 +148,7 @@ impl Virtual {
 }
 
 /// What qemu-img says of a disk.
-fn info(path: &Path, format: &str) -> Result<Value> {
+fn info(program: &QemuImg, path: &Path, format: &str) -> Result<Value> {
     let args = [
         "info".as_ref(),
         "--output=json".as_ref(),
@@ -161,15 +156,15 @@ fn info(path: &Path, format: &str) -> Result<Value> {
         format.as_ref(),
         path.as_os_str(),
     ];
-    let ran = run(&args, &Cancel::default())?;
+    let ran = program.run(&args, &Cancel::default(), &mut |_| {})?;
     if ran.code != Some(0) {
-        let text = format!("{} cannot be read: {PROGRAM}: {}", path.display(), ran.last_words());
+        let text = format!("{} cannot be read: {}", path.display(), ran.last_words());
         // A machine that runs is no damage.
         let is_used = text.contains("lock");
         return Err(if is_used { Error::refused(text) } else { Error::damaged(text) });
     }
     serde_json::from_str(&ran.stdout).map_err(|error| {
-        Error::failed(format!("what {PROGRAM} says of {}: {error}", path.display()))
+        Error::failed(format!("what qemu-img says of {}: {error}", path.display()))
     })
 }
 
@@ -178,7 +173,7 @@ fn info(path: &Path, format: &str) -> Result<Value> {
 fn refuse_others(path: &Path, found: &Value) -> Result<()> {
     let refuse = |what: &str, name: &str| {
         Err(Error::unsupported(format!("{} {what}: {name}", path.display())).hint(format!(
-            "make one file of it first: {PROGRAM} convert -O qcow2 {} whole.qcow2",
+            "make one file of it first: qemu-img convert -O qcow2 {} whole.qcow2",
             path.display()
         )))
     };
@@ -198,74 +193,6 @@ fn refuse_others(path: &Path, found: &Value) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What a program said, and how it ended.
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn last_words(&self) -> String {
-        let lines = self.stdout.lines().chain(self.stderr.lines()).map(str::trim);
-        let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-        let from = lines.len().saturating_sub(LAST_LINES);
-        lines.get(from..).unwrap_or_default().join("; ")
-    }
-}
-
-/// Runs qemu-img to its end, or until the job is to stop.
-fn run(args: &[&OsStr], cancel: &Cancel) -> Result<Ran> {
-    let what = || format!("running {PROGRAM}");
-    let spawned = Command::new(PROGRAM)
-        .args(args)
-        .env("LC_ALL", "C")
-        // Ctrl-C at the terminal is for this program.
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match spawned {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::unsupported(format!(
-                "disks of virtual machines are read by {PROGRAM}, which is missing"
-            ))
-            .hint("install it (Debian and Ubuntu: apt install qemu-utils), or convert the disk to raw"));
-        }
-        child => child.context(what)?,
-    };
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    std::thread::scope(|scope| {
-        let stdout = scope.spawn(move || read(stdout));
-        let stderr = scope.spawn(move || read(stderr));
-        let ended = loop {
-            if let Some(status) = child.try_wait().context(what)? {
-                break Ok(status.code());
-            }
-            if cancel.is_cancelled() {
-                // It may have ended by itself just now.
-                let _ = child.kill();
-                child.wait().context(what)?;
-                break Err(Error::interrupted());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        let stdout = stdout.join().unwrap_or_default();
-        let stderr = stderr.join().unwrap_or_default();
-        Ok(Ran { code: ended?, stdout, stderr })
-    })
-}
-
-fn read(from: Option<impl Read>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(mut from) = from {
-        // What was read before an error is still worth showing.
-        let _ = from.read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -58,5 +58,5 @@ fn what_qemu_img_finds_wrong_is_refused() {
     let _ = refused(&folder, &format!("{disk}.gz"), 6).says("unpack it first");
     let mut command = dacapo_command(&["import", &disk, &folder.join("image.img.zst")]);
     command.env("PATH", "/nonexistent");
-    let _ = finish(command, &[]).exits(6).says("qemu-img, which is missing");
+    let _ = finish(command, &[]).exits(6).says("qemu-img is not installed");
 }
