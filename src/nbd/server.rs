@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, setsockopt, socket, sockopt,
+};
+use nix::sys::stat::{Mode, fchmod};
 
 use super::disk::Exports;
 use super::wire::Gone;
@@ -158,11 +161,12 @@ impl Server {
         let (listener, address, socket) = match address {
             Address::Socket(path) => {
                 clear(path)?;
-                let listener = UnixListener::bind(path).context(what)?;
-                let socket = SocketFile(path.clone());
-                // A disk is in there: for its owner alone.
-                let mode = std::fs::Permissions::from_mode(0o600);
-                std::fs::set_permissions(path, mode).context(what)?;
+                let (listener, socket) = listen_at(path).map_err(|error| {
+                    let is_long = error.raw_os_error() == Some(libc::ENAMETOOLONG);
+                    let error = Error::io(what(), error);
+                    let hint = "the path of a socket has 107 bytes at most";
+                    if is_long { error.hint(hint) } else { error }
+                })?;
                 listener.set_nonblocking(true).context(what)?;
                 (Listener::Unix(listener), address.clone(), Some(socket))
             }
@@ -234,6 +238,24 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Makes a socket that is for its owner alone, for a disk is in there: from its
+/// first moment on, whatever the umask is. A socket in the filesystem has the
+/// mode of the one that is bound to it.
+fn listen_at(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let file = SocketFile(path.to_owned());
+    // Nobody can connect before the call of listen, so that this is early enough.
+    if path.symlink_metadata()?.permissions().mode() & 0o077 != 0 {
+        let what = "the socket would be open to others";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+    }
+    listen(&socket, Backlog::MAXCONN)?;
+    Ok((socket.into(), file))
 }
 
 /// Makes room for a socket: one that nobody listens at is left from a server
@@ -366,5 +388,48 @@ impl Clients {
             clients: self.came.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    /// Somebody looks all the time, and sees no moment at which others are let in.
+    #[test]
+    fn a_socket_is_for_its_owner_alone_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let has_ended = AtomicBool::new(false);
+        let (rounds, seen) = thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                let mut seen = HashMap::new();
+                while !has_ended.load(Ordering::Relaxed) {
+                    if let Ok(found) = path.symlink_metadata() {
+                        *seen.entry(found.permissions().mode() & 0o7777).or_insert(0_u32) += 1;
+                    }
+                }
+                seen
+            });
+            let mut rounds = 0;
+            while rounds < 500 {
+                let server = Server::bind(&Address::Socket(path.clone())).unwrap();
+                UnixStream::connect(&path).unwrap();
+                drop(server);
+                rounds += 1;
+            }
+            has_ended.store(true, Ordering::Relaxed);
+            (rounds, looking.join().unwrap())
+        });
+        let modes: Vec<u32> = seen.keys().copied().collect();
+        assert_eq!(modes, [0o600], "of {rounds}: {seen:?}");
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_told() {
+        let path = Path::new("/tmp").join("x".repeat(120));
+        let error = Server::bind(&Address::Socket(path)).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("107"), "{error}");
     }
 }
