@@ -17,6 +17,6 @@ pub mod path;
 mod volumes;
 pub mod walk;
 
-pub use open::{OpenDisk, OpenImage};
+pub use open::{How, OpenDisk, OpenImage};
 pub use path::Place;
 pub use volumes::{OpenVolume, Trouble, volumes};

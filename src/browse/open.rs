@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::volumes::{OpenVolume, volumes};
-use crate::device::Source;
-use crate::error::{Context, Error, ErrorKind, Result};
-use crate::extent::{Extent, ExtentSet};
+use crate::device::{Source, open_source};
+use crate::error::{Context, Error, Result};
+use crate::extent::ExtentSet;
 use crate::image::format::is_image_start;
 use crate::image::{Cached, Reader};
-use crate::io::{ReadAt, check_range};
+use crate::import::foreign;
+use crate::io::ReadAt;
 use crate::store::{self, Opened};
 use crate::units::SectorSize;
 
@@ -36,80 +37,81 @@ impl fmt::Debug for OpenDisk {
     }
 }
 
+/// How something is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// The size of the sectors, for the file of a disk with others than 512 bytes.
+    pub sector: Option<SectorSize>,
+    /// A disk is refused if somebody writes to it, and cannot be mounted from
+    /// then on.
+    pub claim: bool,
+}
+
 impl OpenDisk {
     /// Opens an image, a disk, a partition, or a file that is one.
     ///
     /// # Errors
-    /// If it is not there, is a damaged image, or comes from a server that
-    /// gives no parts of it.
+    /// If it is not there, is a damaged image, comes from a server that gives no
+    /// parts of it, or is a file that has to be imported first.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with_sector_size(path, None)
+        Self::open_with(path, How::default(), |file| file)
     }
 
-    /// As [`OpenDisk::open`], for the file of a disk with sectors of this size.
+    /// As [`OpenDisk::open`], in this way; all is read through what `through`
+    /// makes of the opened file.
     ///
     /// # Errors
-    /// As [`OpenDisk::open`].
-    pub fn open_with_sector_size(path: &Path, sector: Option<SectorSize>) -> Result<Self> {
-        Self::open_through(path, sector, |file| file)
-    }
-
-    /// As [`OpenDisk::open_with_sector_size`]; all is read through what
-    /// `through` makes of the opened file.
-    ///
-    /// # Errors
-    /// As [`OpenDisk::open`].
-    pub fn open_through(
+    /// As [`OpenDisk::open`]; refused if it was to be claimed and somebody
+    /// writes to it.
+    pub fn open_with(
         path: &Path,
-        sector: Option<SectorSize>,
+        how: How,
         through: impl FnOnce(Box<dyn ReadAt>) -> Box<dyn ReadAt>,
     ) -> Result<Self> {
         let name = store::shown(path).into_owned();
         let what = || format!("opening {name}");
-        let is_address = store::is_address(path);
-        let file: Box<dyn ReadAt> = match (is_address, sector) {
-            (false, Some(sector)) => Box::new(Source::open_with_sector_size(path, sector)?),
-            _ => match store::open(path)? {
-                Opened::Anywhere(file) => file,
-                Opened::FrontToBack(_) => {
-                    return Err(Error::unsupported(format!(
-                        "{name} is on a server that gives no parts of files, which looking into \
-                         an image needs"
-                    ))
-                    .hint("copy the image to this machine first, or use a server that does"));
-                }
-            },
+        let Opened::Anywhere(file) = store::open(path)? else {
+            return Err(Error::unsupported(format!(
+                "{name} is on a server that gives no parts of files, which looking into an \
+                 image needs"
+            ))
+            .hint("copy the image to this machine first, or use a server that does"));
         };
-        let file = through(file);
         let mut start = [0; 16];
         let is_image = file.len() >= 16 && {
             file.read_at(0, &mut start).context(what)?;
             is_image_start(&start)
         };
         // An image with a damaged head is known by its end.
-        if is_image || sector.is_none() && Reader::open(&file).is_ok() {
-            let image = Reader::open(file).context(what)?;
+        if is_image || Reader::open(&file).is_ok() {
+            let image = Reader::open(through(file)).context(what)?;
             return Ok(Self::of_image(name, image));
         }
-        if is_address {
+        if store::is_address(path) {
             return Err(Error::damaged(format!("{name} is not an image")));
         }
-        if let Some(kind) = foreign_kind(&start) {
-            return Err(Error::unsupported(format!("{name} is {kind}, not an image of dacapo")));
+        if path.is_file()
+            && let Some(kind) = foreign::kind_of(&file).context(what)?
+        {
+            return Err(Error::unsupported(format!("{name} is {kind}, not an image of dacapo"))
+                .hint(format!("make an image of it first: dacapo import {name} IMAGE")));
         }
-        Ok(Self::of_reader(name, file.into()))
+        let disk: Box<dyn ReadAt> = match how.sector {
+            sector if how.claim => {
+                drop(file);
+                Box::new(open_source(path, sector)?)
+            }
+            Some(sector) => Box::new(Source::open_with_sector_size(path, sector)?),
+            None => file,
+        };
+        Ok(Self::of_reader(name, through(disk).into()))
     }
 
     /// An opened image.
     #[must_use]
     pub fn of_image(name: String, image: Reader<Box<dyn ReadAt>>) -> Self {
         let image = Arc::new(Cached::new(image));
-        let losses: ExtentSet = image.reader().report().losses.iter().copied().collect();
-        let reader: Arc<dyn ReadAt> = if losses.is_empty() {
-            Arc::clone(&image) as Arc<dyn ReadAt>
-        } else {
-            Arc::new(WithLosses { inner: Arc::clone(&image), losses })
-        };
+        let reader = Arc::clone(&image) as Arc<dyn ReadAt>;
         Self { image: Some(image), ..Self::of_reader(name, reader) }
     }
 
@@ -134,81 +136,20 @@ impl OpenDisk {
     /// What is unusual about the image, and can be read all the same.
     #[must_use]
     pub fn note(&self) -> Option<String> {
-        let reader = self.image.as_ref()?.reader();
-        if let Some(damage) = reader.index_damage() {
-            return Some(format!("{damage}; the index was rebuilt from the image's frames"));
-        }
-        reader.damage().map(|damage| format!("{damage}; the image can be read all the same"))
-    }
-}
-
-/// What a file is that people may take for an image or for a disk, by its
-/// first bytes.
-fn foreign_kind(start: &[u8; 16]) -> Option<&'static str> {
-    const KINDS: [(&[u8], &str); 9] = [
-        (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
-        (b"\x1f\x8b", "compressed by gzip"),
-        (b"\xfd7zXZ\0", "compressed by xz"),
-        (b"BZh", "compressed by bzip2"),
-        (b"QFI\xfb", "a qcow2 file"),
-        (b"vhdxfile", "a VHDX file"),
-        (b"KDMV", "a VMDK file"),
-        (b"# Disk Descriptor", "a VMDK file"),
-        (b"partclone-image", "an image of partclone"),
-    ];
-    let is_it = |magic: &[u8]| start.starts_with(magic.get(..16).unwrap_or(magic));
-    KINDS.iter().find(|(magic, _)| is_it(magic)).map(|(_, kind)| *kind)
-}
-
-/// An image that does not give what was lost when it was made.
-struct WithLosses<R> {
-    inner: R,
-    losses: ExtentSet,
-}
-
-impl<R: ReadAt> ReadAt for WithLosses<R> {
-    fn len(&self) -> u64 {
-        self.inner.len()
+        self.image.as_ref()?.reader().note()
     }
 
-    fn sector_size(&self) -> SectorSize {
-        self.inner.sector_size()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        check_range(self.len(), offset, buf.len())?;
-        let asked = Extent::at(offset, buf.len() as u64);
-        if let Some(lost) = self.losses.within(asked).next() {
-            return Err(Error::new(
-                ErrorKind::Losses,
-                format!("bytes {lost} of the disk could not be read when it was saved"),
-            ));
-        }
-        self.inner.read_at(offset, buf)
-    }
-
-    fn known_zeros(&self) -> ExtentSet {
-        self.inner.known_zeros().subtract(&self.losses)
+    /// What could not be read when the image was made.
+    #[must_use]
+    pub fn losses(&self) -> ExtentSet {
+        self.image.as_ref().map(|image| image.reader().losses()).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Memory;
-
-    #[test]
-    fn what_was_lost_is_not_given() {
-        let losses = ExtentSet::from(Extent::at(1024, 512));
-        let disk = WithLosses { inner: Memory::new(vec![7; 4096]), losses };
-        let mut buf = [0; 512];
-        disk.read_at(512, &mut buf).unwrap();
-        disk.read_at(1536, &mut buf).unwrap();
-        for offset in [513, 1024, 1535] {
-            let error = disk.read_at(offset, &mut buf).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Losses, "{error}");
-        }
-    }
+    use crate::error::ErrorKind;
 
     #[test]
     fn a_compressed_disk_is_told_from_a_disk() {
@@ -221,6 +162,7 @@ mod tests {
             let error = OpenDisk::open(&path).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported);
             assert!(error.to_string().contains(word), "{error}");
+            assert!(error.hint_text().unwrap().contains("dacapo import"), "{error}");
         }
         std::fs::write(&path, [0; 4096]).unwrap();
         assert_eq!(OpenDisk::open(&path).unwrap().volumes().len(), 1);

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueHint};
@@ -11,8 +12,9 @@ use clap::{Args, ValueHint};
 use crate::error::{Context, Error, Result};
 use crate::export::{Destination, Format, raw, virtual_disk};
 use crate::extent::{Extent, ExtentSet};
+use crate::image::Cached;
 use crate::job::open::Image;
-use crate::job::serve::Opened;
+use crate::job::serve::exports_of_image;
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
 use crate::restore::{Feed, Indexed};
@@ -36,7 +38,8 @@ Examples:
 /// raw is the bytes of the disk, which dacapo writes itself; qcow2 (QEMU), vhdx
 /// (Hyper-V), vmdk (VMware) and vdi (VirtualBox) need qemu-img. What is zero
 /// takes no room in any of them. Until it is complete the name of the file ends
-/// in .partial.
+/// in .partial. What could not be read when the disk was saved is zero in the
+/// file and named, and the exit code is 3.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ExportArgs {
@@ -60,6 +63,9 @@ pub struct ExportArgs {
     #[arg(long)]
     pub overwrite: bool,
 }
+
+/// How many ranges that are missing are named one by one.
+const LISTED: usize = 20;
 
 fn format_of(text: &str) -> Result<Format, String> {
     Format::of_name(text).ok_or_else(|| "write raw, qcow2, vhdx, vmdk or vdi".to_owned())
@@ -92,9 +98,17 @@ pub fn run(args: &ExportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     let losses = match program {
         None => write_raw(&image, window, &destination, cancel, &*listener)?,
         Some(program) => {
-            let opened = Opened::of_image(&args.image, image)?;
-            let losses = opened.losses().clone();
-            let exports = opened.exports(None)?;
+            let Image::Indexed(reader) = image else {
+                return Err(Error::unsupported(format!(
+                    "{} can only be read front to back, which is enough for raw alone",
+                    store::shown(&args.image)
+                ))
+                .hint("copy the image to this machine first"));
+            };
+            let losses = reader.losses();
+            // They are told by this command.
+            let image = Arc::new(Cached::with_losses_as_zeros(reader));
+            let exports = exports_of_image(image, None)?;
             let name = args.partition.map_or_else(|| "disk".to_owned(), |it| it.to_string());
             let to = (format, destination.partial());
             virtual_disk::run(&program, &exports, &name, to, cancel, &*listener)?;
@@ -152,6 +166,15 @@ fn report(
         duration(seconds),
         plain(&args.out.to_string_lossy()),
     ));
+    for lost in losses.iter().take(LISTED) {
+        output.note(&format!(
+            "bytes {lost} of the disk could not be read when it was saved, and are zero in the file"
+        ));
+    }
+    if losses.len() > LISTED {
+        let more = losses.len() - LISTED;
+        output.note(&format!("so are {more} more ranges: 'dacapo info --json' lists all"));
+    }
     output.summary(&serde_json::json!({
         "image": store::shown(&args.image),
         "output": args.out.to_string_lossy(),

@@ -8,9 +8,11 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueHint};
 
+use crate::browse::{How, OpenDisk};
 use crate::error::{Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
 use crate::io::scratch_folder;
-use crate::job::serve::Opened;
+use crate::job::serve::exports;
 use crate::nbd::protocol::PORT;
 use crate::nbd::{Address, Events, Exports, Server};
 use crate::pipeline::Cancel;
@@ -33,6 +35,9 @@ Examples:
 /// Speaks NBD, the protocol of network block devices. The export 'disk' is the
 /// whole disk, '1', '2' and so on are its partitions. Only this machine can
 /// connect, unless --bind says otherwise. Ctrl-C ends it.
+///
+/// What could not be read when the disk was saved gives an error to whoever
+/// reads it, and the exit code is 3 if somebody did.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ServeArgs {
@@ -77,18 +82,24 @@ pub fn run(args: &ServeArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         Some(path) => Address::Socket(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
         None => Address::Port(args.bind, args.port),
     };
-    let opened = Opened::new(&args.image, args.sector_size)?;
-    if let Some(note) = opened.note() {
-        output.note(note);
+    let how = How { sector: args.sector_size, claim: true };
+    let disk = OpenDisk::open_with(&args.image, how, |file| file)?;
+    if let Some(note) = disk.note() {
+        output.note(&note);
     }
-    if !opened.losses().is_empty() {
-        let lost = human(opened.losses().bytes());
-        output.note(&format!("{lost} could not be read when it was saved, and read as zero"));
+    let losses = disk.losses();
+    if !losses.is_empty() {
+        output.note(&format!(
+            "{} in {} places could not be read when the disk was saved: whoever reads there gets \
+             an error; 'dacapo info' lists them",
+            human(losses.bytes()),
+            losses.count()
+        ));
     }
     let folder = args.overlay.then(|| args.scratch.clone().unwrap_or_else(scratch_folder));
-    let exports = opened.exports(folder.as_deref())?;
+    let exports = exports(&disk, folder.as_deref())?;
     let server = Server::bind(&address)?;
-    show(args, &exports, server.address(), output);
+    show(args, &exports, &losses, server.address(), output);
 
     let told = Told { output, seen: Mutex::default() };
     let totals = server.run(&exports, cancel, &told)?;
@@ -102,7 +113,13 @@ pub fn run(args: &ServeArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
 }
 
 /// Says that clients can come now, and how.
-fn show(args: &ServeArgs, exports: &Exports, address: &Address, output: &Output) {
+fn show(
+    args: &ServeArgs,
+    exports: &Exports,
+    losses: &ExtentSet,
+    address: &Address,
+    output: &Output,
+) {
     let uri = address.uri("");
     let state = if args.overlay { "writes are thrown away in the end" } else { "read-only" };
     output.result(&format!("serving {} at {uri} ({state})", plain(&store::shown(&args.image))));
@@ -146,6 +163,7 @@ fn show(args: &ServeArgs, exports: &Exports, address: &Address, output: &Output)
         "image": store::shown(&args.image),
         "uri": uri,
         "writable": args.overlay,
+        "losses": losses.iter().collect::<Vec<Extent>>(),
         "exports": list,
     }));
 }
@@ -162,7 +180,9 @@ struct Told<'a> {
 impl Events for Told<'_> {
     fn failed(&self, error: &Error) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < SHOWN && seen.insert(error.to_string(), error.kind()).is_none() {
+        // What the drive below cannot read is lost as well.
+        let kind = if error.is_media_error() { ErrorKind::Losses } else { error.kind() };
+        if seen.len() < SHOWN && seen.insert(error.to_string(), kind).is_none() {
             self.output.error(error);
         }
     }
@@ -178,8 +198,15 @@ impl Told<'_> {
         if seen.is_empty() {
             return Outcome::Done;
         }
-        let damaged = seen.values().any(|kind| *kind == ErrorKind::Damaged);
-        let kind = if damaged { ErrorKind::Damaged } else { ErrorKind::Failed };
-        Outcome::Finding(Error::new(kind, "some of what clients asked for could not be done"))
+        // What could not be read counts for more than what could not be written.
+        let kinds = [ErrorKind::Damaged, ErrorKind::Losses, ErrorKind::NoSpace];
+        let kind = kinds.into_iter().find(|kind| seen.values().any(|it| it == kind));
+        let what = match kind {
+            Some(ErrorKind::Damaged) => "of what clients read, some is damaged in the image",
+            Some(ErrorKind::Losses) => "of what clients read, some is lost",
+            Some(ErrorKind::NoSpace) => "of what clients wrote, some could not be kept",
+            _ => "some of what clients asked for could not be done",
+        };
+        Outcome::Finding(Error::new(kind.unwrap_or(ErrorKind::Failed), what))
     }
 }

@@ -38,7 +38,9 @@ pub use loop_device::LoopDevice;
 pub use medium::NodeId;
 pub use partitions::{KernelPartition, Reread};
 pub use protection::{Claim, set_read_only};
-pub use safety::{check_opened_source, check_opened_target, check_source, check_target};
+pub use safety::{
+    check_opened_source, check_opened_target, check_source, check_target, open_source,
+};
 pub use seen::Seen;
 pub use source::Source;
 pub use sysfs::{DeviceNumber, System};

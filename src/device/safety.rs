@@ -9,6 +9,7 @@ use super::inuse::{Usage, Use, User, absolute, device_at};
 use super::sysfs::{Block, System};
 use super::{Source, Target};
 use crate::error::{Error, Result};
+use crate::units::SectorSize;
 
 /// How many users a message names.
 const NAMED_USERS: usize = 3;
@@ -30,6 +31,18 @@ pub fn check_source(path: &Path) -> Result<()> {
 pub fn check_opened_source(source: &Source) -> Result<()> {
     let claims = if source.is_claimed() { Claims::AreOurs } else { Claims::Count };
     check_source_on(&System::running(), &absolute(Path::new(source.path()))?, claims)
+}
+
+/// Opens a disk, partition or file that is to stay as it is while it is read.
+///
+/// # Errors
+/// Refused if something may write to it.
+pub fn open_source(path: &Path, sector: Option<SectorSize>) -> Result<Source> {
+    check_source(path)?;
+    let source = Source::claim(path, sector)?;
+    // Somebody may have come in between.
+    check_opened_source(&source)?;
+    Ok(source)
 }
 
 /// Refuses a target that is in use in any way, is read-only, holds the image,

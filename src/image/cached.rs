@@ -6,6 +6,9 @@
 //! guards the books only; nobody reads, decodes or copies under it. Zeros take
 //! no memory, and neither does what turned out to be damaged: each read of that
 //! tries again and fails by itself.
+//!
+//! What could not be read when the image was made cannot be read from it
+//! either: what the image has in its place is never taken for what was there.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -17,7 +20,7 @@ use super::format::{Entry, Kind};
 use super::frame::Decompressor;
 use super::read_ahead::ReadAhead;
 use super::reader::{self, Reader};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, check_range};
 use crate::pipeline::cores;
@@ -92,6 +95,8 @@ type Content = Arc<Vec<u8>>;
 
 struct Shared<F> {
     reader: Reader<F>,
+    /// What is not given.
+    losses: ExtentSet,
     limit: u64,
     state: Mutex<State>,
     /// A chunk was decoded, or could not be.
@@ -139,9 +144,26 @@ impl<F: ReadAt + 'static> Cached<F> {
     /// An opened image that keeps at most `limit` bytes of decoded chunks, but
     /// one chunk at least.
     pub fn with_limit(reader: Reader<F>, limit: u64) -> Self {
+        let losses = reader.losses();
+        Self::build(reader, limit, losses)
+    }
+
+    /// An opened image that gives zeros for what could not be read when it was
+    /// made: for whoever says so in another way.
+    pub fn with_losses_as_zeros(reader: Reader<F>) -> Self {
+        Self::build(reader, DEFAULT_LIMIT, ExtentSet::new())
+    }
+
+    fn build(reader: Reader<F>, limit: u64, losses: ExtentSet) -> Self {
         let limit = limit.max(reader.head().chunk_size.into());
-        let state = Mutex::default();
-        let shared = Shared { reader, limit, state, done: Condvar::new(), work: Condvar::new() };
+        let shared = Shared {
+            reader,
+            losses,
+            limit,
+            state: Mutex::default(),
+            done: Condvar::new(),
+            work: Condvar::new(),
+        };
         Self { shared: Arc::new(shared), workers: OnceLock::new() }
     }
 
@@ -150,11 +172,13 @@ impl<F: ReadAt + 'static> Cached<F> {
         &self.shared.reader
     }
 
-    /// The bytes of `extent` from its start to the end of its first chunk, or of
-    /// its first run of zeros, without copying them.
+    /// The bytes of `extent` from its start to the end of its first chunk, of
+    /// its first run of zeros, or to the first that was lost when the image was
+    /// made, without copying them.
     ///
     /// # Errors
-    /// Damaged if the chunk is; if `extent` is empty or outside of the disk.
+    /// Damaged if the chunk is; losses if the first byte was lost; if `extent`
+    /// is empty or outside of the disk.
     pub fn piece(&self, extent: Extent) -> Result<Piece> {
         let shared = &*self.shared;
         let head = shared.reader.head();
@@ -163,6 +187,7 @@ impl<F: ReadAt + 'static> Cached<F> {
         if extent.is_empty() || extent.end() > head.disk_len {
             return Err(outside());
         }
+        let extent = shared.not_lost(extent)?;
         let number = shared.reader.entry_number(chunk_of(extent.start())).ok_or_else(outside)?;
         let entry = shared.reader.entries().get(number).ok_or_else(outside)?;
         let part = extent.intersect(&entry.extent(head));
@@ -221,7 +246,7 @@ impl<F: ReadAt + 'static> ReadAt for Cached<F> {
     }
 
     fn known_zeros(&self) -> ExtentSet {
-        self.reader().known_zeros()
+        self.reader().known_zeros().subtract(&self.shared.losses)
     }
 }
 
@@ -237,6 +262,20 @@ fn start_workers<F: ReadAt + 'static>(shared: &Arc<Shared<F>>) -> Vec<JoinHandle
 impl<F: ReadAt> Shared<F> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part of an extent in front of the first loss in it.
+    fn not_lost(&self, extent: Extent) -> Result<Extent> {
+        let losses = self.losses.as_slice();
+        let next = losses.partition_point(|lost| lost.end() <= extent.start());
+        match losses.get(next) {
+            Some(lost) if lost.start() <= extent.start() => Err(Error::new(
+                ErrorKind::Losses,
+                format!("bytes {lost} of the disk could not be read when it was saved"),
+            )),
+            Some(lost) => Ok(Extent::new(extent.start(), extent.end().min(lost.start()))),
+            None => Ok(extent),
+        }
     }
 
     /// Notes that the entry of this number is read, and `last` will be by the

@@ -125,6 +125,20 @@ impl<F: ReadAt> Reader<F> {
         self.index_damage.as_deref().or(self.damage.as_deref())
     }
 
+    /// What has to be told of an image that is damaged and can be read all the
+    /// same.
+    pub fn note(&self) -> Option<String> {
+        if let Some(damage) = self.index_damage() {
+            return Some(format!("{damage}; the index was rebuilt from the image's frames"));
+        }
+        self.damage().map(|damage| format!("{damage}; the image can be read all the same"))
+    }
+
+    /// What could not be read when the image was made. In the image it is zero.
+    pub fn losses(&self) -> ExtentSet {
+        self.report.losses.iter().copied().collect()
+    }
+
     /// The length of the image file.
     pub fn file_len(&self) -> u64 {
         self.file.len()

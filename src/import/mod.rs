@@ -22,6 +22,7 @@ pub mod assembly;
 pub mod clonezilla;
 pub mod compression;
 pub mod disk;
+pub mod foreign;
 pub mod input;
 pub mod missing;
 pub mod ntfsclone;

@@ -5,25 +5,13 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 
-use crate::device::{Source, check_opened_source, check_source};
+pub use crate::device::open_source;
+use crate::device::{Source, check_opened_source};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::{Head, Reader, Stream};
 use crate::io::ReadAt;
 use crate::restore::{Feed, Streamed};
 use crate::store::{self, Opened};
-use crate::units::SectorSize;
-
-/// Opens a disk, partition or file to be saved.
-///
-/// # Errors
-/// Refused if something may write to it.
-pub fn open_source(path: &Path, sector: Option<SectorSize>) -> Result<Source> {
-    check_source(path)?;
-    let source = Source::claim(path, sector)?;
-    // Somebody may have come in between.
-    check_opened_source(&source)?;
-    Ok(source)
-}
 
 /// Opened disks as readers.
 #[must_use]
@@ -83,13 +71,12 @@ impl Image {
     /// same, or that comes front to back from a server.
     #[must_use]
     pub fn note(&self) -> Option<String> {
-        let Self::Indexed(reader) = self else {
-            return Some("the image is read front to back: the server gives no parts of it".into());
-        };
-        if let Some(damage) = reader.index_damage() {
-            return Some(format!("{damage}; the index was rebuilt from the image's frames"));
+        match self {
+            Self::Indexed(reader) => reader.note(),
+            Self::Streamed(_) => {
+                Some("the image is read front to back: the server gives no parts of it".into())
+            }
         }
-        reader.damage().map(|damage| format!("{damage}; the image can be read all the same"))
     }
 }
 

@@ -2,7 +2,6 @@
 //! Opening what is to be mounted: an image, at an address too, or a disk.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,12 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use super::Event;
-use crate::browse::OpenDisk;
+use crate::browse::{How, OpenDisk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::ExtentSet;
 use crate::io::ReadAt;
-use crate::job::open::open_source;
-use crate::store;
 use crate::units::SectorSize;
 
 /// Opens an image, or a disk that nobody writes to and that nobody can mount
@@ -25,15 +22,13 @@ use crate::units::SectorSize;
 /// As [`OpenDisk::open`]; refused if it is a disk that somebody writes to.
 pub fn open(path: &Path, events: &Sender<Event>) -> Result<OpenDisk> {
     let watched = |inner| Watched { inner, events: events.clone(), has_failed: false.into() };
-    let disk = OpenDisk::open_through(path, None, |file| Box::new(watched(file)))?;
-    if disk.image.is_some() || store::is_address(path) {
-        return Ok(disk);
-    }
-    let source = open_source(path, None).map_err(|error| match error.kind() {
-        ErrorKind::Refused => error.hint("unmount it first, or look at it where it is mounted"),
-        _ => error,
-    })?;
-    Ok(OpenDisk::of_reader(disk.name, Arc::new(watched(Box::new(source)))))
+    let how = How { claim: true, ..How::default() };
+    OpenDisk::open_with(path, how, |file| Box::new(watched(file))).map_err(|error| {
+        match error.kind() {
+            ErrorKind::Refused => error.hint("unmount it first, or look at it where it is mounted"),
+            _ => error,
+        }
+    })
 }
 
 /// When an image was saved; of a disk, now.

@@ -126,10 +126,7 @@ impl Tree {
                 files,
             });
         }
-        // What an image has lost must not be passed by.
-        if let Some(image) = &opened.image
-            && image.reader().report().losses.is_empty()
-        {
+        if let Some(image) = &opened.image {
             for file in &mut tree.images {
                 file.direct = file.extent.map(|extent| (Arc::clone(image), extent.start()));
             }
@@ -303,4 +300,45 @@ fn name_in(files: &dyn Files, folder: Node, node: Node) -> Option<String> {
 /// there.
 pub(super) fn ended_early(wanted: usize, offset: u64, got: usize) -> Error {
     Error::damaged(format!("of {wanted} bytes at {offset:#x} only {got} are there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DiskIdentity;
+    use crate::error::ErrorKind;
+    use crate::image::Reader;
+    use crate::io::Memory;
+    use crate::pipeline::Cancel;
+    use crate::progress::Silent;
+    use crate::save::{self, Options, Plan};
+
+    /// The pieces of an image come from it without a copy; what was lost when it
+    /// was made comes in no way at all.
+    #[test]
+    fn what_an_image_has_lost_is_not_passed_by() {
+        let lost = Extent::new(8192, 12288);
+        let disk = Memory::new(vec![7; 1 << 20]).unreadable(lost);
+        let plan = Plan::new(&disk, DiskIdentity::default(), &Options::default()).unwrap();
+        let writer = save::start(&plan, Vec::new()).unwrap();
+        let image = save::run(&plan, &disk, writer, false, &Cancel::default(), &Silent).unwrap().0;
+        let reader = Reader::open(Box::new(Memory::new(image)) as Box<dyn ReadAt>).unwrap();
+        let opened = OpenDisk::of_image("disk".into(), reader);
+        let (tree, _) = Tree::of_disk(&opened);
+        let [image] = &tree.images[..] else { panic!("{:?}", tree.images) };
+        for offset in (0..1 << 20).step_by(4096) {
+            let (piece, mut read) = (tree.piece(image, offset, 4096), [0; 4096]);
+            let result = image.reader.read_at(offset, &mut read);
+            if lost.contains(&Extent::at(offset, 4096)) {
+                assert!(piece.is_none(), "{offset:#x}");
+                assert_eq!(result.unwrap_err().kind(), ErrorKind::Losses);
+            } else {
+                result.unwrap();
+                let Some(Piece::Bytes(bytes)) = piece else { panic!("{offset:#x}") };
+                assert!(bytes.as_ref() == read && read == [7; 4096], "{offset:#x}");
+            }
+        }
+        assert!(tree.piece(image, 4096, 65536).is_none(), "with a loss in its middle");
+        assert!(tree.data(image).unwrap().covers(lost), "it is called a hole");
+    }
 }

@@ -2,12 +2,15 @@
 //! What is read from a mounted folder.
 
 use std::fs;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::thread;
+
+use dacapo::device::AlignedBuffer;
+use dacapo::extent::Extent;
 
 use super::{MIB, Mounted, disk, save, unpacked_hash};
 use crate::support::{
-    Loop, Mount, assert_same, hash_of, json_lines, requires, run, temp_dir, tree_of, try_run,
+    Loop, Mount, assert_same, hash_of, json_lines, lossy, requires, run, temp_dir, tree_of, try_run,
 };
 
 const NEEDS: &[&str] = &[
@@ -142,4 +145,44 @@ fn of_a_damaged_image_all_else_is_read() {
         .collect();
     assert_eq!(named.len(), 1, "each once: {named:?}");
     assert!(named[0].starts_with("disk.img cannot be read"), "{named:?}");
+}
+
+/// No way leads around it: neither the file of the disk nor that of a partition,
+/// of which the kernel is given decoded chunks without a copy.
+#[test]
+fn what_was_lost_at_the_save_is_never_read_as_zeros() {
+    if !requires(&["root", "kernel:fuse"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let image = folder.join("disk.img.zst");
+    let lost = Extent::new(MIB + 64 * 1024, MIB + 72 * 1024);
+    let wanted = lossy(&image, lost);
+    let mounted = Mounted::new(&image, &[]);
+    for (name, start) in [("disk.img", 0), ("1.img", MIB)] {
+        let shown = fs::File::open(mounted.join(name)).unwrap();
+        // Past what the kernel keeps and reads ahead.
+        for (step, direct) in [(4096, true), (64 << 10, false)] {
+            let flags = if direct { nix::libc::O_DIRECT } else { 0 };
+            let mut options = fs::File::options();
+            let shown = options.read(true).custom_flags(flags).open(mounted.join(name)).unwrap();
+            let len = shown.metadata().unwrap().len();
+            let mut buffer = AlignedBuffer::new(step);
+            for offset in (0..len).step_by(step) {
+                let on_disk = Extent::at(start + offset, step as u64);
+                let read = shown.read_exact_at(&mut buffer, offset);
+                if on_disk.overlaps(&lost) {
+                    assert_eq!(read.unwrap_err().raw_os_error(), Some(nix::libc::EIO), "{on_disk}");
+                } else {
+                    read.unwrap();
+                    let wanted = &wanted[on_disk.start() as usize..on_disk.end() as usize];
+                    assert!(buffer[..] == *wanted, "{name} {on_disk}");
+                }
+            }
+        }
+        let hole = nix::unistd::lseek(&shown, 0, nix::unistd::Whence::SeekHole).unwrap();
+        assert_eq!(hole as u64, wanted.len() as u64 - start, "it is called a hole");
+    }
+    let ended = mounted.unmount();
+    assert_eq!(ended.code, 3, "{}", ended.output);
 }

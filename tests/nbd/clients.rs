@@ -4,9 +4,12 @@
 use std::fs;
 use std::thread;
 
+use dacapo::extent::Extent;
+
 use super::{EXT4, LEN, MAKERS, MIB, Serving, damaged, qemu_io, saved};
 use crate::support::{
-    HttpServer, assert_same, dacapo, dacapo_command, finish, requires, run, temp_dir, try_run,
+    HttpServer, assert_same, dacapo, dacapo_command, finish, lossy, requires, run, temp_dir,
+    try_run,
 };
 
 fn ready() -> bool {
@@ -243,4 +246,71 @@ fn without_options_it_is_this_machine_alone() {
     assert!(!ran.err().contains("whoever"), "{ran}");
     let ran = run_for_a_moment(&["--bind", "0.0.0.0"]);
     let _ = ran.says("whoever reaches that address can read the whole disk");
+}
+
+/// Zeros would be taken for what was on the disk.
+#[test]
+fn what_was_lost_at_the_save_is_an_error_and_the_end_says_so() {
+    if !ready() {
+        return;
+    }
+    let folder = temp_dir();
+    let image = folder.join("disk.img.zst");
+    let (start, end) = (MIB + 8192, MIB + 20_480);
+    let wanted = lossy(&image, Extent::new(start, end));
+    let read = |serving: &Serving, offset: u64, len: u64| {
+        qemu_io(&serving.uri(""), &["-r"], &[&format!("read {offset} {len}")]).code
+    };
+    let serving = Serving::start(&image, &[]);
+    assert_eq!(serving.ready["losses"], serde_json::json!([{ "start": start, "end": end }]));
+    assert_eq!(read(&serving, start - 4096, 4096), 0);
+    assert_eq!(read(&serving, end, 4096), 0);
+    assert_eq!(serving.end().0, 0, "nobody met one");
+
+    let serving = Serving::start(&image, &[]);
+    for (offset, len) in [(start, 512), (end - 512, 512), (start - 512, 1024), (0, 2 * MIB)] {
+        assert_ne!(read(&serving, offset, len), 0, "{len} bytes at {offset}");
+    }
+    // Nor is it called a hole.
+    let map = run("nbdinfo", &["--map", "--totals", &serving.uri("")]);
+    assert!(!map.out().contains("hole"), "{map}");
+    // A rescue from the server is what a rescue from the disk would be.
+    let copy = folder.join("copy.raw");
+    let nbdcopy = try_run("nbdcopy", &[serving.uri(""), copy.clone()]);
+    assert_ne!(nbdcopy.code, 0, "{nbdcopy}");
+    let salvage = ["convert", "--salvage", "-f", "raw", "-O", "raw"];
+    run("qemu-img", &[&salvage[..], &[&serving.uri(""), &copy]].concat());
+    assert!(fs::read(&copy).unwrap() == wanted);
+    let (code, said) = serving.end();
+    assert_eq!(code, 3, "{said:?}");
+    let errors: Vec<_> = said.iter().filter(|line| line["message_type"] == "error").collect();
+    assert_eq!(errors.len(), 1, "told once: {errors:?}");
+    assert_eq!(errors[0]["kind"], "losses");
+
+    // What is written over it is there, and what is beside it stays lost.
+    let serving = Serving::start(&image, &["--overlay"]);
+    let written = format!("write -P 7 {start} 4096");
+    let read_back = format!("read -P 7 {start} 4096");
+    let ran = qemu_io(&serving.uri(""), &[], &[&written, &read_back]).success();
+    assert!(!ran.out().contains("Pattern verification failed"), "{ran}");
+    assert_ne!(read(&serving, start + 4096, 512), 0);
+    assert_eq!(serving.end().0, 3);
+}
+
+/// Whoever takes its bytes for those of the disk would be wrong without a word.
+#[test]
+fn a_file_of_another_format_is_not_served_as_a_disk() {
+    if !ready() || !requires(&["xz"]) {
+        return;
+    }
+    let (saved, folder) = (saved(), temp_dir());
+    let (qcow2, raw) = (folder.join("disk.qcow2"), folder.join("small.raw"));
+    run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", &saved.content(), &qcow2]);
+    fs::write(&raw, "a disk".repeat(1000)).unwrap();
+    run("xz", &["-q", &raw]);
+    let port = ["--port", "0"];
+    for (file, kind) in [(qcow2, "a qcow2 file"), (format!("{raw}.xz"), "compressed by xz")] {
+        let ran = dacapo(&[&["serve", &file][..], &port].concat()).exits(6);
+        let _ = ran.says(kind).says(&format!("dacapo import {file} IMAGE"));
+    }
 }

@@ -5,9 +5,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{EXT4, LEN, MAKERS, damaged, saved};
+use dacapo::extent::Extent;
+
+use super::{EXT4, LEN, MAKERS, MIB, damaged, saved};
 use crate::support::{
-    HttpServer, Mount, assert_same, dacapo, dacapo_command, finish, junk, requires, run, temp_dir,
+    HttpServer, Mount, assert_same, dacapo, dacapo_command, finish, junk, lossy, requires, run,
+    temp_dir,
 };
 
 fn ready() -> bool {
@@ -181,25 +184,22 @@ fn a_stop_leaves_nothing() {
 /// What could not be read when it was saved is zero, and told.
 #[test]
 fn losses_are_told() {
-    use dacapo::device::DiskIdentity;
-    use dacapo::extent::Extent;
-    use dacapo::io::Memory;
-    use dacapo::save::{self, Options, Plan};
     if !ready() {
         return;
     }
     let folder = temp_dir();
-    let disk = Memory::new(junk(4 << 20, 1)).unreadable(Extent::at(1 << 20, 4096));
-    let plan = Plan::new(&disk, DiskIdentity::default(), &Options::default()).unwrap();
-    let writer = save::start(&plan, Vec::new()).unwrap();
-    let (cancel, silent) = (dacapo::pipeline::Cancel::default(), dacapo::progress::Silent);
-    let (image, _) = save::run(&plan, &disk, writer, false, &cancel, &silent).unwrap();
-    fs::write(folder.join("disk.img.zst"), image).unwrap();
+    let image = folder.join("disk.img.zst");
+    let wanted = lossy(&image, Extent::at(MIB, 4096));
     for format in ["raw", "qcow2"] {
         let out = folder.join(&format!("disk.{format}"));
-        let ran = dacapo(&["export", &folder.join("disk.img.zst"), &out]).exits(3);
-        let _ = ran.says("4096 bytes in 1 places");
+        let ran = dacapo(&["export", &image, &out]).exits(3);
+        let ran = ran.says("4096 bytes in 1 places").says("bytes 0x100000-0x101000 of the disk");
+        assert_eq!(ran.err().matches("zero in the file").count(), 1, "{ran}");
+        let ran = dacapo(&["export", &image, &out, "--overwrite", "--json"]).exits(3);
+        let summary = ran.messages("summary").pop().unwrap();
+        assert_eq!(summary["losses"], serde_json::json!([{ "start": MIB, "end": MIB + 4096 }]));
     }
     let (raw, qcow2) = (folder.join("disk.raw"), folder.join("disk.qcow2"));
+    assert!(fs::read(&raw).unwrap() == wanted);
     run("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", &raw, &qcow2]);
 }

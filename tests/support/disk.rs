@@ -8,6 +8,10 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use dacapo::device::DiskIdentity;
+use dacapo::extent::Extent;
+use dacapo::io::Memory;
+
 use super::{run, try_run};
 
 /// A folder that is removed with all that is in it.
@@ -41,6 +45,27 @@ impl TempDir {
 pub fn junk(len: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; len];
     fill_with_junk(&mut bytes, seed);
+    bytes
+}
+
+/// Makes the image of a disk of which a range could not be read: 4 MiB of junk
+/// with one partition from 1 MiB on. Returns the disk as it is in the image.
+pub fn lossy(image: &str, lost: Extent) -> Vec<u8> {
+    use dacapo::save::{self, Options, Plan};
+    let mut bytes = junk(4 << 20, 1);
+    // The boot sector: one entry, from sector 2048 to the end, and the signature.
+    bytes[446..510].fill(0);
+    bytes[450] = 0x83;
+    bytes[454..458].copy_from_slice(&2048_u32.to_le_bytes());
+    bytes[458..462].copy_from_slice(&(3 * 2048_u32).to_le_bytes());
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let disk = Memory::new(bytes.clone()).unreadable(lost);
+    let plan = Plan::new(&disk, DiskIdentity::default(), &Options::default()).unwrap();
+    let writer = save::start(&plan, Vec::new()).unwrap();
+    let (cancel, silent) = (dacapo::pipeline::Cancel::default(), dacapo::progress::Silent);
+    let (written, _) = save::run(&plan, &disk, writer, false, &cancel, &silent).unwrap();
+    std::fs::write(image, written).unwrap();
+    bytes[lost.start() as usize..lost.end() as usize].fill(0);
     bytes
 }
 

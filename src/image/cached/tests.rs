@@ -75,6 +75,42 @@ fn opened(image: Vec<u8>, limit: u64) -> (Arc<Slow>, Cached<Shelf>) {
     (slow, Cached::with_limit(reader, limit))
 }
 
+/// What was lost is given in no way, and all around it is.
+#[test]
+fn what_was_lost_is_an_error_and_not_zeros() {
+    let lost = Extent::at(5 * CHUNK as u64 + 4096, 8192);
+    let disk = Memory::new(disk()).unreadable(lost);
+    let options = Options { chunk_size: MIN_CHUNK_SIZE, ..Options::default() };
+    let plan = Plan::new(&disk, DiskIdentity::default(), &options).unwrap();
+    let writer = save::start(&plan, Vec::new()).unwrap();
+    let image = save::run(&plan, &disk, writer, false, &Cancel::default(), &Silent).unwrap().0;
+    let cached = Cached::new(Reader::open(Memory::new(image.clone())).unwrap());
+    assert_eq!(cached.reader().losses(), ExtentSet::from(lost));
+    let is_lost = |result: Result<()>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Losses, "{error}");
+        assert!(error.to_string().contains(&lost.to_string()), "{error}");
+    };
+    let mut buf = vec![0; 512];
+    for offset in [lost.start() - 511, lost.start(), lost.start() + 4096, lost.end() - 1] {
+        is_lost(cached.read_at(offset, &mut buf));
+        let asked = Extent::at(offset, 512);
+        if asked.start() < lost.start() {
+            assert_eq!(cached.piece(asked).unwrap().len(), 511, "up to the loss");
+        } else {
+            is_lost(cached.piece(asked).map(drop));
+        }
+    }
+    for offset in [0, lost.start() - 512, lost.end(), LEN as u64 - 512] {
+        cached.read_at(offset, &mut buf).unwrap();
+        assert!(buf == self::disk()[offset as usize..][..512], "{offset:#x}");
+    }
+    assert!(!cached.known_zeros().touches(lost));
+    let zeros = Cached::with_losses_as_zeros(Reader::open(Memory::new(image)).unwrap());
+    zeros.read_at(lost.start(), &mut buf).unwrap();
+    assert_eq!(buf, [0; 512]);
+}
+
 #[test]
 fn it_reads_as_the_disk_whatever_the_limit() {
     for limit in [8 * CHUNK as u64, DEFAULT_LIMIT] {
