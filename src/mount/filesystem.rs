@@ -74,6 +74,11 @@ impl Filesystem for Folder {
             // An older kernel goes without.
             let _ = config.add_capabilities(wanted);
         }
+        // The mode of a file with an access control list says less than that:
+        // what stands for its group is the most that anybody in the list has.
+        if self.view.is_shared() && config.add_capabilities(InitFlags::FUSE_POSIX_ACL).is_err() {
+            return Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+        }
         let _ = config.set_max_write(u32::try_from(MAX_REQUEST).unwrap_or(BLOCK));
         let _ = config.set_max_background(MAX_BACKGROUND);
         Ok(())

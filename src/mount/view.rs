@@ -85,6 +85,11 @@ impl View {
         }
     }
 
+    /// True if others are let in.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     fn place(&self, number: u64) -> Answer<Place> {
         self.tree.inodes.place(number).ok_or(Errno::ENOENT)
     }
@@ -420,20 +425,20 @@ impl View {
 
     /// Where the data (or else the hole) at or behind `offset` begins.
     pub(super) fn seek(&self, number: u64, offset: u64, to_data: bool) -> Answer<u64> {
-        let (size, data): (u64, Option<ExtentSet>) = match self.place(number)? {
+        let found = match self.place(number)? {
             Place::Root | Place::Files => return Err(Errno::EINVAL),
             Place::Image(index) => {
                 let image = self.image(index)?;
-                (image.reader.len(), self.tree.data(image).cloned())
+                seek_in(image.reader.len(), self.tree.data(image), offset, to_data)
             }
             Place::Node(index, node) => {
                 let files = &self.volume(index)?.files;
                 let known = files.attributes(node).map_err(|error| self.fail(number, error))?;
                 let data = files.data_ranges(node).map_err(|error| self.fail(number, error))?;
-                (known.size, data)
+                seek_in(known.size, data.as_ref(), offset, to_data)
             }
         };
-        seek_in(size, data.as_ref(), offset, to_data).ok_or(Errno::ENXIO)
+        found.ok_or(Errno::ENXIO)
     }
 }
 

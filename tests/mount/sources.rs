@@ -11,7 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{MIB, Mounted, save};
-use crate::support::{HttpServer, assert_same, junk_file, requires, run, temp_dir, wait};
+use crate::support::{
+    HttpServer, Loop, Mount, assert_same, junk_file, requires, run, sparse_file, temp_dir, try_run,
+    wait,
+};
 
 /// The user `nobody` of Debian.
 const NOBODY: u32 = 65534;
@@ -79,4 +82,78 @@ fn who_is_not_root_mounts_for_himself_only() {
         assert!(!is_mounted());
         assert!(compared.success());
     }
+}
+
+/// Others see what they would see if the kernel had mounted the filesystem.
+#[test]
+fn others_are_let_in_as_far_as_modes_and_access_lists_go() {
+    let needs = ["root", "loop", "kernel:ext4", "kernel:fuse", "mkfs.ext4", "setpriv", "setfacl"];
+    if !requires(&[&needs[..], &["sgdisk", "mkfs.vfat", "mcopy"]].concat()) {
+        return;
+    }
+    let folder = temp_dir();
+    let (raw, image) = (folder.join("disk.raw"), folder.join("disk.img.zst"));
+    sparse_file(&raw, 66 * MIB);
+    run("sgdisk", &["-n1:1M:+32M", "-c1:root", "-n2:0:+32M", "-c2:stick", &raw]);
+    run("mkfs.vfat", &["--offset", "67584", "-n", "STICK", &raw, "32768"]);
+    let file = folder.join("file");
+    fs::write(&file, "on a stick").unwrap();
+    let at = format!("{raw}@@{}", 33 * MIB);
+    run("mcopy", &["-i", &at, &file, "::any.txt"]);
+    let root = Loop::new(&raw, &["--offset", "1048576", "--sizelimit", "33554432"]);
+    run("mkfs.ext4", &["-q", root.device()]);
+    {
+        let mount = Mount::new(root.device(), "ext4", "rw,acl");
+        let path = |name: &str| mount.path().join(name).to_str().unwrap().to_owned();
+        let make = |name: &str, mode: &str| {
+            fs::write(mount.path().join(name), name).unwrap();
+            run("chmod", &[mode, &path(name)]);
+        };
+        for (name, mode) in [("private", "0600"), ("public", "0644"), ("listed", "0600")] {
+            make(name, mode);
+        }
+        run("setfacl", &["-m", "u:nobody:r", &path("listed")]);
+        // The mode shows rw for the group, which has nothing by the list.
+        make("masked", "0600");
+        run("chgrp", &["nogroup", &path("masked")]);
+        run("setfacl", &["-m", "u:daemon:rw", &path("masked")]);
+        fs::create_dir(mount.path().join("closed")).unwrap();
+        run("chmod", &["0700", &path("closed")]);
+        make("closed/public", "0644");
+    }
+    save(&raw, &image);
+    let as_nobody = |path: &str| {
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "cat"];
+        try_run("setpriv", &[&user[..], &[path]].concat())
+    };
+    let names = ["private", "public", "listed", "masked", "closed/public"];
+    // What the kernel says of each, of its own mount.
+    let kernel: Vec<bool> = {
+        let mount = Mount::new(root.device(), "ext4", "ro,acl");
+        fs::set_permissions(mount.path().parent().unwrap(), fs::Permissions::from_mode(0o755))
+            .unwrap();
+        names.map(|name| as_nobody(mount.path().join(name).to_str().unwrap()).code == 0).into()
+    };
+    assert_eq!(kernel, [false, true, true, false, false]);
+
+    let mounted = Mounted::new(&image, &["--allow-other"]);
+    for (name, can_read) in names.iter().zip(kernel) {
+        let ran = as_nobody(&mounted.join(&format!("files/1-root/{name}")));
+        assert_eq!(ran.code == 0, can_read, "{name}: {ran}");
+        let denied = ran.err().contains("Permission denied");
+        assert!(can_read || denied, "{name}: {ran}");
+        let own = fs::read(mounted.path().join("files/1-root").join(name)).unwrap();
+        assert!(!can_read || ran.out().as_bytes() == own, "{ran}");
+    }
+    assert_eq!(as_nobody(&mounted.join("files/2-STICK/any.txt")).success().out(), "on a stick");
+    for name in ["disk.img", "1-root.img", "2-STICK.img"] {
+        assert_ne!(as_nobody(&mounted.join(name)).code, 0, "{name}");
+    }
+    assert_eq!(mounted.unmount().code, 0);
+
+    let mounted = Mounted::new(&image, &[]);
+    for name in ["files/1-root/public", "files/2-STICK/any.txt", "disk.img"] {
+        assert_ne!(as_nobody(&mounted.join(name)).code, 0, "{name}");
+    }
+    assert_eq!(mounted.unmount().code, 0);
 }
