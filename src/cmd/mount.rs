@@ -60,6 +60,9 @@ pub struct MountArgs {
     pub scratch: Option<PathBuf>,
 
     /// Let other users in, as far as the permissions of the files allow
+    ///
+    /// FAT, exFAT and NTFS have no permissions as Linux knows them: everybody
+    /// can read all of their files then. The .img files stay with whoever mounts.
     #[arg(long)]
     pub allow_other: bool,
 }
@@ -205,17 +208,22 @@ fn busy(point: &Path, users: &[String]) -> String {
     )
 }
 
-/// What could not be read.
+/// What could not be read or kept.
 #[derive(Default)]
 struct Losses {
     names: Vec<String>,
     count: u64,
+    /// The drive or the server failed.
+    has_failed: bool,
+    /// What was written and could not be kept, and why.
+    unwritable: Option<(String, ErrorKind)>,
 }
 
 impl Losses {
     fn tell(&mut self, event: &Event, output: &Output) {
         match event {
             Event::Failing(error) => {
+                self.has_failed = true;
                 let what = format!("what is mounted cannot be read any more: {error}");
                 output.error(&Error::failed(what).hint(
                     "is its drive still attached? What is read from now on may fail: unmount the \
@@ -225,6 +233,7 @@ impl Losses {
             Event::Unwritable { name, error } => {
                 let what = format!("what is written to {name} cannot be kept: {error}");
                 let hint = "--scratch names a folder with more room";
+                self.unwritable.get_or_insert_with(|| (name.clone(), error.kind()));
                 output.error(&Error::new(error.kind(), what).hint(hint));
             }
             Event::Unreadable { name, error } => {
@@ -242,17 +251,28 @@ impl Losses {
         }
     }
 
+    /// What could not be read counts for more than what could not be kept.
     fn outcome(&self, image: &Path) -> Outcome {
-        if self.count == 0 {
-            return Outcome::Done;
-        }
-        let named = self.names.join(", ");
-        let more = self.count.saturating_sub(self.names.len() as u64);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let image = store::shown(image);
-        Outcome::Finding(Error::new(
-            ErrorKind::Losses,
-            format!("of {image} could not be read, whole or in parts: {named}{more}"),
-        ))
+        if self.count > 0 {
+            let named = self.names.join(", ");
+            let more = self.count.saturating_sub(self.names.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            return Outcome::Finding(Error::new(
+                ErrorKind::Losses,
+                format!("of {image} could not be read, whole or in parts: {named}{more}"),
+            ));
+        }
+        if self.has_failed {
+            let what = format!("{image} could not be read to the end, as told above");
+            return Outcome::Finding(Error::new(ErrorKind::Losses, what));
+        }
+        match &self.unwritable {
+            Some((name, kind)) => {
+                let what = format!("what was written to {name} could not be kept");
+                Outcome::Finding(Error::new(*kind, what))
+            }
+            None => Outcome::Done,
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -96,7 +96,16 @@ impl Mounted {
     /// Unmounts the folder, and waits for the end.
     #[track_caller]
     pub(super) fn unmount(self) -> Ended {
-        run("umount", &[self.path()]);
+        let start = Instant::now();
+        // A program that another test is about to start has all files of this
+        // one open for a moment.
+        while let ran = try_run("umount", &[self.path()])
+            && ran.code != 0
+        {
+            let is_busy = ran.err().contains("busy") && start.elapsed() < Duration::from_secs(10);
+            assert!(is_busy, "{ran}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.end()
     }
 

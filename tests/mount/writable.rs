@@ -81,6 +81,6 @@ fn a_full_scratch_folder_is_an_error_of_the_write_and_of_nothing_else() {
     let (found, wanted) = (fs::read(&disk).unwrap(), fs::read(&raw).unwrap());
     assert!(found[tail..] == wanted[tail..]);
     let ended = mounted.unmount();
-    assert_eq!(ended.code, 0, "{}", ended.output);
+    assert_eq!(ended.code, 8, "{}", ended.output);
     assert_eq!(ended.output.matches("disk.img cannot be kept").count(), 1, "{}", ended.output);
 }
