@@ -159,7 +159,8 @@ fn a_full_destination_ends_it_with_8_and_nothing_half_done() {
     let mount = Mount::new(&small, "ext4", "loop");
     let to = mount.path().join("x");
     let ran = dacapo(&["extract", &image, "2:/", to.to_str().unwrap()]).exits(8);
-    assert!(ran.err().contains("2:/file"), "{ran}");
+    // One of the files, or a folder behind them that could not be made any more.
+    assert!(ran.err().contains("extracting 2:/"), "{ran}");
     for entry in fs::read_dir(&to).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(!name.contains("partial"), "{name}");
