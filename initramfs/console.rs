@@ -65,8 +65,8 @@ pub(crate) fn run(path: &str, trouble: Option<&str>) -> ExitCode {
     if let Some(trouble) = trouble {
         // What is said was printed here as it happened; once is enough.
         terminal.write(CLEAR);
-        terminal.write(&format!("{trouble}\n\nPress Enter for the screen of dacapo: "));
-        terminal.wait_for(b"\r\n");
+        let question = format!("{trouble}\n\nPress Enter for the screen of dacapo: ");
+        terminal.ask(&question, b"\r\n");
     }
     let mut keeper = Keeper { terminal, path, short_ones: 0 };
     let mut next = Next::Screen;
@@ -162,8 +162,8 @@ impl Keeper<'_> {
 
     fn ask(&mut self, what: &str) -> Next {
         self.terminal.leave_screen();
-        self.terminal.write(&format!("{}\n\nWhat now?\n\n{WAYS_ON}", what.trim_end()));
-        let key = self.terminal.wait_for(b"123");
+        let question = format!("{}\n\nWhat now?\n\n{WAYS_ON}", what.trim_end());
+        let key = self.terminal.ask(&question, b"123");
         self.terminal.write("\n");
         match key {
             b'1' => Next::Screen,

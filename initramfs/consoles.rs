@@ -6,11 +6,15 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dacapo::media::command_line::CommandLine;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::tcdrain;
 
 /// The nodes of the consoles that get a screen: that of the machine itself,
 /// and every serial one that the kernel's command line names.
@@ -47,6 +51,9 @@ pub(crate) fn is_own_screen(path: &str) -> bool {
 
 /// How long a console that takes no more is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long what was written may take to leave: more than a page of the kernel
+/// at 9600 bits a second.
+const TO_LEAVE: Duration = Duration::from_secs(6);
 
 /// All consoles, to be written to.
 #[derive(Debug)]
@@ -57,14 +64,30 @@ pub(crate) struct Consoles {
 /// One of them.
 #[derive(Debug)]
 struct Line {
+    path: String,
     file: File,
     /// Its other end has stopped it: nothing more is waited for.
     is_stopped: bool,
 }
 
 impl Line {
+    fn open(path: &str) -> io::Result<Self> {
+        // A line that was stopped by its other end must not stop us.
+        let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        let file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path)?;
+        Ok(Self { path: path.to_owned(), file, is_stopped: false })
+    }
+
+    /// Opens it anew. The end of the program whose terminal it was has hung it
+    /// up, for everybody who had it open.
+    fn reopen(&mut self) -> bool {
+        let opened = Self::open(&self.path);
+        opened.map(|line| self.file = line.file).is_ok()
+    }
+
     /// Writes as fast as the line takes it, and drops what it does not take.
     fn write(&mut self, mut bytes: &[u8]) {
+        let mut is_new = false;
         let patience = if self.is_stopped { Duration::ZERO } else { PATIENCE };
         let end = Instant::now() + patience;
         while !bytes.is_empty() {
@@ -81,6 +104,12 @@ impl Line {
                     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
                     let _ = poll(&mut watched, timeout);
                 }
+                Err(error) if error.raw_os_error() == Some(Errno::EIO as i32) && !is_new => {
+                    is_new = true;
+                    if !self.reopen() {
+                        return;
+                    }
+                }
                 Err(_) => return,
             }
         }
@@ -91,19 +120,43 @@ impl Line {
 impl Consoles {
     /// Opens them; one that cannot be opened is left out.
     pub(crate) fn open(paths: &[String]) -> Self {
-        // A line that was stopped by its other end must not stop us.
-        let flags = OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-        let open = |path: &String| {
-            let file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()?;
-            Some(Line { file, is_stopped: false })
-        };
-        Self { lines: paths.iter().filter_map(open).collect() }
+        Self { lines: paths.iter().filter_map(|path| Line::open(path).ok()).collect() }
     }
 
     /// Writes a line to each of them.
     pub(crate) fn say(&mut self, line: &str) {
         for console in &mut self.lines {
             console.write(format!("{line}\r\n").as_bytes());
+        }
+    }
+
+    /// Waits until all that was said has left the machine. What is still on its
+    /// way when a line is hung up, or the machine goes off, is lost.
+    pub(crate) fn drain(&mut self) {
+        let (sender, receiver) = mpsc::channel();
+        let mut waiting = 0;
+        for (number, line) in self.lines.iter_mut().enumerate().filter(|it| !it.1.is_stopped) {
+            let Ok(file) = line.file.try_clone() else { continue };
+            let sender = sender.clone();
+            // A line that was stopped by its other end never lets it return.
+            let started = thread::Builder::new().spawn(move || {
+                let _ = tcdrain(&file);
+                let _ = sender.send(number);
+            });
+            if started.is_ok() {
+                waiting += 1;
+                // Until it has all left.
+                line.is_stopped = true;
+            }
+        }
+        let end = Instant::now() + TO_LEAVE;
+        while waiting > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(number) = receiver.recv_timeout(left) else { return };
+            waiting -= 1;
+            if let Some(line) = self.lines.get_mut(number) {
+                line.is_stopped = false;
+            }
         }
     }
 }
@@ -131,7 +184,7 @@ mod tests {
         let (reader, writer) = nix::unistd::pipe2(OFlag::O_NONBLOCK).unwrap();
         let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::empty());
         nix::fcntl::fcntl(&reader, flags).unwrap();
-        let line = Line { file: File::from(writer), is_stopped: false };
+        let line = Line { path: String::new(), file: File::from(writer), is_stopped: false };
         (Consoles { lines: vec![line] }, File::from(reader))
     }
 
@@ -163,5 +216,27 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5));
         drop(reader);
         consoles.say("to nobody");
+    }
+
+    #[test]
+    fn a_line_that_was_hung_up_is_opened_again() {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let path = nix::unistd::ttyname(&pty.slave).unwrap();
+        let mut consoles = Consoles::open(&[path.to_str().unwrap().to_owned()]);
+        consoles.say("before");
+        consoles.drain();
+        // The session whose terminal it is ends.
+        let mut session = std::process::Command::new("setsid");
+        session.args(["--ctty", "--wait", "true"]).stdin(pty.slave.try_clone().unwrap());
+        assert!(session.status().unwrap().success());
+        consoles.say("after");
+        consoles.drain();
+        let mut said = [0; 100];
+        let mut master = File::from(pty.master);
+        let mut len = io::Read::read(&mut master, &mut said).unwrap();
+        while !said[..len].ends_with(b"after\r\r\n") && len < said.len() {
+            len += io::Read::read(&mut master, &mut said[len..]).unwrap();
+        }
+        assert_eq!(String::from_utf8_lossy(&said[..len]), "before\r\r\nafter\r\r\n");
     }
 }

@@ -45,13 +45,22 @@ pub(crate) fn run(how: RebootMode, consoles: &mut Consoles) -> ! {
     log::event(doing);
     consoles.say("");
     consoles.say(&format!("dacapo: {doing}"));
+    // The end of whoever has a console as terminal hangs it up, and throws away
+    // what is on its way.
+    consoles.drain();
     stop_all();
-    patiently("writing what is left to the drives", consoles, nix::unistd::sync);
-    patiently("unmounting", consoles, unmount_all);
-    patiently("writing what is left to the drives", consoles, nix::unistd::sync);
+    let writing = "writing what is left to the drives";
+    let is_written = patiently(writing, consoles, nix::unistd::sync)
+        & patiently("unmounting", consoles, unmount_all)
+        & patiently(writing, consoles, nix::unistd::sync);
+    if is_written {
+        consoles.say("dacapo: everything is written");
+    }
+    consoles.drain();
     for how in [how, RebootMode::RB_HALT_SYSTEM] {
         let Err(error): Result<Infallible, Errno> = reboot(how);
         consoles.say(&format!("dacapo: the machine does not go off ({error}); switch it off"));
+        consoles.drain();
     }
     loop {
         thread::sleep(Duration::from_secs(60));
@@ -76,8 +85,9 @@ fn stop_all() {
     }
 }
 
-/// Does something that may take long, or never end, and says so.
-fn patiently(what: &str, consoles: &mut Consoles, work: impl FnOnce() + Send + 'static) {
+/// Does something that may take long, or never end, and says so. False if it
+/// has not ended.
+fn patiently(what: &str, consoles: &mut Consoles, work: impl FnOnce() + Send + 'static) -> bool {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         work();
@@ -86,7 +96,8 @@ fn patiently(what: &str, consoles: &mut Consoles, work: impl FnOnce() + Send + '
     let (mut least, mut since) = (u64::MAX, Instant::now());
     loop {
         match receiver.recv_timeout(Duration::from_secs(3)) {
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
             Err(RecvTimeoutError::Timeout) => {}
         }
         let waiting = fs::read_to_string("/proc/meminfo").map_or(0, |text| unwritten(&text));
@@ -96,7 +107,7 @@ fn patiently(what: &str, consoles: &mut Consoles, work: impl FnOnce() + Send + '
         if since.elapsed() > STUCK {
             consoles
                 .say(&format!("dacapo: {what}: nothing moves any more; {waiting} KiB are lost"));
-            return;
+            return false;
         }
         consoles.say(&format!("dacapo: {what}, please wait: {waiting} KiB left"));
     }

@@ -97,14 +97,17 @@ impl Terminal {
         let _ = (&self.file).write_all(text.as_bytes());
     }
 
-    /// Waits until one of the keys is pressed.
-    pub(crate) fn wait_for(&self, keys: &[u8]) -> u8 {
+    /// Asks a question and waits until one of the keys is pressed. What was
+    /// typed before it was asked is no answer.
+    pub(crate) fn ask(&self, question: &str, keys: &[u8]) -> u8 {
         let before = tcgetattr(&self.file).ok();
         if let Some(mut settings) = before.clone() {
             cfmakeraw(&mut settings);
             settings.output_flags |= OutputFlags::OPOST | OutputFlags::ONLCR;
+            // Before the question can be read: what answers it must not be lost.
             let _ = tcsetattr(&self.file, SetArg::TCSAFLUSH, &settings);
         }
+        self.write(question);
         let pressed = loop {
             let mut key = [0];
             match (&self.file).read(&mut key) {

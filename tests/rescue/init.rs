@@ -66,16 +66,20 @@ fn a_crashed_screen_says_so_and_the_power_button_loses_nothing() {
     let mut guest = machine("").with(Drive::new(&drive, Bus::Nvme, SERIAL)).start();
     open_shell(&guest);
     // What has lost its parent is buried by process 1.
-    let shown = type_command(&guest, "(true & true &); sleep 1; ps -o stat,comm | grep ^Z");
-    assert!(!shown.contains("\nZ"), "{shown}");
+    let bury = "(true & true &); for i in 1 2 3 4 5 6 7 8 9; do sleep 1; \
+                ps -o stat,comm | grep ^Z || { echo bur''ied; break; }; done";
+    let shown = type_command(&guest, bury);
+    assert!(shown.contains("\nburied"), "{shown}");
     let shown = type_command(&guest, "stty size; echo $TERM-$DACAPO_RESCUE; ls /dev/fuse");
     assert!(shown.contains("25 80") && shown.contains("vt220-1"), "{shown}");
     assert!(shown.contains("\n/dev/fuse"), "{shown}");
     let shown = type_command(&guest, "swapon; cat /proc/swaps /proc/mdstat; mount | grep /dev/nv");
     assert!(!shown.contains("/dev/nvme0n1"), "{shown}");
-    // The screen on this console dies soon after it is shown again.
-    let kill = "(sleep 4; kill -ABRT $(ps -o pid,args | grep 'dacapo tui' | grep -v grep \
-                | awk '{print $1}' | tail -1)) & exit\r";
+    // The screen on this console dies soon after it is shown again; until then
+    // there is only that on the monitor.
+    let kill = "(until P=$(ps -o pid,tty,args | awk '$2 == \"4,64\" && /dacapo tui/ && !/awk/ \
+                {print $1}'); [ \"$P\" ] && stty -a -F /dev/ttyS0 | grep -q -e -icanon; do \
+                sleep 1; done; sleep 2; kill -ABRT $P) & exit\r";
     guest.screen.type_keys(kill);
     let shown = guest.screen.wait_for("Press 1, 2 or 3", SOON);
     assert!(shown.contains("ended unexpectedly (signal 6)"), "{shown}");
@@ -88,6 +92,7 @@ fn a_crashed_screen_says_so_and_the_power_button_loses_nothing() {
     assert!(shown.contains("/dev/nvme0n1 /mnt ext4 rw"), "{shown}");
     guest.monitor("system_powerdown");
     guest.screen.wait_for_output("dacapo: powering off", SOON);
+    guest.screen.wait_for_output("dacapo: everything is written", END);
     guest.wait_off(END);
     run("e2fsck", &["-fn", drive.to_str().unwrap()]);
     let numbers = folder.join("numbers");
@@ -125,6 +130,7 @@ fn two_disks_alike_are_not_touched_and_ctrl_alt_delete_starts_again() {
     guest.screen.wait_for("What do you want to do?", SOON);
     guest.monitor("sendkey ctrl-alt-delete");
     guest.screen.wait_for_output("dacapo: restarting", SOON);
+    guest.screen.wait_for_output("dacapo: everything is written", END);
     guest.wait_off(END);
     assert_eq!(disks.each_ref().map(hash_of), before);
 }
