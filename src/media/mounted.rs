@@ -8,7 +8,7 @@
 //! is written, or restored to, is left alone. What a program that was killed
 //! left behind is cleared away by the next one.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -102,7 +102,8 @@ impl MountFolder {
         for name in names_in(&self.path) {
             let Some((node, process)) = parse_name(&name) else { continue };
             if !Path::new("/proc").join(process.to_string()).exists() {
-                let Ok(_lock) = self.lock(node) else { continue };
+                // Who holds it uses the device, which may not answer any more.
+                let Ok(Some(_lock)) = self.try_lock(node) else { continue };
                 let folder = self.path.join(&name);
                 // Nobody is left whom a busy one could belong to.
                 let _ = umount2(&folder, MntFlags::MNT_DETACH);
@@ -116,14 +117,28 @@ impl MountFolder {
     /// that no two programs each believe that the other does it. For each
     /// device alone: one that is dying may keep its lock for long.
     fn lock(&self, name: &str) -> Result<File> {
+        let file = self.lock_file(name)?;
+        file.lock().context(|| format!("locking {name}"))?;
+        Ok(file)
+    }
+
+    /// The same, unless somebody else has it.
+    fn try_lock(&self, name: &str) -> Result<Option<File>> {
+        let file = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Error::io(format!("locking {name}"), error)),
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> Result<File> {
         let path = self.path.join(format!(".lock-{name}"));
-        let doing = || format!("locking {}", path.display());
+        let doing = || format!("opening {}", path.display());
         fs::create_dir_all(&self.path).context(doing)?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).context(doing)?;
-        file.lock().context(doing)?;
-        Ok(file)
+        options.open(&path).context(doing)
     }
 
     fn new_folder(&self, name: &str, device: &Path) -> Result<Mounted> {
@@ -355,6 +370,26 @@ mod tests {
             let _ = sender.send(other.lock("sdb1").is_ok());
         });
         assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(true));
+    }
+
+    #[test]
+    fn what_was_left_behind_on_a_drive_that_does_not_answer_is_left_for_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let media = MountFolder::at(folder.path().join("media"));
+        let lock = media.lock("sda1").unwrap();
+        // No process has so large a number.
+        let left = media.path.join(format!("sda1-{}-0", u32::MAX));
+        fs::create_dir(&left).unwrap();
+        let (other, (sender, receiver)) = (media.clone(), std::sync::mpsc::channel());
+        thread::spawn(move || {
+            other.clear();
+            let _ = sender.send(());
+        });
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(()));
+        assert!(left.exists());
+        drop(lock);
+        media.clear();
+        assert!(!left.exists());
     }
 
     #[test]
