@@ -15,8 +15,9 @@ use crate::layout::{Region, Scan};
 use crate::units::human;
 
 /// A map with more ranges than this may claim some space that is free, so
-/// that it stays small: what is missing by it need not be.
-const MOST_RANGES: usize = 1 << 18;
+/// that it stays small. What is missing by it counts as lost all the same:
+/// nothing tells which of it is.
+const EXACT_RANGES: usize = 1 << 18;
 
 /// Cuts what is in use down to what is there, and gives back what is missing:
 /// bytes that a filesystem uses, and that were not imported.
@@ -34,8 +35,9 @@ pub fn fit(scan: &mut Scan, disk: &Disk) -> ExtentSet {
         let chosen = here(&disk.chosen);
         let given = here(&disk.whole).union(&chosen);
         let absent = wanted.subtract(&given);
-        let lost_here = lost_of(region, &absent.subtract(&scan.spare), wanted.count());
-        tell(region, &given, &absent.subtract(&lost_here), &lost_here);
+        let lost_here = lost_of(region, &absent.subtract(&scan.spare));
+        let is_exact = wanted.count() <= EXACT_RANGES;
+        tell(region, &given, &absent.subtract(&lost_here), &lost_here, is_exact);
         let stored = wanted.intersect(&given).union(&chosen).union(&lost_here);
         region.used = stored.bytes();
         used = used.union(&stored);
@@ -47,21 +49,25 @@ pub fn fit(scan: &mut Scan, disk: &Disk) -> ExtentSet {
 
 /// The bytes of its filesystem that are missing. Without a used map of its own
 /// nobody knows which.
-fn lost_of(region: &Region, absent: &ExtentSet, ranges: usize) -> ExtentSet {
+fn lost_of(region: &Region, absent: &ExtentSet) -> ExtentSet {
     let (Some(identity), None) = (&region.filesystem, &region.whole) else {
         return ExtentSet::new();
     };
-    if ranges > MOST_RANGES {
-        return ExtentSet::new();
-    }
     absent.within(Extent::at(region.extent.start(), identity.size)).collect()
 }
 
 /// Says so in the region's notes.
-fn tell(region: &mut Region, given: &ExtentSet, elsewhere: &ExtentSet, lost: &ExtentSet) {
+fn tell(
+    region: &mut Region,
+    given: &ExtentSet,
+    elsewhere: &ExtentSet,
+    lost: &ExtentSet,
+    is_exact: bool,
+) {
     if !lost.is_empty() {
+        let doubt = if is_exact { "" } else { "; some of them may be free: it is much fragmented" };
         region.notes.push(format!(
-            "{} bytes that this filesystem uses are not in what was imported; they are zero",
+            "{} bytes that this filesystem uses are not in what was imported; they are zero{doubt}",
             lost.bytes()
         ));
     }
@@ -79,5 +85,53 @@ fn tell(region: &mut Region, given: &ExtentSet, elsewhere: &ExtentSet, lost: &Ex
             human(elsewhere.bytes())
         )),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Identity;
+    use crate::image::format::Imported;
+    use crate::import::assembly::Assembly;
+    use crate::layout::{Layout, RegionKind};
+    use crate::units::SectorSize;
+
+    /// A filesystem of blocks of 4 KiB, every second of which is in use.
+    fn fragmented(blocks: u64) -> (Scan, ExtentSet) {
+        let used: ExtentSet =
+            (0..blocks).step_by(2).map(|number| Extent::at(number << 12, 4096)).collect();
+        let size = blocks << 12;
+        let region = Region {
+            extent: Extent::new(0, size),
+            kind: RegionKind::Volume,
+            partition: None,
+            filesystem: Some(Identity { name: "ext4".into(), size, ..Identity::default() }),
+            used: used.bytes(),
+            whole: None,
+            notes: Vec::new(),
+            advice: None,
+            volumes: Vec::new(),
+        };
+        let layout = Layout { table: None, regions: vec![region] };
+        (Scan { layout, used: used.clone(), ..Scan::default() }, used)
+    }
+
+    #[test]
+    fn what_is_missing_is_lost_however_fragmented_the_map_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for blocks in [1000, 3 << 18] {
+            let (mut scan, used) = fragmented(blocks);
+            let gone = Extent::at(500 << 12, 4096);
+            let len = blocks << 12;
+            let mut assembly = Assembly::new(folder.path(), len, SectorSize::B512).unwrap();
+            assembly.chosen = used.subtract(&gone.into());
+            let disk = Disk::assembled(assembly, folder.path(), Imported::default());
+            assert_eq!(fit(&mut scan, &disk), gone.into(), "of {blocks} blocks");
+            let notes = scan.layout.regions[0].notes.join("; ");
+            assert!(notes.starts_with("4096 bytes that this filesystem uses"), "{notes}");
+            assert_eq!(notes.contains("may be free"), blocks > 1000);
+            assert!(scan.used.covers(gone));
+        }
     }
 }
