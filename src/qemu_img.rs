@@ -109,6 +109,18 @@ impl Ran {
         words.iter().any(|words| self.stderr.contains(words) || self.stdout.contains(words))
     }
 
+    /// True if it says that another program has the image open to write to it.
+    #[must_use]
+    pub fn says_in_use(&self) -> bool {
+        self.stderr.lines().any(|line| line.starts_with("Is another process using the image"))
+    }
+
+    /// True if it says that it does not read images of that kind.
+    #[must_use]
+    pub fn says_unsupported(&self) -> bool {
+        self.stderr.lines().any(|line| line.ends_with(": Operation not supported"))
+    }
+
     /// The last that it said, with its name in front.
     #[must_use]
     pub fn last_words(&self) -> String {

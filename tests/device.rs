@@ -14,7 +14,9 @@ use dacapo::extent::Extent;
 use dacapo::io::conformance::{check_reader, check_writer, pattern};
 use dacapo::io::{ReadAt, WriteAt};
 
-use super::support::{Loop, Mount, TempDir, requires, run, sparse_file, temp_dir, try_run};
+use super::support::{
+    DamagedFile, Loop, Mount, TempDir, requires, run, sparse_file, temp_dir, try_run,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -132,44 +134,15 @@ fn the_cache_of_a_partition_is_not_written_over_a_restored_disk() {
     target.reread_partition_table(&[]).unwrap();
 }
 
-/// A disk with one page that answers EIO: a file on a btrfs, damaged behind
-/// its back, so that its checksum is wrong.
-struct DamagedDisk {
-    disk: Loop,
-    _mounted: Mount,
-    _below: LoopDisk,
-}
-
-impl DamagedDisk {
-    fn new(content: &[u8], bad_page: usize) -> Self {
-        let below = LoopDisk::new(128 * MIB, &[]);
-        run("mkfs.btrfs", &["-q", "-d", "single", "-m", "single", below.device()]);
-        let mounted = Mount::new(below.device(), "btrfs", "rw");
-        fs::write(mounted.path().join("backing.raw"), content).unwrap();
-        drop(mounted);
-        let wanted = &content[bad_page * 4096..][..4096];
-        let all = fs::read(below.device()).unwrap();
-        let found: Vec<usize> =
-            (0..all.len() / 4096).filter(|page| all[page * 4096..][..4096] == *wanted).collect();
-        assert_eq!(found.len(), 1, "the page is not where it can be damaged");
-        let device = File::options().write(true).open(below.device()).unwrap();
-        device.write_all_at(&[0xee; 64], found[0] as u64 * 4096).unwrap();
-        device.sync_all().unwrap();
-        drop(device);
-        let mounted = Mount::new(below.device(), "btrfs", "rw");
-        let disk = Loop::new(mounted.path().join("backing.raw"), &[]);
-        Self { disk, _mounted: mounted, _below: below }
-    }
-}
-
 #[test]
 fn an_unreadable_page_is_named_and_does_not_hide_its_neighbours() {
     if !requires(&["root", "loop", "kernel:btrfs", "mkfs.btrfs"]) {
         return;
     }
     let content = pattern(4 * MIB as usize, 11);
-    let damaged = DamagedDisk::new(&content, 300);
-    let source = Source::open(damaged.disk.device()).unwrap();
+    let damaged = DamagedFile::new(&content, 300);
+    let disk = Loop::new(damaged.path(), &[]);
+    let source = Source::open(disk.device()).unwrap();
     let bad = 300 * 4096;
     let readable = |offset: usize, len: usize| {
         let mut buf = vec![0; len];
@@ -184,9 +157,9 @@ fn an_unreadable_page_is_named_and_does_not_hide_its_neighbours() {
     for (offset, len) in [(bad, 4096), (bad + 100, 1), (bad - 1, 2), (bad - 8192, 65536)] {
         let error = source.read_at(offset as u64, &mut vec![0; len]).unwrap_err();
         assert!(error.is_media_error(), "{error}");
-        let position = format!("at {bad:#x} of {}", damaged.disk.device());
+        let position = format!("at {bad:#x} of {}", disk.device());
         let sector = offset - offset % 512;
-        let asked = format!("at {sector:#x} of {}", damaged.disk.device());
+        let asked = format!("at {sector:#x} of {}", disk.device());
         let said = error.to_string();
         assert!(said.contains(&position) || said.contains(&asked), "{said}");
     }

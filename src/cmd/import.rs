@@ -7,10 +7,12 @@ use std::time::Instant;
 use clap::{Args, ValueHint};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::extent::ExtentSet;
 use crate::image::format::{DEFAULT_CHUNK_SIZE, Imported};
 use crate::import::Found;
+use crate::import::scratch::is_sparse;
 use crate::io::ReadAt;
-use crate::job::import::Prepared;
+use crate::job::import::{Prepared, check_interrupted};
 use crate::job::save::Done;
 use crate::pipeline::Cancel;
 use crate::save::Options;
@@ -96,8 +98,11 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     }
     let started = Instant::now();
     let sector = args.sector_size.unwrap_or(SectorSize::B512);
-    let found = Found::open(&args.source, sector, args.disk.as_deref())?;
+    let found = Found::open(&args.source, sector, args.disk.as_deref(), cancel)?;
     let source = args.source.display().to_string();
+    if !args.image.is_dir() {
+        check_interrupted(&args.image, found.imported())?;
+    }
     show(&source, found.imported(), output);
     let folder = scratch_folder(args);
     check_room(&found, &folder, output)?;
@@ -114,16 +119,19 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     };
     let prepared = Prepared::new(disk?, &options)?;
     show_plan(&source, &prepared, output);
-    let finding = finding(&prepared);
+    let missing = prepared.missing().clone();
+    let unreadable = prepared.disk().unreadable().clone();
     if args.dry_run {
         dry_run(&source, &prepared, output)?;
-        return Ok(outcome(finding));
+        return Ok(outcome(finding(&missing, &unreadable, &ExtentSet::new())));
     }
     let listener = output.listener();
     let done = prepared.run(&args.image, cancel, &*listener);
     drop(listener);
-    report(&done?, started, output);
-    Ok(outcome(finding))
+    let done = done?;
+    report(&done, started, output);
+    let losses: ExtentSet = done.saved.losses.iter().copied().collect();
+    Ok(outcome(finding(&missing, &unreadable, &losses.subtract(&missing))))
 }
 
 /// The folder of the temporary file: where the image will be, unless another
@@ -156,7 +164,8 @@ fn check_room(found: &Found, folder: &Path, output: &Output) -> Result<()> {
     let Some(room) = found.room()? else { return Ok(()) };
     let free = room_at(&folder.join("x"))?;
     let shown = folder.display();
-    let Some(most) = room.most else {
+    let most = if is_sparse(folder)? { room.most } else { room.full.or(room.most) };
+    let Some(most) = most else {
         output.note(&format!(
             "it is unpacked into a temporary file in {shown}, where {} are free; how much that \
              takes is not known before",
@@ -212,10 +221,18 @@ fn dry_run(source: &str, prepared: &Prepared, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with what was imported, although it is not damaged.
-fn finding(prepared: &Prepared) -> Result<()> {
-    let (missing, unreadable) = (prepared.missing(), prepared.disk().unreadable());
+/// What is wrong with what was imported, although it is not damaged: what is
+/// missing in it, what its tool could not read, and what could not be read now.
+fn finding(missing: &ExtentSet, unreadable: &ExtentSet, unread: &ExtentSet) -> Result<()> {
     let mut texts = Vec::new();
+    if !unread.is_empty() {
+        texts.push(format!(
+            "{} bytes in {} places of what was imported could not be read; they are zero in the \
+             image",
+            unread.bytes(),
+            unread.count()
+        ));
+    }
     if !missing.is_empty() {
         texts.push(format!(
             "{} bytes in {} places that a filesystem uses are not in what was imported; they \
@@ -235,8 +252,11 @@ fn finding(prepared: &Prepared) -> Result<()> {
     if texts.is_empty() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Losses, texts.join("; "))
-        .hint("everything else was imported; 'dacapo info' lists what is missing"))
+    let failing =
+        if unread.is_empty() { "" } else { "; the drive may be failing: keep this image" };
+    Err(Error::new(ErrorKind::Losses, texts.join("; ")).hint(format!(
+        "everything else was imported; 'dacapo info' lists what is missing{failing}"
+    )))
 }
 
 fn report(done: &Done, started: Instant, output: &Output) {

@@ -75,6 +75,13 @@ impl Place<'_> {
     /// # Errors
     /// Damaged, if they are not inside; and if there is no room.
     pub fn store(&mut self, position: u64, bytes: &[u8]) -> Result<()> {
+        let extent = self.write(position, bytes)?;
+        self.given().insert(extent);
+        Ok(())
+    }
+
+    /// Puts bytes at a position, and says where on the disk that is.
+    fn write(&mut self, position: u64, bytes: &[u8]) -> Result<Extent> {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let extent = Extent::at(self.extent.start().saturating_add(position), len);
         if !self.extent.contains(&extent) || extent.len() != len {
@@ -85,10 +92,16 @@ impl Place<'_> {
             .hint("the image is not of this partition, or damaged"));
         }
         self.assembly.scratch.write(extent.start(), bytes)?;
-        let given =
-            if self.is_whole { &mut self.assembly.whole } else { &mut self.assembly.chosen };
-        given.insert(extent);
-        Ok(())
+        Ok(extent)
+    }
+
+    /// Says that these bytes of the disk are there.
+    pub fn give(&mut self, extents: impl IntoIterator<Item = Extent>) {
+        self.given().extend(extents);
+    }
+
+    fn given(&mut self) -> &mut ExtentSet {
+        if self.is_whole { &mut self.assembly.whole } else { &mut self.assembly.chosen }
     }
 
     /// As [`Place::store`], of bytes among which may be the marks of sectors
@@ -97,7 +110,18 @@ impl Place<'_> {
     /// # Errors
     /// As [`Place::store`].
     pub fn store_marked(&mut self, position: u64, bytes: &[u8]) -> Result<()> {
-        self.store(position, bytes)?;
+        let extent = self.write_marked(position, bytes)?;
+        self.given().insert(extent);
+        Ok(())
+    }
+
+    /// As [`Place::store_marked`], without saying that they are there, which
+    /// [`Place::give`] has to with what comes out: for who jumps to and fro.
+    ///
+    /// # Errors
+    /// As [`Place::store`].
+    pub fn write_marked(&mut self, position: u64, bytes: &[u8]) -> Result<Extent> {
+        let extent = self.write(position, bytes)?;
         let sectors = bytes.chunks_exact(BAD_SECTOR_LEN);
         for (start, sector) in (position..).step_by(BAD_SECTOR_LEN).zip(sectors) {
             let is_mark = sector.starts_with(BAD_SECTOR)
@@ -108,6 +132,6 @@ impl Place<'_> {
                 self.assembly.unreadable.insert(Extent::at(start, len));
             }
         }
-        Ok(())
+        Ok(extent)
     }
 }

@@ -6,6 +6,9 @@
 
 use std::io::{self, Read};
 
+use lzma_rust2::LzmaReader;
+
+use super::lz4::{self, Lz4};
 use crate::error::{Error, Result};
 use crate::ondisk::Fields;
 use crate::units::{KIB, MIB};
@@ -89,11 +92,19 @@ impl Compression {
         }
     }
 
-    /// True if damage in the compressed data is noticed: it has checksums.
-    /// zstd and lz4 write them unless told not to.
+    /// True if damage in the compressed data is noticed: the file that begins
+    /// so has checksums. zstd and lz4 write them unless told not to.
     #[must_use]
-    pub const fn is_checked(self) -> bool {
-        matches!(self, Self::Gzip | Self::Bzip2 | Self::Xz | Self::Lzip)
+    pub fn is_checked(self, head: &[u8]) -> bool {
+        match self {
+            Self::Gzip | Self::Bzip2 | Self::Xz | Self::Lzip => true,
+            Self::Lz4 => lz4::is_checked(head),
+            // Content_Checksum_flag. A skippable frame says nothing of the next.
+            Self::Zstd => {
+                head.first() == Some(&0x28) && head.u8_at(4).is_some_and(|it| it & 4 != 0)
+            }
+            Self::None | Self::Lzma | Self::Lzop | Self::Lrzip | Self::OldLz4 => false,
+        }
     }
 
     /// What reads the unpacked bytes of `compressed`.
@@ -107,12 +118,14 @@ impl Compression {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(compressed)),
             Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(compressed)),
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(compressed, true, window_kib)),
-            Self::Lzma => Box::new(
-                lzma_rust2::LzmaReader::new_mem_limit(compressed, window_kib, None)
-                    .map_err(|error| Error::damaged(format!("the LZMA header: {error}")))?,
-            ),
+            Self::Lzma => {
+                let mut reader = LzmaReader::new_mem_limit(compressed, window_kib, None)
+                    .map_err(|error| Error::damaged(format!("the LZMA header: {error}")))?;
+                reader.set_relaxed_end_condition(false);
+                Box::new(Alone(Some(reader)))
+            }
             Self::Lzip => Box::new(lzma_rust2::LzipReader::new(compressed)),
-            Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(compressed)),
+            Self::Lz4 => Box::new(Lz4::new(compressed)),
             Self::Zstd => {
                 let make = || -> io::Result<_> {
                     let mut decoder = zstd::stream::read::Decoder::new(compressed)?;
@@ -130,6 +143,26 @@ impl Compression {
                 .hint(format!("unpack it with {program} first, and import what comes out")));
             }
         })
+    }
+}
+
+/// LZMA alone, behind whose end nothing can follow; `None` behind it.
+struct Alone<R: Read>(Option<LzmaReader<R>>);
+
+impl<R: Read> Read for Alone<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(reader) = &mut self.0 else { return Ok(0) };
+        let read = reader.read(buf)?;
+        if read > 0 || buf.is_empty() {
+            return Ok(read);
+        }
+        let Some((mut rest, unused)) = self.0.take().map(LzmaReader::into_parts) else {
+            return Ok(0);
+        };
+        if unused.is_empty() && rest.read(&mut [0])? == 0 {
+            return Ok(0);
+        }
+        Err(io::Error::other("there is more behind its end"))
     }
 }
 

@@ -25,12 +25,13 @@ pub struct Input {
 
 impl Input {
     /// The file `path`; if its name is that of the first of several pieces -
-    /// `.aa`, `.000` - with all that follow.
+    /// `.aa`, `.000`, `.001` - with all that follow.
     ///
     /// # Errors
-    /// If one is no regular file or cannot be looked at.
+    /// Damaged, if a piece is missing; if one is no regular file or cannot be
+    /// looked at.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::of_pieces(path.display().to_string(), with_followers(path))
+        Self::of_pieces(path.display().to_string(), with_followers(path)?)
     }
 
     /// These files, one behind the other, called `name` in messages.
@@ -104,15 +105,18 @@ impl Input {
         cancel: &'a Cancel,
         progress: &'a dyn Progress,
     ) -> Result<Stream<'a>> {
-        if self.pieces.len() > 1 && self.is_partimage(cancel)? {
+        let inner = if self.pieces.len() > 1 && self.is_partimage(cancel)? {
             // Each is compressed alone, and has a head of its own.
             let volumes = (0..self.pieces.len()).map(move |number| {
                 let piece = self.pieces.get(number..=number).unwrap_or_default();
                 self.decoder(piece, cancel, progress)
             });
-            return Ok(Stream::new(&self.name, Box::new(partimage::Volumes::new(volumes))));
-        }
-        Ok(Stream::new(&self.name, self.decoder(&self.pieces, cancel, progress)?))
+            Box::new(partimage::Volumes::new(volumes))
+        } else {
+            self.decoder(&self.pieces, cancel, progress)?
+        };
+        // A little of a file may unpack to very much.
+        Ok(Stream::new(&self.name, Box::new(Stoppable { inner, cancel })))
     }
 
     fn is_partimage(&self, cancel: &Cancel) -> Result<bool> {
@@ -136,30 +140,60 @@ impl Input {
 
 /// The file with this name, and the later pieces of it if the name is that of
 /// a first piece.
-fn with_followers(path: &Path) -> Vec<PathBuf> {
-    let mut pieces = vec![path.to_owned()];
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return pieces };
-    let Some((stem, ending)) = name.rsplit_once('.') else { return pieces };
-    if !is_first_ending(ending) {
-        return pieces;
-    }
-    let mut ending = ending.to_owned();
-    while let Some(next) = next_ending(&ending) {
-        let follower = path.with_file_name(format!("{stem}.{next}"));
-        if !follower.is_file() {
-            break;
-        }
-        pieces.push(follower);
-        ending = next;
-    }
-    pieces
+fn with_followers(path: &Path) -> Result<Vec<PathBuf>> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some(name) = name else { return Ok(vec![path.to_owned()]) };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let names = pieces_of(name, |name| folder.join(name).is_file())?;
+    // As it was given, so that messages have it.
+    Ok(names.iter().map(|it| path.with_file_name(it)).collect())
 }
+
+/// How many endings behind a missing one are tried: if there is one of them,
+/// a piece is missing, and else the file has ended.
+const TRIED: usize = 100;
+
+/// The names of all pieces of the file whose first piece has this name, in
+/// order; `exists` says which files there are.
+///
+/// # Errors
+/// Damaged, if one in the middle is missing; usage, if it is not the first.
+pub(crate) fn pieces_of(name: &str, exists: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let mut pieces = vec![name.to_owned()];
+    let Some((stem, ending)) = name.rsplit_once('.') else { return Ok(pieces) };
+    let named = |ending: &str| format!("{stem}.{ending}");
+    if let Some(before) = ending_before(ending).map(|it| named(&it)).filter(|it| exists(it)) {
+        return Err(Error::usage(format!("{name} is a later piece: in front of it is {before}"))
+            .hint("give the first piece of a split file"));
+    }
+    if !is_first_ending(ending) && !is_first_number(ending) {
+        return Ok(pieces);
+    }
+    let mut endings =
+        std::iter::successors(next_ending(ending), |ending| next_ending(ending)).peekable();
+    while let Some(next) = endings.next_if(|it| exists(&named(it))) {
+        pieces.push(named(&next));
+    }
+    let Some(missing) = endings.next() else { return Ok(pieces) };
+    let later = endings.take(TRIED).filter(|it| !NO_PIECES.contains(&it.as_str()));
+    let Some(later) = later.map(|it| named(&it)).find(|it| exists(it)) else { return Ok(pieces) };
+    Err(Error::damaged(format!("{} is missing: there is {later} behind it", named(&missing)))
+        .hint(format!("look for the missing piece; if {later} is something else, move it away")))
+}
+
+/// Endings with a meaning of their own, among those that are tried.
+const NO_PIECES: [&str; 5] = ["bz", "aac", "abw", "ace", "bz2"];
 
 /// True for the ending of a first piece: `aa`, `aaa`, `000`.
 #[must_use]
 pub(crate) fn is_first_ending(ending: &str) -> bool {
     (2..=4).contains(&ending.len())
         && (ending.bytes().all(|b| b == b'a') || ending == "000" || ending == "00")
+}
+
+/// True for the ending of a first piece of those who count from one: `001`.
+fn is_first_number(ending: &str) -> bool {
+    ending == "001" || ending == "01"
 }
 
 /// The ending behind this one: `ab` behind `aa`, `ba` behind `az`, `001`
@@ -176,6 +210,27 @@ pub(crate) fn next_ending(ending: &str) -> Option<String> {
                 return String::from_utf8(bytes).ok();
             }
             _ => return None,
+        }
+    }
+    None
+}
+
+/// The ending in front of this one, if both are of pieces.
+fn ending_before(ending: &str) -> Option<String> {
+    let is_one_kind = ending.bytes().all(|b| b.is_ascii_lowercase())
+        || ending.bytes().all(|b| b.is_ascii_digit());
+    if !(2..=4).contains(&ending.len()) || !is_one_kind {
+        return None;
+    }
+    let mut bytes = ending.as_bytes().to_vec();
+    for byte in bytes.iter_mut().rev() {
+        match *byte {
+            b'a' => *byte = b'z',
+            b'0' => *byte = b'9',
+            _ => {
+                *byte = byte.saturating_sub(1);
+                return String::from_utf8(bytes).ok();
+            }
         }
     }
     None
@@ -236,6 +291,21 @@ impl<R: Read> Read for Watched<'_, R> {
         let read = self.inner.read(buf)?;
         self.progress.advance(u64::try_from(read).unwrap_or(u64::MAX));
         Ok(read)
+    }
+}
+
+/// A reader that stops when asked to.
+struct Stoppable<'a, R> {
+    inner: R,
+    cancel: &'a Cancel,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other(Stopped));
+        }
+        self.inner.read(buf)
     }
 }
 
@@ -407,8 +477,48 @@ mod tests {
         for last in ["zz", "999", "a-", ""] {
             assert_eq!(next_ending(last), None, "{last}");
         }
+        for (before, after) in pairs {
+            assert_eq!(ending_before(after).as_deref(), Some(before));
+        }
+        for other in ["aa", "000", "gz2", "a", "abcde"] {
+            assert_eq!(ending_before(other), None, "{other}");
+        }
         assert!(["aa", "aaa", "000"].into_iter().all(is_first_ending));
         assert!(!["a", "gz", "ab", "001", ""].into_iter().any(is_first_ending));
+    }
+
+    #[test]
+    fn a_piece_that_is_missing_is_named() {
+        let pieces = |name: &str, there: &[&str]| {
+            pieces_of(name, |name| there.contains(&name)).map_err(|error| error.to_string())
+        };
+        for there in [&["x.aa", "x.ab", "x.ac"][..], &["x.001", "x.002"], &["x.aa"], &["x.img"]] {
+            let others = ["y.ab", "x.bz", "x.txt"];
+            assert_eq!(pieces(there[0], &[there, &others].concat()).unwrap(), there);
+        }
+        for (there, says) in [
+            (&["x.aa", "x.ac"][..], "x.ab is missing: there is x.ac"),
+            (&["x.aa", "x.ad", "x.ae"], "x.ab is missing: there is x.ad"),
+            (&["x.001", "x.003"], "x.002 is missing: there is x.003"),
+            (&["x.000", "x.001", "x.005"], "x.002 is missing: there is x.005"),
+            (&["x.ab", "x.aa"], "x.ab is a later piece: in front of it is x.aa"),
+            (&["x.001", "x.000"], "in front of it is x.000"),
+        ] {
+            let error = pieces(there[0], there).unwrap_err();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn who_asks_to_stop_is_heard_in_the_middle_of_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small");
+        std::fs::write(&path, [7; 1000]).unwrap();
+        let (input, cancel) = (Input::open(&path).unwrap(), Cancel::default());
+        let mut stream = input.stream(&cancel, &Silent).unwrap();
+        assert_eq!(stream.array::<2>("x").unwrap(), [7; 2]);
+        cancel.cancel();
+        assert_eq!(stream.array::<2>("x").unwrap_err().kind(), ErrorKind::Interrupted);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod compression;
 pub mod disk;
 pub mod foreign;
 pub mod input;
+pub mod lz4;
 pub mod missing;
 pub mod ntfsclone;
 pub mod old;
@@ -77,6 +78,8 @@ enum Kind {
 pub struct Room {
     /// The most bytes of the temporary file; `None` if nobody knows before.
     pub most: Option<u64>,
+    /// Its length, which it takes where holes in a file take room as well.
+    pub full: Option<u64>,
 }
 
 impl Found {
@@ -85,9 +88,14 @@ impl Found {
     ///
     /// # Errors
     /// If it is nothing that can be imported.
-    pub fn open(path: &Path, sector: SectorSize, disk: Option<&str>) -> Result<Self> {
+    pub fn open(
+        path: &Path,
+        sector: SectorSize,
+        disk: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Self> {
         if clonezilla::is_folder(path) {
-            let folder = clonezilla::Folder::open(path, disk)?;
+            let folder = clonezilla::Folder::open(path, disk, cancel)?;
             let mut imported = folder.describe();
             imported.path = path.display().to_string();
             let kind = Kind::Clonezilla(Box::new(folder));
@@ -105,7 +113,7 @@ impl Found {
             return Err(Error::damaged(format!("{} is empty", path.display())));
         }
         refuse_own(&input)?;
-        if let Some(found) = virtual_disk::Virtual::open(path, &input)? {
+        if let Some(found) = virtual_disk::Virtual::open(path, &input, cancel)? {
             let mut imported = found.describe();
             imported.path = path.display().to_string();
             return Ok(Self {
@@ -116,12 +124,19 @@ impl Found {
             });
         }
         let compression = input.compression()?;
-        let cancel = Cancel::default();
-        let mut stream = input.stream(&cancel, &Silent)?;
+        let mut stream = input.stream(cancel, &Silent)?;
         let old = Old::read(&mut stream)?;
         let mut imported = old.describe();
         imported.path = path.display().to_string();
         imported.compression = compression.name().map(str::to_owned);
+        if let Some(name) = compression.name()
+            && old == Old::Raw
+            && !compression.is_checked(&input.head()?)
+        {
+            imported.notes.push(format!(
+                "{name} wrote no checksums: damage in the compressed data may not be noticed"
+            ));
+        }
         let is_plain =
             old == Old::Raw && compression == Compression::None && input.pieces().len() == 1;
         drop(stream);
@@ -167,10 +182,12 @@ impl Found {
             Kind::File(input) => {
                 let cancel = Cancel::default();
                 let old = Old::read(&mut input.stream(&cancel, &Silent)?)?;
-                Ok(Some(Room { most: old.stored_len() }))
+                Ok(Some(Room { most: old.stored_len(), full: old.len() }))
             }
-            Kind::Clonezilla(folder) => Ok(Some(Room { most: folder.stored_len() })),
-            Kind::Virtual(_) => Ok(Some(Room { most: None })),
+            Kind::Clonezilla(folder) => {
+                Ok(Some(Room { most: folder.stored_len(), full: Some(folder.disk_len()) }))
+            }
+            Kind::Virtual(found) => Ok(Some(Room { most: None, full: Some(found.disk_len()) })),
         }
     }
 

@@ -9,6 +9,7 @@
 use super::assembly::Place;
 use super::input::Stream;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::image::format::{Imported, MAX_DISK_LEN};
 use crate::ondisk::Fields;
 use crate::units::{KIB, human};
@@ -23,6 +24,12 @@ const MAX_HEAD: u32 = 4096;
 const MAJOR: u8 = 10;
 /// No NTFS has larger clusters.
 const MAX_CLUSTER: u64 = 2048 * KIB;
+
+/// The most gaps that lead backwards: each may make what comes next belong
+/// anywhere.
+const MAX_JUMPS: u32 = 1 << 20;
+/// So many ranges are collected before they are brought into order.
+const COLLECTED: usize = 1 << 20;
 
 const GAP: u8 = 0;
 const CLUSTER: u8 = 1;
@@ -123,7 +130,8 @@ impl Image {
     /// Damaged, if anything is wrong with it; or what the place says.
     pub fn unpack(&self, stream: &mut Stream<'_>, place: &mut Place<'_>) -> Result<()> {
         let mut buffer = vec![0; usize::try_from(self.cluster).unwrap_or_default()];
-        let (mut next, mut stored) = (0_u64, 0_u64);
+        let (mut next, mut stored, mut jumps) = (0_u64, 0_u64, 0_u32);
+        let mut given: Vec<Extent> = Vec::new();
         // Version 10.1 has the backup of the boot sector, too, in the cluster
         // behind the last.
         let end = if self.version.1 == 0 { self.clusters } else { self.clusters.saturating_add(1) };
@@ -136,6 +144,10 @@ impl Image {
                     let after = next.checked_add_signed(count).filter(|it| *it <= end);
                     let wrong = || stream.damaged_at(start, &format!("a gap of {count} clusters"));
                     next = after.filter(|_| count != 0).ok_or_else(wrong)?;
+                    jumps = jumps.saturating_add(u32::from(count < 0));
+                    if jumps > MAX_JUMPS {
+                        return Err(stream.damaged_at(start, "it jumps to and fro without end"));
+                    }
                 }
                 CLUSTER => {
                     let position = next.saturating_mul(self.cluster);
@@ -145,7 +157,16 @@ impl Image {
                         .get_mut(..usize::try_from(len).unwrap_or_default())
                         .unwrap_or_default();
                     stream.exact(bytes, "a cluster")?;
-                    place.store_marked(position, bytes)?;
+                    let extent = place.write_marked(position, bytes)?;
+                    match given.last_mut() {
+                        Some(last) if last.end() == extent.start() => {
+                            *last = Extent::new(last.start(), extent.end());
+                        }
+                        _ => given.push(extent),
+                    }
+                    if given.len() >= COLLECTED {
+                        place.give(given.drain(..));
+                    }
                     next = next.saturating_add(1);
                     stored = stored.saturating_add(1);
                 }
@@ -155,6 +176,7 @@ impl Image {
                 }
             }
         }
+        place.give(given);
         if stored < self.in_use {
             let what = format!("{stored} of {} clusters are there", self.in_use);
             return Err(stream.damaged(&what));

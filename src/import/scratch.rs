@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::device::Source;
@@ -13,6 +13,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::image::format::MAX_DISK_LEN;
 use crate::image::frame::is_zero;
 use crate::io::{ReadAt, check_range, unnamed_file};
+use crate::store::room_at;
 use crate::units::{KIB, SectorSize};
 
 /// Zeros in whole units of this many bytes take no room in the file.
@@ -121,6 +122,23 @@ impl Scratch {
 fn part(bytes: &[u8], offset: u64, extent: Extent) -> &[u8] {
     let at = |position: u64| usize::try_from(position.saturating_sub(offset)).unwrap_or(usize::MAX);
     bytes.get(at(extent.start())..at(extent.end())).unwrap_or_default()
+}
+
+/// True if holes in a file in this folder take no room; on FAT and exFAT they
+/// do.
+///
+/// # Errors
+/// If there can be no file.
+pub fn is_sparse(folder: &Path) -> Result<bool> {
+    const LEN: u64 = 4 << 20;
+    let what = || format!("making a temporary file in {}", folder.display());
+    let before = room_at(&folder.join("x"))?;
+    let file = unnamed_file(folder).context(what)?;
+    file.set_len(LEN).context(what)?;
+    // The sum of blocks alone is only an estimate on some network filesystems.
+    let blocks = file.metadata().context(what)?.blocks().saturating_mul(512);
+    let taken = before.saturating_sub(room_at(&folder.join("x"))?);
+    Ok(blocks < LEN / 2 || taken < LEN / 2)
 }
 
 impl ReadAt for Scratch {

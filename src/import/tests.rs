@@ -124,6 +124,26 @@ fn what_is_patched_below_is_whole_and_good_as_it_is() {
     assert!(unpack(&partimage()));
 }
 
+#[test]
+fn clusters_of_ntfsclone_that_come_in_any_order_are_where_they_belong() {
+    let mut image = ntfsclone();
+    image.truncate(50);
+    // A cluster behind each gap: 7, 2, 12, and the last.
+    for gap in [7, -6, 9, 2] {
+        image.push(0);
+        image.extend(i64::to_le_bytes(gap));
+        image.push(1);
+        image.extend([9; 512]);
+    }
+    let mut stream = Stream::new("test", Box::new(&image[..]));
+    let old = Old::read(&mut stream).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut assembly = Assembly::new(folder.path(), LEN, SectorSize::B512).unwrap();
+    old.unpack(&mut stream, &mut assembly.place(Extent::new(0, LEN), false)).unwrap();
+    let clusters = [2, 7, 12, 15].map(|number| Extent::at(number * 512, 512));
+    assert_eq!(assembly.chosen.as_slice(), clusters);
+}
+
 proptest! {
     #[test]
     fn patched_images_are_refused_or_read_and_stay_inside(

@@ -7,9 +7,11 @@
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Result};
+use crate::device::Source;
+use crate::error::{Context, Error, Result};
 use crate::extent::ExtentSet;
 use crate::image::format::Imported;
+use crate::image::rescan::read_head;
 use crate::import::{Disk, missing};
 use crate::layout;
 use crate::pipeline::Cancel;
@@ -71,16 +73,22 @@ impl Prepared {
     /// fails, nothing is left of it.
     ///
     /// # Errors
-    /// Refused, if there is such a file; if there is no room.
+    /// Refused, if there is such a file, or the interrupted image of something
+    /// else; if there is no room.
     pub fn run(self, path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
-        let Self { disk, plan, .. } = self;
+        let Self { disk, plan, missing } = self;
         let path = image_path(&plan, path, false);
+        if check_interrupted(&path, disk.imported())? {
+            let name = partial_path(&path);
+            let text = format!("{} was interrupted; it is replaced", name.display());
+            progress.note(&Event::Notice(text));
+        }
         check_room(&plan, &disk, &path, progress)?;
         let partial = Partial::create(&path)?;
         let leftover = Leftover(Some(partial_path(&path)));
         let out = BufWriter::with_capacity(BUFFER, partial);
         let writer = save::start(&plan, out)?;
-        let told = Told { progress };
+        let told = Told { progress, missing: &missing };
         let (out, saved) = save::run(&plan, &disk, writer, false, cancel, &told)?;
         let partial = out
             .into_inner()
@@ -90,6 +98,29 @@ impl Prepared {
         leftover.keep();
         Ok(Done { saved, plan, path, rescue: None })
     }
+}
+
+/// Looks at what is at the place of the image to be, called `path` once it is
+/// whole: true if that is an import of the same that was interrupted, which
+/// cannot be gone on with.
+///
+/// # Errors
+/// Refused, if it is the interrupted image of something else.
+pub fn check_interrupted(path: &Path, imported: &Imported) -> Result<bool> {
+    let interrupted = partial_path(path);
+    if !interrupted.exists() {
+        return Ok(false);
+    }
+    let head = Source::open(&interrupted).and_then(|old| read_head(&old));
+    let Ok((head, _, _)) = head else { return Ok(true) };
+    if head.about.imported.is_some_and(|old| old.path == imported.path) {
+        return Ok(true);
+    }
+    Err(Error::refused(format!(
+        "{} is the interrupted image of something else",
+        interrupted.display()
+    ))
+    .hint("choose another name for the image, or delete it first"))
 }
 
 /// What was imported, with what is wrong with it.
@@ -130,9 +161,11 @@ impl Drop for Leftover {
     }
 }
 
-/// Says why ranges are missing: nothing is wrong with a medium here.
+/// Says why ranges are missing: nothing is wrong with a medium if they were
+/// not in what was imported.
 struct Told<'a> {
     progress: &'a dyn Progress,
+    missing: &'a ExtentSet,
 }
 
 impl Progress for Told<'_> {
@@ -145,10 +178,15 @@ impl Progress for Told<'_> {
     }
 
     fn note(&self, event: &Event) {
-        if let Event::Unreadable { extent, .. } = event {
-            let cause = "it is not in what was imported".into();
-            return self.progress.note(&Event::Unreadable { extent: *extent, cause });
+        let Event::Unreadable { extent, cause } = event else { return self.progress.note(event) };
+        let unreadable = |extent, cause: &str| {
+            self.progress.note(&Event::Unreadable { extent, cause: cause.to_owned() });
+        };
+        for extent in self.missing.within(*extent) {
+            unreadable(extent, "it is not in what was imported");
         }
-        self.progress.note(event);
+        for extent in self.missing.holes_within(*extent) {
+            unreadable(extent, cause);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::{ext4, import, ntfs, refused};
 use crate::support::{
-    TempDir, assert_same, finish, junk, requires, run, search_path, sparse_file, temp_dir,
+    TempDir, assert_same, dacapo, finish, junk, requires, run, search_path, sparse_file, temp_dir,
 };
 
 const SECTOR: u64 = 512;
@@ -192,6 +192,12 @@ fn a_folder_of_an_mbr_disk_becomes_the_disk_that_clonezilla_restores() {
         assert!(content.contains(part), "{content}");
     }
 
+    let _ = ran.says("sda5: of a swap space nothing is saved; the header is made anew");
+    let names = saved.name("swappt-sda5.info");
+    fs::write(&names, "LABEL=\"pages\"\n").unwrap();
+    let ran = dacapo(&["import", "--dry-run", &saved.saved, &saved.folder.join("dry")]).success();
+    let _ = ran.says("without a UUID: swappt-sda5.info has none");
+
     // Everything of it is needed.
     let gone = |name: &str, says: &str, code: i32| {
         let (path, away) = (saved.name(name), saved.folder.join("away"));
@@ -200,9 +206,20 @@ fn a_folder_of_an_mbr_disk_becomes_the_disk_that_clonezilla_restores() {
         fs::rename(&away, &path).unwrap();
     };
     gone("sda1.ext4-ptcl-img.gz.aa", "there is no image of sda1", 4);
-    gone("sda1.ext4-ptcl-img.gz.ab", "is cut off", 4);
+    gone("sda1.ext4-ptcl-img.gz.ab", "sda1.ext4-ptcl-img.gz.ab is missing", 4);
     gone("sda-pt.parted", "sda-pt.parted is missing", 4);
     gone("sda-mbr", "sda-mbr is missing", 4);
+    // What was saved has to be in the table, whether it is named or there.
+    let lines = fs::read_to_string(saved.name("sda-pt.sf")).unwrap();
+    for (parts, missing) in [("sda1 sda2 sda6", "sda6"), ("sda2 sda6", "sda1"), ("sda7", "sda7")] {
+        let kept = lines.lines().filter(|line| !line.starts_with(&format!("/dev/{missing}")));
+        fs::write(saved.name("sda-pt.sf"), kept.collect::<Vec<_>>().join("\n")).unwrap();
+        fs::write(saved.name("parts"), parts).unwrap();
+        let says = format!("{missing} was saved, and is not in the partition table");
+        let _ = refused(&saved.folder, &saved.saved, 4).says(&says);
+    }
+    fs::write(saved.name("sda-pt.sf"), &lines).unwrap();
+    fs::write(saved.name("parts"), "sda1 sda2 sda6\n").unwrap();
     fs::write(saved.name("lvm_vg_dev.list"), "vg0 /dev/sda2 xyz\n").unwrap();
     fs::write(saved.name("lvm_logv.list"), "/dev/vg0/root  ext4\n").unwrap();
     let ran = refused(&saved.folder, &saved.saved, 6).says("volumes of LVM");

@@ -2,12 +2,15 @@
 //! Raw images, as they are and compressed.
 
 use std::fs;
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use super::{cut, ext4, import, len_of, refused, with_damage};
+use dacapo::import::compression::Compression;
+
 use crate::support::{
-    Mount, assert_same, dacapo, dacapo_command, finish, junk, requires, run, sparse_file, temp_dir,
-    wait,
+    DamagedFile, Loop, Mount, assert_same, dacapo, dacapo_command, finish, junk, requires, run,
+    sparse_file, temp_dir, wait,
 };
 
 /// Programs that compress, with the ending of what they make; true if damage
@@ -63,6 +66,58 @@ fn every_compression_is_unpacked_and_what_is_damaged_is_refused() {
     }
 }
 
+/// More ways to write the same formats: with other checksums, blocks and facts.
+const VARIANTS: [&[&str]; 9] = [
+    &["lz4", "-q", "-1"],
+    &["lz4", "-q", "-B4", "-BD", "--no-frame-crc"],
+    &["lz4", "-q", "-B4", "-BX", "--no-frame-crc"],
+    &["lz4", "-q", "-B5", "--content-size"],
+    &["zstd", "-q", "--no-check"],
+    &["zstd", "-q", "--no-content-size", "-B50000"],
+    &["xz", "-0", "--check=none", "--block-size=50000"],
+    &["xz", "-0", "--check=sha256"],
+    &["gzip", "-9", "-n"],
+];
+
+#[test]
+fn whatever_is_cut_off_anywhere_is_damaged() {
+    if !requires(&["gzip", "bzip2", "xz", "lzma", "lzip", "lz4", "zstd"]) {
+        return;
+    }
+    let first: Vec<u8> = (0..200).flat_map(|seed| junk(16, seed).repeat(70)).collect();
+    let second = junk(2000, 7);
+    let commands = COMPRESSORS.iter().map(|it| it.0).chain(VARIANTS);
+    for command in commands {
+        let [one, other] = [&first, &second].map(|bytes| compress(command, bytes));
+        let (boundary, packed) = (one.len(), [one, other].concat());
+        let is_alone = command[0] == "lzma";
+        let unpack = |len: usize| {
+            let mut bytes = Vec::new();
+            Compression::of(&packed)
+                .decoder(&packed[..len])
+                .map_err(|error| error.to_string())?
+                .read_to_end(&mut bytes)
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>(bytes)
+        };
+        assert!(unpack(boundary).unwrap() == first, "{command:?}");
+        match unpack(packed.len()) {
+            Ok(bytes) => assert!(!is_alone && bytes == [&first[..], &second].concat()),
+            // It has no end that another could follow.
+            Err(error) => assert!(is_alone && error.contains("more behind"), "{error}"),
+        }
+        let step = packed.len() / 200;
+        for len in 1..packed.len() {
+            let is_close = |place: usize| place.abs_diff(len) < 40;
+            let is_tried = len % step == 0 || is_close(0) || is_close(boundary);
+            if len != boundary && (is_tried || is_close(packed.len())) {
+                let unpacked = unpack(len).map(|bytes| bytes.len());
+                assert!(unpacked.is_err(), "{command:?} cut at {len}: {unpacked:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_raw_image_is_read_where_it_is_and_pieces_one_behind_the_other() {
     if !requires(&["mkfs.ext4", "split"]) {
@@ -76,11 +131,41 @@ fn a_raw_image_is_read_where_it_is_and_pieces_one_behind_the_other() {
     let prefix = folder.join("disk.raw.");
     run("split", &["-b", "100K", &raw, &prefix]);
     assert_same(import(&folder, &format!("{prefix}aa"), 0).0, &raw);
+    // One in the middle is missing; or it is one in the middle that was given.
+    let _ = refused(&folder, &format!("{prefix}ab"), 2).says("in front of it is disk.raw.aa");
+    fs::remove_file(format!("{prefix}ac")).unwrap();
+    let ran = refused(&folder, &format!("{prefix}aa"), 4);
+    let _ = ran.says("disk.raw.ac is missing: there is disk.raw.ad behind it");
+    // As those count who begin with one.
+    run("split", &["-b", "100K", "--numeric-suffixes=1", "-a", "3", &raw, &prefix]);
+    assert_same(import(&folder, &format!("{prefix}001"), 0).0, &raw);
+    fs::remove_file(format!("{prefix}002")).unwrap();
+    let ran = refused(&folder, &format!("{prefix}001"), 4);
+    let _ = ran.says("disk.raw.002 is missing: there is disk.raw.003 behind it");
     // Files that stand beside each other by chance are no pieces.
     let alone = folder.join("one.raw");
     fs::copy(&raw, &alone).unwrap();
     fs::write(folder.join("one.rax"), junk(512, 1)).unwrap();
     assert_same(import(&folder, &alone, 0).0, &raw);
+}
+
+#[test]
+fn sectors_that_cannot_be_read_are_lost_and_named() {
+    if !requires(&["root", "loop", "kernel:btrfs", "mkfs.btrfs", "zstd"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let content = junk(4 << 20, 5);
+    let damaged = DamagedFile::new(&content, 300);
+    let (raw, ran) = import(&folder, damaged.path().to_str().unwrap(), 3);
+    let ran = ran.says("4096 bytes in 1 places of what was imported could not be read");
+    let told = &ran.messages("error")[0];
+    assert_eq!(told["message"], "the medium cannot be read", "{ran}");
+    assert_eq!((&told["offset"], &told["length"]), (&(300 * 4096).into(), &4096.into()));
+    let got = fs::read(&raw).unwrap();
+    let (start, end) = (300 * 4096, 301 * 4096);
+    assert!(got[..start] == content[..start] && got[end..] == content[end..]);
+    assert!(got[start..end].iter().all(|byte| *byte == 0));
 }
 
 #[test]
@@ -130,6 +215,49 @@ fn what_does_not_fit_into_the_temporary_file_ends_in_order() {
     let _ = ran.says("unpacking takes up to").says("2.00 MiB are free");
     assert_eq!(fs::read_dir(small.path()).unwrap().count(), 0);
     assert!(!fs::exists(&image).unwrap() && !fs::exists(format!("{image}.partial")).unwrap());
+}
+
+#[test]
+fn where_holes_take_room_the_whole_disk_has_to_fit() {
+    let needs = ["root", "loop", "mkfs.ext4", "partclone.extfs", "mkfs.exfat", "mount.exfat-fuse"];
+    if !requires(&needs) {
+        return;
+    }
+    let folder = temp_dir();
+    let (raw, saved, log) = (ext4(&folder, 96), folder.join("image.pc"), folder.join("log"));
+    run("partclone.extfs", &["-c", "-q", "-s", &raw, "-O", &saved, "-L", &log]);
+    let (file, at) = (folder.join("exfat.raw"), folder.join("exfat"));
+    sparse_file(&file, 64 << 20);
+    run("mkfs.exfat", &[&file]);
+    let drive = Loop::new(&file, &[]);
+    fs::create_dir(&at).unwrap();
+    run("mount.exfat-fuse", &[drive.device(), &at]);
+    let image = folder.join("image.img.zst");
+    let ran = dacapo(&["import", &saved, &image, "--scratch", &at]);
+    run("umount", &[&at]);
+    let _ = ran.exits(8).says("unpacking takes up to 96.0 MiB");
+}
+
+/// An interrupted image may be gone on with, unless an import has made it.
+#[test]
+fn an_interrupted_image_of_something_else_stays() {
+    let folder = temp_dir();
+    let (disk, other) = (folder.join("disk.raw"), folder.join("other.raw"));
+    fs::write(&disk, junk(1 << 20, 1)).unwrap();
+    fs::write(&other, junk(1 << 20, 2)).unwrap();
+    let (made, image) = (folder.join("made.img.zst"), folder.join("image.img.zst"));
+    let partial = format!("{image}.partial");
+    for args in [["save", &other, &made], ["import", &other, &made]] {
+        let _ = dacapo(&args).success();
+        fs::rename(&made, &partial).unwrap();
+        let before = fs::read(&partial).unwrap();
+        let ran = dacapo(&["import", &disk, &image]).exits(5);
+        let _ = ran.says("is the interrupted image of something else");
+        assert!(fs::read(&partial).unwrap() == before, "it was changed");
+    }
+    let ran = dacapo(&["import", &other, &image]).success();
+    let _ = ran.says("was interrupted; it is replaced");
+    assert!(!fs::exists(&partial).unwrap());
 }
 
 #[test]

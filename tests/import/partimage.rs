@@ -80,12 +80,17 @@ fn volumes_are_joined_and_must_be_those_of_one_image() {
     let volume = |number: u32| folder.join(&format!("volumes.{number:03}"));
     assert!(fs::metadata(volume(2)).is_ok(), "there are not enough volumes");
     assert_same(import(&folder, &image, 0).0, &raw);
-    let _ = refused(&folder, &volume(1), 2).says("not the first volume");
+    let _ = refused(&folder, &volume(1), 2).says("in front of it is volumes.000");
+    let alone = folder.join("alone");
+    fs::copy(volume(1), &alone).unwrap();
+    let _ = refused(&folder, &alone, 2).says("not the first volume");
     let _ = save(&folder, &raw, "other", &["-z1", "-V1", "-M"]);
     fs::copy(folder.join("other.001"), volume(1)).unwrap();
     let _ = refused(&folder, &image, 4).says("volume 1 is of another image");
     fs::copy(volume(2), volume(1)).unwrap();
     let _ = refused(&folder, &image, 4).says("volume 1 is not the next one");
     fs::remove_file(volume(1)).unwrap();
+    let _ = refused(&folder, &image, 4).says("volumes.001 is missing");
+    (2..).map(volume).take_while(|it| fs::remove_file(it).is_ok()).for_each(drop);
     let _ = refused(&folder, &image, 4).says("ends at byte");
 }

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -273,4 +274,43 @@ pub fn tree_of(folder: &Path) -> std::collections::BTreeMap<String, String> {
     let mut tree = std::collections::BTreeMap::new();
     walk(folder, folder, &mut tree).unwrap();
     tree
+}
+
+/// A file with one page that answers EIO: it lies on a btrfs, damaged behind
+/// its back, so that its checksum is wrong.
+pub struct DamagedFile {
+    mount: Mount,
+    _below: Loop,
+    _folder: TempDir,
+}
+
+impl DamagedFile {
+    /// With this content, of which the page of 4 KiB must be the only one of
+    /// its kind. Needs root, loop devices, a kernel with btrfs, and mkfs.btrfs.
+    pub fn new(content: &[u8], bad_page: usize) -> Self {
+        let folder = temp_dir();
+        let file = folder.join("below.raw");
+        sparse_file(&file, 128 << 20);
+        let below = Loop::new(&file, &[]);
+        run("mkfs.btrfs", &["-q", "-d", "single", "-m", "single", below.device()]);
+        let mount = Mount::new(below.device(), "btrfs", "rw");
+        fs::write(mount.path().join("backing.raw"), content).unwrap();
+        drop(mount);
+        let wanted = &content[bad_page * 4096..][..4096];
+        let all = fs::read(below.device()).unwrap();
+        let found: Vec<usize> =
+            (0..all.len() / 4096).filter(|page| all[page * 4096..][..4096] == *wanted).collect();
+        assert_eq!(found.len(), 1, "the page is not where it can be damaged");
+        let device = File::options().write(true).open(below.device()).unwrap();
+        device.write_all_at(&[0xee; 64], found[0] as u64 * 4096).unwrap();
+        device.sync_all().unwrap();
+        drop(device);
+        let mount = Mount::new(below.device(), "btrfs", "rw");
+        Self { mount, _below: below, _folder: folder }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.mount.path().join("backing.raw")
+    }
 }

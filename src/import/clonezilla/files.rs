@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::super::input::{is_first_ending, next_ending};
+use super::super::input::{is_first_ending, pieces_of};
 use super::MAX_TEXT;
 use crate::error::{Context, Error, Result};
 
@@ -83,6 +83,15 @@ impl Files {
         self.names.iter().filter_map(|name| Some(name.strip_suffix("-pt.sf")?.to_owned())).collect()
     }
 
+    /// What has an image, by the names of the files.
+    pub(super) fn partitions_with_images(&self) -> Vec<String> {
+        let part = |name: &String| {
+            let (part, rest) = name.split_once('.')?;
+            is_image(rest).then(|| part.to_owned())
+        };
+        self.names.iter().filter_map(part).collect()
+    }
+
     /// The files of the image of a partition, in order.
     pub(super) fn image_of(&self, part: &str) -> Result<Option<Vec<PathBuf>>> {
         let start = format!("{part}.");
@@ -94,7 +103,7 @@ impl Files {
             .collect();
         match firsts.as_slice() {
             [] => Ok(None),
-            [first] => Ok(Some(self.with_followers(first))),
+            [first] => self.with_followers(first).map(Some),
             [first, second, ..] => Err(Error::damaged(format!(
                 "{} has two images of {part}: {first} and {second}",
                 self.folder.display()
@@ -103,21 +112,10 @@ impl Files {
         }
     }
 
-    fn with_followers(&self, first: &str) -> Vec<PathBuf> {
-        let mut pieces = vec![self.folder.join(first)];
-        let Some((stem, ending)) = first.rsplit_once('.') else { return pieces };
-        let mut ending = ending.to_owned();
-        if is_first_ending(&ending) {
-            while let Some(next) = next_ending(&ending) {
-                let name = format!("{stem}.{next}");
-                if !self.names.contains(&name) {
-                    break;
-                }
-                pieces.push(self.folder.join(name));
-                ending = next;
-            }
-        }
-        pieces
+    fn with_followers(&self, first: &str) -> Result<Vec<PathBuf>> {
+        let names = pieces_of(first, |name| self.names.contains(name))
+            .context(|| format!("looking into {}", self.folder.display()))?;
+        Ok(names.iter().map(|name| self.folder.join(name)).collect())
     }
 }
 

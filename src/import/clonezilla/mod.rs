@@ -71,7 +71,7 @@ impl Folder {
     /// # Errors
     /// Unsupported, if there is something in it that is not taken; damaged, if
     /// something is missing; usage, if it is not clear which disk is meant.
-    pub fn open(path: &Path, disk: Option<&str>) -> Result<Self> {
+    pub fn open(path: &Path, disk: Option<&str>, cancel: &Cancel) -> Result<Self> {
         let files = Files::read(path)?;
         refuse_unsupported(&files)?;
         let disk = choose_disk(&files, disk)?;
@@ -84,8 +84,9 @@ impl Folder {
             geometry,
             files,
         };
+        folder.check_parts()?;
         for part in folder.geometry.parts.clone() {
-            let source = folder.source(&part)?;
+            let source = folder.source(&part, cancel)?;
             folder.content.push(Content { part, source });
         }
         if folder.content.iter().all(|content| matches!(content.source, Source::None)) {
@@ -98,22 +99,49 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Every partition of the disk that was saved has to be in its table.
+    fn check_parts(&self) -> Result<()> {
+        let is_of_disk = |name: &String| {
+            let number = name.strip_prefix(&self.disk).map(|rest| rest.trim_start_matches('p'));
+            number.is_some_and(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let saved = self.files.words("parts").unwrap_or_default();
+        let images = self.files.partitions_with_images();
+        let is_known = |name: &String| self.geometry.parts.iter().any(|part| part.name == *name);
+        let mut names = saved.into_iter().chain(images).filter(is_of_disk);
+        let Some(name) = names.find(|name| !is_known(name)) else { return Ok(()) };
+        Err(Error::damaged(format!(
+            "{}: {name} was saved, and is not in the partition table in {}-pt.sf",
+            self.path.display(),
+            self.disk
+        ))
+        .hint("look for the rest of that file, or another copy of the folder"))
+    }
+
     /// Where the content of a partition comes from.
-    fn source(&mut self, part: &Part) -> Result<Source> {
+    fn source(&mut self, part: &Part, cancel: &Cancel) -> Result<Source> {
         if part.kind == Kind::Extended {
             return Ok(Source::None);
         }
         if let Some(pieces) = self.files.image_of(&part.name)? {
             let shown = pieces.first().map(|it| it.display().to_string()).unwrap_or_default();
             let input = Input::of_pieces(shown, pieces)?;
-            let cancel = Cancel::default();
-            let old = Old::read(&mut input.stream(&cancel, &Silent)?)?;
+            let old = Old::read(&mut input.stream(cancel, &Silent)?)?;
             self.notes.extend(
                 old.describe().notes.into_iter().map(|note| format!("{}: {note}", part.name)),
             );
             return Ok(Source::Image(input, old));
         }
-        if let Some(path) = self.files.path(&format!("swappt-{}.info", part.name)) {
+        let name = format!("swappt-{}.info", part.name);
+        if let Some(path) = self.files.path(&name) {
+            let kept = match swap::names(&files::text(&path)?) {
+                (Some(_), _) => "the header is made anew, with the UUID it had".into(),
+                (None, _) => format!(
+                    "the header is made anew, without a UUID: {name} has none; what names the \
+                     swap space by it does not find it"
+                ),
+            };
+            self.notes.push(format!("{}: of a swap space nothing is saved; {kept}", part.name));
             return Ok(Source::Swap(path));
         }
         if self.files.words("parts")?.contains(&part.name) {
@@ -157,6 +185,12 @@ impl Folder {
     #[must_use]
     pub fn model(&self) -> Option<String> {
         self.geometry.model.clone()
+    }
+
+    /// The length of the disk.
+    #[must_use]
+    pub const fn disk_len(&self) -> u64 {
+        self.geometry.len
     }
 
     /// The length of all images.

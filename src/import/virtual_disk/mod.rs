@@ -2,6 +2,8 @@
 //! Disks of virtual machines - qcow2, VHDX, VMDK, VDI, VHD - which qemu-img
 //! reads: it checks them and writes their content into the temporary file.
 
+mod parts;
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -60,21 +62,24 @@ impl Virtual {
     /// # Errors
     /// Unsupported, if qemu-img is missing or the disk is not whole in its
     /// file; damaged, if it is.
-    pub fn open(path: &Path, input: &Input) -> Result<Option<Self>> {
+    pub fn open(path: &Path, input: &Input, cancel: &Cancel) -> Result<Option<Self>> {
         let [only] = input.pieces() else { return Ok(None) };
         let what = || format!("reading {}", only.display());
         let file = File::open(only).context(what)?;
-        let (mut head, mut tail) = (vec![0; 512], vec![0; 8]);
-        let read = file.read_at(&mut head, 0).context(what)?;
-        head.truncate(read);
-        let end = input.len().saturating_sub(512);
-        let read = file.read_at(&mut tail, end).context(what)?;
-        tail.truncate(read);
+        let read = |offset: u64, len: usize| {
+            let mut bytes = vec![0; len];
+            let read = file.read_at(&mut bytes, offset).context(what)?;
+            bytes.truncate(read);
+            Ok::<_, Error>(bytes)
+        };
+        let (head, tail) = (read(0, 512)?, read(input.len().saturating_sub(512), 512)?);
         let Some(format) = format_of(&head, &tail) else { return Ok(None) };
         let path = path.canonicalize().context(what)?;
+        // By its own bytes, before qemu-img opens whatever they name.
+        parts::refuse(&path, format, &head, &tail, read)?;
         let task = "reads the disks of virtual machines";
         let program = QemuImg::find(task, "or convert the disk to raw")?;
-        let found = info(&program, &path, format)?;
+        let found = info(&program, &path, format, cancel)?;
         refuse_others(&path, &found)?;
         let len = found.get("virtual-size").and_then(Value::as_u64).unwrap_or(0);
         if len == 0 || len > MAX_DISK_LEN {
@@ -98,6 +103,12 @@ impl Virtual {
             content: Some(format!("a disk of {}", human(self.disk_len))),
             ..Imported::default()
         }
+    }
+
+    /// The length of the disk.
+    #[must_use]
+    pub const fn disk_len(&self) -> u64 {
+        self.disk_len
     }
 
     /// The length of the file.
@@ -148,7 +159,7 @@ impl Virtual {
 }
 
 /// What qemu-img says of a disk.
-fn info(program: &QemuImg, path: &Path, format: &str) -> Result<Value> {
+fn info(program: &QemuImg, path: &Path, format: &str, cancel: &Cancel) -> Result<Value> {
     let args = [
         "info".as_ref(),
         "--output=json".as_ref(),
@@ -156,27 +167,26 @@ fn info(program: &QemuImg, path: &Path, format: &str) -> Result<Value> {
         format.as_ref(),
         path.as_os_str(),
     ];
-    let ran = program.run(&args, &Cancel::default(), &mut |_| {})?;
+    let ran = program.run(&args, cancel, &mut |_| {})?;
     if ran.code != Some(0) {
         let text = format!("{} cannot be read: {}", path.display(), ran.last_words());
-        // A machine that runs is no damage.
-        let is_used = text.contains("lock");
-        return Err(if is_used { Error::refused(text) } else { Error::damaged(text) });
+        // Neither a machine that runs nor what qemu-img cannot read is damage.
+        return Err(if ran.says_in_use() {
+            Error::refused(text).hint("shut the virtual machine down first")
+        } else if ran.says_unsupported() {
+            Error::unsupported(text)
+        } else {
+            Error::damaged(text)
+        });
     }
     serde_json::from_str(&ran.stdout).map_err(|error| {
         Error::failed(format!("what qemu-img says of {}: {error}", path.display()))
     })
 }
 
-/// Refuses what is only part of a disk: a file may name any other of this
-/// machine as the place of its content.
+/// Refuses what is only part of a disk, by what qemu-img says of it.
 fn refuse_others(path: &Path, found: &Value) -> Result<()> {
-    let refuse = |what: &str, name: &str| {
-        Err(Error::unsupported(format!("{} {what}: {name}", path.display())).hint(format!(
-            "make one file of it first: qemu-img convert -O qcow2 {} whole.qcow2",
-            path.display()
-        )))
-    };
+    let refuse = |what: &str, name: &str| Err(parts::refused(path, what, name));
     if let Some(name) = found.get("backing-filename").and_then(Value::as_str) {
         return refuse("holds the changes to another disk only", name);
     }
