@@ -124,7 +124,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__clone)
-            opts="-q -h --with --sector-size --dry-run --free --fit --no-verify --yes --confirm --quiet --json --help"
+            opts="-q -h --with --sector-size --dry-run --free --fit --fill --no-verify --yes --confirm --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -140,6 +140,10 @@ _dacapo() {
                     ;;
                 --free)
                     COMPREPLY=($(compgen -W "auto leave discard zero" -- "${cur}"))
+                    return 0
+                    ;;
+                --fill)
+                    COMPREPLY=($(compgen -W "zeros pattern" -- "${cur}"))
                     return 0
                     ;;
                 --confirm)
@@ -297,7 +301,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__import)
-            opts="-q -h --label --note --level --scratch --dry-run --disk --sector-size --quiet --json --help"
+            opts="-q -h --label --note --level --scratch --dry-run --mapfile --disk --sector-size --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -319,6 +323,21 @@ _dacapo() {
                     COMPREPLY=()
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --mapfile)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
                     fi
                     return 0
                     ;;
@@ -681,7 +700,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__restore)
-            opts="-p -q -h --partition --dry-run --free --fit --no-verify --yes --confirm --quiet --json --help"
+            opts="-p -q -h --partition --dry-run --free --fit --fill --no-verify --yes --confirm --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -697,6 +716,10 @@ _dacapo() {
                     ;;
                 --free)
                     COMPREPLY=($(compgen -W "auto leave discard zero" -- "${cur}"))
+                    return 0
+                    ;;
+                --fill)
+                    COMPREPLY=($(compgen -W "zeros pattern" -- "${cur}"))
                     return 0
                     ;;
                 --confirm)

@@ -75,6 +75,8 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l free -d 'What 
 leave\t'Leave what is there'
 discard\t'Tell the disk that it may forget them (TRIM)'
 zero\t'Write zeros: slow, but no old data stays behind'"
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l fill -d 'What to write where the source could not be read' -r -f -a "zeros\t'Zeros'
+pattern\t'A text that can be searched for: DACAPO: THIS COULD NOT BE READ'"
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l confirm -d 'Serial number of the disk that may be overwritten' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l dry-run -d 'Show what would be done, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l fit -d 'Fit onto a smaller disk, if all data lies in front of its end'
@@ -98,6 +100,8 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l free -d 'What to
 leave\t'Leave what is there'
 discard\t'Tell the disk that it may forget them (TRIM)'
 zero\t'Write zeros: slow, but no old data stays behind'"
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l fill -d 'What to write where the source could not be read' -r -f -a "zeros\t'Zeros'
+pattern\t'A text that can be searched for: DACAPO: THIS COULD NOT BE READ'"
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l confirm -d 'Serial number of the disk that may be overwritten' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l dry-run -d 'Show what would be done, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l fit -d 'Fit onto a smaller disk, if all data lies in front of its end'
@@ -121,6 +125,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l label -d 'Name 
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l note -d 'Remark, kept in the image' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l level -d 'Compression from 1 (fast) to 19 (small)' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l scratch -d 'Folder for the temporary file' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l mapfile -d 'Mapfile of GNU ddrescue, if OLD is a drive that it has rescued' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l disk -d 'Which disk of a Clonezilla folder that has several' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l sector-size -d 'Sector size of the disk, if it had 4096' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand import" -l dry-run -d 'Check and show what would be imported, and write no image'

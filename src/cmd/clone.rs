@@ -73,6 +73,7 @@ pub fn run(args: &CloneArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         // Cloning a disk onto itself is refused like restoring onto the
         // disk that holds the image.
         image: Some(&args.source),
+        lost: &[],
     };
     let outcome = job.run(&Disk::new(&plan, &source), Some((&source, &[])), output, cancel)?;
     if !args.how.dry_run {

@@ -23,6 +23,7 @@ use super::Outcome;
 use super::bars;
 use super::open::outcome;
 use super::output::{Output, plain};
+use super::save::show_lost;
 use super::terminal::Terminal;
 use super::text::{duration, hex, ratio};
 use super::values;
@@ -77,6 +78,13 @@ pub struct ImportArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// Mapfile of GNU ddrescue, if OLD is a drive that it has rescued
+    ///
+    /// What it does not call finished counts as unreadable: it is zero in the
+    /// image, which says so, and the exit code is 3.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub mapfile: Option<PathBuf>,
+
     /// Which disk of a Clonezilla folder that has several
     #[arg(long, value_name = "NAME")]
     pub disk: Option<String>,
@@ -98,7 +106,10 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     }
     let started = Instant::now();
     let sector = args.sector_size.unwrap_or(SectorSize::B512);
-    let found = Found::open(&args.source, sector, args.disk.as_deref(), cancel)?;
+    let mut found = Found::open(&args.source, sector, args.disk.as_deref(), cancel)?;
+    if let Some(map) = &args.mapfile {
+        found = found.with_mapfile(map)?;
+    }
     let source = args.source.display().to_string();
     if !args.image.is_dir() {
         check_interrupted(&args.image, found.imported())?;
@@ -121,9 +132,11 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     show_plan(&source, &prepared, output);
     let missing = prepared.missing().clone();
     let unreadable = prepared.disk().unreadable().clone();
+    // Of a rescue, anything that is in use may be missing.
+    let whose = if args.mapfile.is_some() { "that are in use" } else { "that a filesystem uses" };
     if args.dry_run {
         dry_run(&source, &prepared, output)?;
-        return Ok(outcome(finding(&missing, &unreadable, &ExtentSet::new())));
+        return Ok(outcome(finding(whose, &missing, &unreadable, &ExtentSet::new())));
     }
     let listener = output.listener();
     let done = prepared.run(&args.image, cancel, &*listener);
@@ -131,7 +144,7 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     let done = done?;
     report(&done, started, output);
     let losses: ExtentSet = done.saved.losses.iter().copied().collect();
-    Ok(outcome(finding(&missing, &unreadable, &losses.subtract(&missing))))
+    Ok(outcome(finding(whose, &missing, &unreadable, &losses.subtract(&missing))))
 }
 
 /// The folder of the temporary file: where the image will be, unless another
@@ -223,7 +236,12 @@ fn dry_run(source: &str, prepared: &Prepared, output: &Output) -> Result<()> {
 
 /// What is wrong with what was imported, although it is not damaged: what is
 /// missing in it, what its tool could not read, and what could not be read now.
-fn finding(missing: &ExtentSet, unreadable: &ExtentSet, unread: &ExtentSet) -> Result<()> {
+fn finding(
+    whose: &str,
+    missing: &ExtentSet,
+    unreadable: &ExtentSet,
+    unread: &ExtentSet,
+) -> Result<()> {
     let mut texts = Vec::new();
     if !unread.is_empty() {
         texts.push(format!(
@@ -235,8 +253,7 @@ fn finding(missing: &ExtentSet, unreadable: &ExtentSet, unread: &ExtentSet) -> R
     }
     if !missing.is_empty() {
         texts.push(format!(
-            "{} bytes in {} places that a filesystem uses are not in what was imported; they \
-             are zero in the image",
+            "{} bytes in {} places {whose} are not in what was imported; they are zero in the image",
             missing.bytes(),
             missing.count()
         ));
@@ -260,7 +277,7 @@ fn finding(missing: &ExtentSet, unreadable: &ExtentSet, unread: &ExtentSet) -> R
 }
 
 fn report(done: &Done, started: Instant, output: &Output) {
-    let Done { saved, plan, path, .. } = done;
+    let Done { saved, plan, path, lost, .. } = done;
     let seconds = started.elapsed().as_secs_f64();
     let len = saved.written.len;
     output.info(&format!(
@@ -271,6 +288,7 @@ fn report(done: &Done, started: Instant, output: &Output) {
         duration(seconds),
         path.display()
     ));
+    show_lost(lost, output);
     output.summary(&serde_json::json!({
         "image": path.display().to_string(),
         "image_id": plan.head.image_id,
@@ -281,5 +299,6 @@ fn report(done: &Done, started: Instant, output: &Output) {
         "used": saved.used,
         "seconds_elapsed": seconds,
         "losses": saved.losses,
+        "lost_files": lost,
     }));
 }

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::browse::OpenDisk;
+use crate::browse::lost::{LostVolume, lost_files};
 use crate::error::Result;
+use crate::extent::Extent;
 use crate::job::open::Image;
 use crate::pipeline::Cancel;
 use crate::restore::Indexed;
@@ -52,6 +55,23 @@ pub struct RestoreArgs {
     pub how: TargetArgs,
 }
 
+/// The files of the image that could not be read when it was made.
+fn lost(args: &RestoreArgs, losses: &[Extent], cancel: &Cancel) -> Result<Vec<LostVolume>> {
+    if losses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut lost = lost_files(&OpenDisk::open(&args.image)?, cancel)?;
+    if let Some(number) = args.partition {
+        // Of volumes in several partitions it is not known in which they are.
+        let (name, inside) = (number.to_string(), format!("{number}/"));
+        lost.retain(|it| {
+            let starts_with_number = it.volume.starts_with(|c: char| c.is_ascii_digit());
+            it.volume == name || it.volume.starts_with(&inside) || !starts_with_number
+        });
+    }
+    Ok(lost)
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -63,10 +83,13 @@ pub fn run(args: &RestoreArgs, output: &Output, cancel: &Cancel) -> Result<Outco
         how: &args.how,
         partition: args.partition.map(NonZeroU32::get),
         image: is_file.then_some(args.image.as_path()),
+        lost: &[],
     };
     match open_image(&args.image, output)? {
         Image::Streamed(feed) => job.run(&feed, None, output, cancel),
         Image::Indexed(reader) => {
+            let lost = lost(args, &reader.report().losses, cancel)?;
+            let job = Job { lost: &lost, ..job };
             job.run(&Indexed::new(&reader), Some((&reader, reader.entries())), output, cancel)
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
 
+use crate::browse::lost::{self, LostVolume};
 use crate::device::Source;
 use crate::error::{Context, Error, Result};
 use crate::image::format::DEFAULT_CHUNK_SIZE;
@@ -21,7 +22,7 @@ use crate::units::{SectorSize, human};
 use super::Outcome;
 use super::bars;
 use super::open::{OthersArgs, outcome};
-use super::output::Output;
+use super::output::{Output, plain};
 use super::terminal::Terminal;
 use super::text::{duration, hex, ratio};
 use super::values;
@@ -30,6 +31,8 @@ const EXAMPLE: &str = "\
 Example:
   dacapo save /dev/sda studio.img.zst --label 'before the update'";
 
+/// As many of the files of a volume that are lost are named; --json has all.
+pub(crate) const SHOWN_FILES: usize = 20;
 const FAILING: &str = "Drives that cannot be read everywhere";
 
 /// Save a disk, a partition or a raw image file to an image
@@ -186,12 +189,24 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let listener = output.listener();
     let done = begun.run(cancel, &*listener);
     drop(listener);
-    let Done { saved, plan, path, rescue } = done?;
-    report(&saved, &path.display().to_string(), &plan, started, output);
+    let Done { saved, plan, path, rescue, lost } = done?;
+    report(&saved, &path.display().to_string(), &plan, &lost, started, output);
+    show_lost(&lost, output);
     if let Some(raw) = rescue {
         output.note(&kept_rescue(&raw));
     }
     Ok(outcome(save::check_losses(&saved.losses)))
+}
+
+/// Names the files that are lost.
+pub(super) fn show_lost(lost: &[LostVolume], output: &Output) {
+    if lost.is_empty() {
+        return;
+    }
+    output.info("what could not be read:");
+    for line in lost::lines(lost, SHOWN_FILES) {
+        output.info(&format!("  {}", plain(&line)));
+    }
 }
 
 /// What a rescue with losses has left.
@@ -216,7 +231,7 @@ fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> 
     drop(listener);
     out.flush().context(|| "writing to standard output".into())?;
     check_still_unused(source)?;
-    report(&saved, "standard output", plan, started, output);
+    report(&saved, "standard output", plan, &[], started, output);
     Ok(outcome(save::check_losses(&saved.losses)))
 }
 
@@ -245,7 +260,14 @@ fn show_plan(prepared: &Prepared, dry_run: bool, output: &Output) -> Result<()> 
     Ok(())
 }
 
-fn report(saved: &Saved, name: &str, plan: &Plan, started: Instant, output: &Output) {
+fn report(
+    saved: &Saved,
+    name: &str,
+    plan: &Plan,
+    lost: &[LostVolume],
+    started: Instant,
+    output: &Output,
+) {
     let seconds = started.elapsed().as_secs_f64();
     let len = saved.written.len;
     output.info(&format!(
@@ -264,5 +286,6 @@ fn report(saved: &Saved, name: &str, plan: &Plan, started: Instant, output: &Out
         "used": saved.used,
         "seconds_elapsed": seconds,
         "losses": saved.losses,
+        "lost_files": lost,
     }));
 }

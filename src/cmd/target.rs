@@ -17,6 +17,16 @@ pub enum FreeSpace {
     Zero,
 }
 
+/// What to write where the source could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Fill {
+    /// Zeros
+    #[default]
+    Zeros,
+    /// A text that can be searched for: DACAPO: THIS COULD NOT BE READ
+    Pattern,
+}
+
 /// Options of `dacapo restore` and `dacapo clone`.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
@@ -34,6 +44,10 @@ pub struct TargetArgs {
     /// shrunk or moved; if data lies behind the end, this is refused.
     #[arg(long)]
     pub fit: bool,
+
+    /// What to write where the source could not be read
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "zeros")]
+    pub fill: Fill,
 
     /// Do not read back what was written
     #[arg(long)]

@@ -20,7 +20,7 @@ use crate::store;
 use super::Outcome;
 use super::output::{Output, plain};
 use super::restore::{self, RestoreArgs};
-use super::target::{FreeSpace, TargetArgs};
+use super::target::{Fill, FreeSpace, TargetArgs};
 
 /// How long drives may take to appear, if nothing else is asked for.
 const WAIT: Duration = Duration::from_secs(30);
@@ -136,6 +136,7 @@ fn restore(
             dry_run: false,
             free: FreeSpace::Auto,
             fit: false,
+            fill: Fill::Zeros,
             no_verify: false,
             yes: true,
             confirm: Some(wanted.target.clone()),

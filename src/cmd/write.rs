@@ -5,18 +5,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::browse::lost::LostVolume;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::image::format::Head;
 use crate::job::Target;
 use crate::job::overwrite::{Disk, Prepared};
 use crate::pipeline::Cancel;
-use crate::restore::{self, Feed, FreeSpace, Options, Plan};
+use crate::restore::{self, Feed, Fill, FreeSpace, Options, Plan};
 use crate::units::human;
 
 use super::Outcome;
 use super::confirm::confirm;
 use super::open::{is_standard_stream, outcome};
 use super::output::{Output, plain};
+use super::save::show_lost;
 use super::target::{self, TargetArgs};
 use super::text::duration;
 
@@ -28,6 +31,8 @@ pub(super) struct Job<'a> {
     pub(super) partition: Option<u32>,
     /// The image, which must not be on the target.
     pub(super) image: Option<&'a Path>,
+    /// What of its content is known to be missing.
+    pub(super) lost: &'a [LostVolume],
 }
 
 impl Job<'_> {
@@ -42,7 +47,35 @@ impl Job<'_> {
             },
             skip_verify: self.how.no_verify,
             fit: self.how.fit,
+            fill: self.fill(),
         }
+    }
+
+    const fn fill(&self) -> Fill {
+        match self.how.fill {
+            target::Fill::Zeros => Fill::Zeros,
+            target::Fill::Pattern => Fill::Pattern,
+        }
+    }
+
+    /// Says what is missing before it is decided whether to write.
+    fn show_missing(&self, feed: &dyn Feed, plan: &Plan, output: &Output) {
+        let missing: Vec<Extent> = feed
+            .losses()
+            .iter()
+            .map(|loss| loss.intersect(&plan.window))
+            .filter(|loss| !loss.is_empty())
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let bytes: u64 = missing.iter().map(Extent::len).sum();
+        output.note(&format!(
+            "{} in {} places could not be read when the disk was saved, and will be missing",
+            human(bytes),
+            missing.len()
+        ));
+        show_lost(self.lost, output);
     }
 
     /// Checks, shows, asks, writes, and reports.
@@ -65,6 +98,7 @@ impl Job<'_> {
         let prepared = Prepared::new(self.path, read.as_deref(), &self.options(), feed, disk)?;
         let (plan, shown) = (prepared.plan(), prepared.target());
         show(feed.head(), plan, shown, output);
+        self.show_missing(feed, plan, output);
         if self.how.dry_run {
             output.summary(&serde_json::json!({
                 "target": shown.path,
@@ -97,10 +131,11 @@ impl Job<'_> {
             "written": restored.written,
             "verified": restored.verified,
             "losses": restored.losses,
+            "lost_files": self.lost,
             "notices": plan.notices,
             "seconds_elapsed": seconds,
         }));
-        Ok(outcome(restore::check_losses(&restored.losses)))
+        Ok(outcome(restore::check_losses(&restored.losses, self.fill())))
     }
 }
 

@@ -23,6 +23,7 @@ mod partitions;
 mod protection;
 mod safety;
 mod seen;
+mod smart;
 mod source;
 mod sysfs;
 mod target;
@@ -42,6 +43,7 @@ pub use safety::{
     check_opened_source, check_opened_target, check_source, check_target, open_source,
 };
 pub use seen::Seen;
+pub use smart::{Health, health};
 pub use source::Source;
 pub use sysfs::{DeviceNumber, System};
 pub use target::Target;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::Writer;
 use super::format::{self, About, Head, Imported, Report};
 use super::frame::{self, Compressor, Decompressor};
-use crate::device::DiskIdentity;
+use crate::device::{DiskIdentity, Health};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::Identity;
 use crate::layout::{Inner, Layout, Region, RegionKind, TableSummary};
@@ -118,6 +118,7 @@ fn head() -> Head {
             disk: identity(),
             layout,
             imported: Some(Imported::default()),
+            health: Some(Health::default()),
             ..About::default()
         },
         used: [Extent::new(0, 1000), Extent::new(2000, DISK)].into_iter().collect(),
@@ -133,7 +134,8 @@ fn content(chunk: u64) -> Vec<u8> {
 const LOSS: Extent = Extent::new(4096, 4608);
 
 fn report() -> Report {
-    Report { finished: "2026-11-21".into(), losses: vec![LOSS], resumed: true }
+    let health = Some(Health::default());
+    Report { finished: "2026-11-21".into(), losses: vec![LOSS], resumed: true, health }
 }
 
 /// An image of all kinds of entries: data with a loss, two zero chunks, data,
@@ -461,6 +463,7 @@ fn the_json_has_the_keys_of_the_page() {
     check_keys("description", &description);
     check_keys("disk", &description["disk"]);
     check_keys("imported", &description["imported"]);
+    check_keys("health", &description["health"]);
     check_keys("layout", &description["layout"]);
     check_keys("table", &description["layout"]["table"]);
     let region = &description["layout"]["regions"][0];

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::frame;
 pub use super::index::{Index, content_hash, decode_index, encode_index};
-use crate::device::DiskIdentity;
+use crate::device::{DiskIdentity, Health};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::layout::Layout;
@@ -187,6 +187,9 @@ pub struct About {
     /// What another tool had saved, if the image was made from that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// How the drive said it was when the save began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// What another tool had saved.
@@ -246,6 +249,9 @@ pub struct Report {
     pub losses: Vec<Extent>,
     /// True if the save was interrupted and resumed.
     pub resumed: bool,
+    /// How the drive said it was when the save ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// The last metadata: where the index is.

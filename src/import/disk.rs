@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::assembly::Assembly;
+use super::rescued::Rescued;
 use super::scratch::Scratch;
 use crate::device::{DiskIdentity, Source};
 use crate::error::Result;
@@ -29,6 +30,7 @@ pub struct Disk {
 #[derive(Debug)]
 enum Content {
     File(Source),
+    Rescued(Rescued),
     Scratch(Scratch),
 }
 
@@ -43,6 +45,19 @@ impl Disk {
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
             content: Content::File(source),
+        }
+    }
+
+    /// A drive of which not everything could be read.
+    #[must_use]
+    pub fn rescued(rescued: Rescued, imported: Imported) -> Self {
+        Self {
+            identity: DiskIdentity { size: rescued.len(), ..rescued.raw().identity() },
+            imported,
+            whole: ExtentSet::all(rescued.len()),
+            chosen: ExtentSet::new(),
+            unreadable: ExtentSet::new(),
+            content: Content::Rescued(rescued),
         }
     }
 
@@ -88,9 +103,19 @@ impl Disk {
         &self.unreadable
     }
 
+    /// What is not there, whatever it is in the place of.
+    #[must_use]
+    pub fn lost(&self) -> ExtentSet {
+        match &self.content {
+            Content::Rescued(rescued) => rescued.lost().clone(),
+            Content::File(_) | Content::Scratch(_) => ExtentSet::new(),
+        }
+    }
+
     fn content(&self) -> &dyn ReadAt {
         match &self.content {
             Content::File(source) => source,
+            Content::Rescued(rescued) => rescued,
             Content::Scratch(scratch) => scratch,
         }
     }

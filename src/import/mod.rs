@@ -10,6 +10,7 @@
 //! | what | read by |
 //! |---|---|
 //! | a raw image, also compressed | [`input`], [`compression`] |
+//! | a raw image with a mapfile of GNU ddrescue | [`rescued`] |
 //! | Partclone | [`partclone`] |
 //! | ntfsclone's special format | [`ntfsclone`] |
 //! | Partimage 0.6 | [`partimage`] |
@@ -30,6 +31,7 @@ pub mod ntfsclone;
 pub mod old;
 pub mod partclone;
 pub mod partimage;
+pub mod rescued;
 pub mod scratch;
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,7 @@ use crate::units::SectorSize;
 use assembly::Assembly;
 use compression::Compression;
 use input::{Input, Stream};
+use rescued::Rescued;
 
 /// What is to be imported, recognised.
 #[derive(Debug)]
@@ -65,6 +68,8 @@ pub struct Found {
 enum Kind {
     /// A raw image, read where it is.
     Raw(Source),
+    /// One of a drive that could not be read everywhere.
+    Rescued(Rescued),
     /// A file of another kind, perhaps in pieces.
     File(Input),
     /// A folder of Clonezilla.
@@ -149,6 +154,29 @@ impl Found {
         Ok(Self { path: path.to_owned(), sector, imported, kind })
     }
 
+    /// The same, as a drive of which only that is there which a mapfile of GNU
+    /// ddrescue calls finished.
+    ///
+    /// # Errors
+    /// Usage if it is no raw image; as [`Rescued::new`].
+    pub fn with_mapfile(self, map: &Path) -> Result<Self> {
+        let Self { path, sector, mut imported, kind } = self;
+        let Kind::Raw(source) = kind else {
+            return Err(Error::usage(format!(
+                "--mapfile is for raw images, and {} is: {}",
+                path.display(),
+                imported.title()
+            )));
+        };
+        let rescued = Rescued::new(source, map)?;
+        imported.notes.push(format!(
+            "{} bytes of the drive were not read, according to the mapfile {}",
+            rescued.lost().bytes(),
+            map.display()
+        ));
+        Ok(Self { path, sector, imported, kind: Kind::Rescued(rescued) })
+    }
+
     /// What it is.
     #[must_use]
     pub const fn imported(&self) -> &Imported {
@@ -159,7 +187,7 @@ impl Found {
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.kind {
-            Kind::Raw(_) => 0,
+            Kind::Raw(_) | Kind::Rescued(_) => 0,
             Kind::File(input) => input.len(),
             Kind::Clonezilla(folder) => folder.len(),
             Kind::Virtual(found) => found.len(),
@@ -178,7 +206,7 @@ impl Found {
     /// If a head cannot be read.
     pub fn room(&self) -> Result<Option<Room>> {
         match &self.kind {
-            Kind::Raw(_) => Ok(None),
+            Kind::Raw(_) | Kind::Rescued(_) => Ok(None),
             Kind::File(input) => {
                 let cancel = Cancel::default();
                 let old = Old::read(&mut input.stream(&cancel, &Silent)?)?;
@@ -200,6 +228,7 @@ impl Found {
         let Self { path, sector, imported, kind } = self;
         match kind {
             Kind::Raw(source) => Ok(Disk::raw(source, imported)),
+            Kind::Rescued(rescued) => Ok(Disk::rescued(rescued, imported)),
             Kind::File(input) => {
                 progress.stage("unpacking", input.len());
                 let mut stream = input.stream(cancel, progress)?;

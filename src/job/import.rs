@@ -39,6 +39,7 @@ impl Prepared {
         let missing = missing::fit(&mut scan, &disk);
         let mut plan = Plan::of_scan(&disk, scan, disk.identity().clone(), options)?;
         plan.head.about.imported = Some(told(&disk));
+        let missing = missing.union(&plan.head.used.intersect(&disk.lost()));
         let plan = plan.without(&missing);
         Ok(Self { disk, plan, missing })
     }
@@ -96,7 +97,9 @@ impl Prepared {
             .context(|| "writing the image".into())?;
         partial.commit()?;
         leftover.keep();
-        Ok(Done { saved, plan, path, rescue: None })
+        let mut done = Done::new(saved, plan, path);
+        done.name_losses(cancel, progress);
+        Ok(done)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Feed, FreeSpace, Plan, mismatch};
+use super::{Feed, Fill, FreeSpace, Plan, mismatch};
 use crate::device::AlignedBuffer;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
@@ -128,6 +128,7 @@ impl Pace {
 pub(super) struct Body<'a> {
     pub(super) plan: &'a Plan,
     pub(super) target: &'a dyn WriteAt,
+    pub(super) fill: Fill,
     pub(super) cancel: &'a Cancel,
     pub(super) progress: &'a dyn Progress,
 }
@@ -148,8 +149,13 @@ impl Body<'_> {
                     self.write_zeros(extent)?;
                     return Ok(WrittenPiece { extent, hash: None });
                 };
+                let filled = self.filled(feed, extent, bytes);
+                let (bytes, hash) = match &filled {
+                    Some(filled) => (filled.as_slice(), blake3::hash(filled).into()),
+                    None => (bytes, content.hash),
+                };
                 held.keep(extent, bytes);
-                let whole = self.write_bytes(extent, bytes, content.hash)?;
+                let whole = self.write_bytes(extent, bytes, hash)?;
                 let mut hash = [0; KEPT_HASH];
                 hash.copy_from_slice(&whole[..KEPT_HASH]);
                 Ok(WrittenPiece { extent, hash: Some(hash) })
@@ -180,6 +186,23 @@ impl Body<'_> {
             Ok(())
         })?;
         Ok(pieces)
+    }
+
+    /// The bytes of a piece with what could not be read filled, if there is
+    /// something of it and it is not to be zero.
+    fn filled(&self, feed: &dyn Feed, piece: Extent, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.fill == Fill::Zeros {
+            return None;
+        }
+        let losses = feed.losses_in(piece);
+        if losses.is_empty() {
+            return None;
+        }
+        let mut filled = bytes.to_vec();
+        for loss in losses {
+            self.fill.fill(loss.start(), &mut filled[range(piece.start(), loss)]);
+        }
+        Some(filled)
     }
 
     fn write_bytes(&self, piece: Extent, bytes: &[u8], hash: [u8; 32]) -> Result<[u8; 32]> {

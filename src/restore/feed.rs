@@ -89,8 +89,21 @@ pub trait Feed: Sync {
         true
     }
 
-    /// The ranges whose content is not known, once all pieces were decoded.
+    /// The ranges whose content is not known, in ascending order, once all
+    /// pieces were decoded.
     fn losses(&self) -> Vec<Extent>;
+
+    /// Those of a piece that was decoded.
+    fn losses_in(&self, piece: Extent) -> Vec<Extent> {
+        within(&self.losses(), piece)
+    }
+}
+
+/// The parts of sorted ranges in a piece.
+fn within(losses: &[Extent], piece: Extent) -> Vec<Extent> {
+    let first = losses.partition_point(|loss| loss.end() <= piece.start());
+    let here = losses[first..].iter().take_while(|loss| loss.start() < piece.end());
+    here.map(|loss| loss.intersect(&piece)).collect()
 }
 
 /// An image through its index.
@@ -152,6 +165,10 @@ impl<F: ReadAt> Feed for Indexed<'_, F> {
 
     fn losses(&self) -> Vec<Extent> {
         self.reader.report().losses.clone()
+    }
+
+    fn losses_in(&self, piece: Extent) -> Vec<Extent> {
+        within(&self.reader.report().losses, piece)
     }
 }
 
@@ -229,6 +246,10 @@ impl<R: Read + Send> Feed for Streamed<R> {
     fn losses(&self) -> Vec<Extent> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner).losses().to_vec()
     }
+
+    fn losses_in(&self, piece: Extent) -> Vec<Extent> {
+        within(self.stream.lock().unwrap_or_else(PoisonError::into_inner).losses(), piece)
+    }
 }
 
 impl Decode for StreamDecoder<'_> {
@@ -289,7 +310,8 @@ impl Feed for Disk<'_> {
 
     fn decoder(&self) -> Result<Box<dyn Decode + '_>> {
         let head = &self.plan.head;
-        let reader = ChunkReader::new(self.source, &head.used, head.chunk_size);
+        let reader =
+            ChunkReader::new(self.source, &head.used, head.chunk_size).without(&self.plan.lost);
         Ok(Box::new(DiskDecoder { reader, losses: &self.losses }))
     }
 
@@ -311,7 +333,7 @@ impl Decode for DiskDecoder<'_> {
             losses.extend_from_slice(self.reader.losses());
         }
         let bytes = self.reader.content();
-        if frame::is_zero(bytes) {
+        if self.reader.losses().is_empty() && frame::is_zero(bytes) {
             return Ok(Content::ZEROS);
         }
         Ok(Content { hash: blake3::hash(bytes).into(), bytes: Some(bytes) })

@@ -36,6 +36,32 @@ pub enum FreeSpace {
     Zero,
 }
 
+/// What to write where the source could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fill {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// A text that can be searched for.
+    Pattern,
+}
+
+/// The text of [`Fill::Pattern`], over and over from the start of the disk.
+pub const PATTERN: &[u8; 32] = b"DACAPO: THIS COULD NOT BE READ. ";
+
+impl Fill {
+    /// Fills bytes that could not be read, which are at `offset` of the disk.
+    fn fill(self, offset: u64, bytes: &mut [u8]) {
+        if self == Self::Zeros {
+            return bytes.fill(0);
+        }
+        // OK because it is below 32.
+        let start = (offset % PATTERN.len() as u64) as usize;
+        let text = PATTERN.iter().cycle().skip(start);
+        bytes.iter_mut().zip(text).for_each(|(byte, letter)| *byte = *letter);
+    }
+}
+
 impl FreeSpace {
     const fn resolve(self, target: &TargetFacts) -> Self {
         match self {
@@ -56,6 +82,8 @@ pub struct Options {
     pub skip_verify: bool,
     /// Allow a smaller target if everything stored fits.
     pub fit: bool,
+    /// What to write where the source could not be read.
+    pub fill: Fill,
 }
 
 /// What a restore has done.
@@ -135,7 +163,7 @@ fn write_body(
         "it is held back until the rest is verified",
     );
     let held = Held::new(&plan.held);
-    let body = Body { plan, target: &limited, cancel, progress };
+    let body = Body { plan, target: &limited, fill: options.fill, cancel, progress };
     let pieces = body.write(feed, &held)?;
     target.flush().context(|| "writing the body".into())?;
     if !options.skip_verify {
@@ -188,7 +216,7 @@ fn mismatch(extent: Extent) -> Error {
 ///
 /// # Errors
 /// Losses, if there are any.
-pub fn check_losses(losses: &[Extent]) -> Result<()> {
+pub fn check_losses(losses: &[Extent], fill: Fill) -> Result<()> {
     if losses.is_empty() {
         return Ok(());
     }
@@ -196,9 +224,13 @@ pub fn check_losses(losses: &[Extent]) -> Result<()> {
     Err(Error::new(
         ErrorKind::Losses,
         format!(
-            "{bytes} bytes in {} places could not be read when the disk was saved; \
-             they are zero on the target",
-            losses.len()
+            "{bytes} bytes in {} places could not be read when the disk was saved; they are {} \
+             on the target",
+            losses.len(),
+            match fill {
+                Fill::Zeros => "zero",
+                Fill::Pattern => "filled with a text that says so",
+            }
         ),
     )
     .hint("everything else was restored; check the filesystems before use"))

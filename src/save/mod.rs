@@ -13,6 +13,7 @@ pub use resume::{Resumed, resume_check};
 
 use std::io::Write;
 
+use crate::device;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::image::format::{self, Report};
@@ -144,7 +145,8 @@ pub fn run<W: Write>(
     // What has been worked on is kept, so that --resume finds it.
     let settled = if result.is_err() { writer.settle() } else { Ok(()) };
     result.and(settled)?;
-    let report = Report { finished: now(), losses: Vec::new(), resumed };
+    let health = plan.drive.as_deref().and_then(device::health);
+    let report = Report { finished: now(), losses: Vec::new(), resumed, health };
     let losses = writer.losses().to_vec();
     let (out, written) = writer.finish(report)?;
     Ok((out, Saved { written, used, losses }))

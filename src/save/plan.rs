@@ -2,12 +2,13 @@
 //! What a save will do, before it does it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
 
 use jiff::Zoned;
 use uuid::{Builder, Uuid};
 
 use super::Options;
-use crate::device::DiskIdentity;
+use crate::device::{DiskIdentity, Source, health};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::format::{self, About, Head};
@@ -27,6 +28,8 @@ pub struct Plan {
     /// Used bytes that are known to read as zero without reading them: holes
     /// of a sparse file.
     pub known_zeros: ExtentSet,
+    /// The drive that is asked how it is when the save ends.
+    pub drive: Option<PathBuf>,
     /// Used bytes that are known to be lost; they are not read.
     pub lost: ExtentSet,
 }
@@ -85,6 +88,7 @@ impl Plan {
             disk,
             layout: scan.layout,
             imported: None,
+            health: None,
         };
         let head = Head {
             image_id: new_image_id(),
@@ -95,13 +99,25 @@ impl Plan {
         }
         .within_limits()?;
         let known_zeros = source.known_zeros().intersect(&head.used);
-        Ok(Self { head, known_zeros, lost: ExtentSet::new() })
+        Ok(Self { head, known_zeros, drive: None, lost: ExtentSet::new() })
     }
 
     /// The layout that was found.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
         &self.head.about.layout
+    }
+
+    /// The same for a drive that is asked how it is, now and in the end.
+    #[must_use]
+    pub fn of_drive(mut self, source: &Source) -> Self {
+        if source.is_device() {
+            let path = PathBuf::from(source.path());
+            self.head.about.health = health(&path);
+            // One that does not answer now will not do so later.
+            self.drive = self.head.about.health.as_ref().map(|_| path);
+        }
+        self
     }
 
     /// The same without bytes that are known to be lost.

@@ -9,6 +9,8 @@ use super::look::{Look, Tone};
 use super::screen::{Hint, Next, Screen};
 use super::trouble::{add_error, sentence};
 use super::widgets::{Item, List, Page, Scroll, split};
+use crate::browse::lost::{self, LostVolume};
+use crate::cmd::save::SHOWN_FILES;
 use crate::error::Error;
 
 /// Something to do next.
@@ -43,6 +45,17 @@ impl Ending {
     /// A further paragraph.
     pub(crate) fn text(&mut self, text: impl Into<String>) -> &mut Self {
         self.page.blank().text(text);
+        self
+    }
+
+    /// The files that are lost.
+    pub(crate) fn lost(&mut self, lost: &[LostVolume]) -> &mut Self {
+        if !lost.is_empty() {
+            self.page.blank().text("What could not be read:");
+            for line in lost::lines(lost, SHOWN_FILES) {
+                self.page.row(Tone::Warning, line);
+            }
+        }
         self
     }
 

@@ -19,11 +19,15 @@ use super::screen::{Hint, Next, Screen, Shared};
 use super::shelf::Picked;
 use super::trouble::sentence;
 use super::widgets::{Item, Page, Scroll, draw_lines, split};
+use crate::browse::OpenDisk;
+use crate::browse::lost::{self, LostVolume, lost_files};
+use crate::cmd::save::SHOWN_FILES;
 use crate::device::Seen;
 use crate::error::{ErrorKind, Result};
+use crate::extent::Extent;
 use crate::job::overwrite::Prepared;
 use crate::job::{Confirmed, Kind};
-use crate::restore::{self, Options, Restored};
+use crate::restore::{self, Fill, Options, Restored};
 use crate::units::human;
 
 const WARNING: &str = "ALL DATA on this disk will be lost:";
@@ -35,14 +39,20 @@ pub(crate) struct Plan {
     path: PathBuf,
     fit: bool,
     prepared: Load<Arc<Prepared>>,
+    /// The files that could not be read when the disk was saved.
+    lost: Load<Vec<LostVolume>>,
     scroll: Scroll,
 }
 
 impl Plan {
     pub(crate) fn new(session: &Shared, picked: &Arc<Picked>, path: PathBuf, fit: bool) -> Self {
         let prepared = prepare(picked, &path, fit);
+        let lost = match picked.losses().is_empty() {
+            true => Load::Empty,
+            false => find_lost(picked),
+        };
         let (session, picked) = (session.clone(), Arc::clone(picked));
-        Self { session, picked, path, fit, prepared, scroll: Scroll::default() }
+        Self { session, picked, path, fit, prepared, lost, scroll: Scroll::default() }
     }
 
     fn page(&self, prepared: &Prepared) -> Page {
@@ -70,11 +80,32 @@ impl Plan {
         for notice in &prepared.plan().notices {
             page.add(Tone::Faint, sentence(notice));
         }
+        let losses = self.picked.losses();
+        if !losses.is_empty() {
+            let bytes: u64 = losses.iter().map(Extent::len).sum();
+            page.blank().add(
+                Tone::Warning,
+                format!(
+                    "{} in {} places could not be read when it was saved, and will be zero:",
+                    human(bytes),
+                    losses.len()
+                ),
+            );
+            for line in lost::lines(self.lost.ready().map_or(&[][..], |it| it), SHOWN_FILES) {
+                page.row(Tone::Warning, line);
+            }
+            page.blank();
+        }
         if let Some(note) = self.picked.note() {
             page.add(Tone::Warning, sentence(&note));
         }
         page
     }
+}
+
+fn find_lost(picked: &Arc<Picked>) -> Load<Vec<LostVolume>> {
+    let picked = Arc::clone(picked);
+    Load::start(move |cancel, _| lost_files(&OpenDisk::open(picked.path())?, cancel))
 }
 
 fn prepare(picked: &Arc<Picked>, path: &Path, fit: bool) -> Load<Arc<Prepared>> {
@@ -134,7 +165,8 @@ impl Screen for Plan {
     }
 
     fn tick(&mut self) -> Next {
-        if self.prepared.tick() { Next::Draw } else { Next::Stay }
+        let is_new = [self.prepared.tick(), self.lost.tick()];
+        if is_new.contains(&true) { Next::Draw } else { Next::Stay }
     }
 }
 
@@ -214,7 +246,7 @@ fn ending(
         }
         Err(error) => return Ending::of_error(error),
     };
-    let mut ending = match restore::check_losses(&restored.losses) {
+    let mut ending = match restore::check_losses(&restored.losses, Fill::Zeros) {
         Ok(()) => Ending::new(Tone::Good, "Done. The disk is as it was on the day it was saved."),
         Err(error) => Ending::of_error(&error),
     };

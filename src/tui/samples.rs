@@ -117,6 +117,7 @@ pub(crate) fn shown() -> Shown {
             partitions: layout().regions.into_iter().map(part).collect(),
         },
         unreadable: None,
+        health: None,
     }
 }
 

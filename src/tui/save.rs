@@ -283,6 +283,7 @@ fn ending(
         human(done.saved.used),
         human(done.saved.written.len)
     ));
+    ending.lost(&done.lost);
     for notice in notices {
         ending.text(sentence(notice));
     }

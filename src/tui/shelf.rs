@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::widgets::short;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::image::format::{About, Head};
 use crate::job::open::{Image, open_image};
 use crate::job::overwrite::Disk;
@@ -77,6 +78,15 @@ impl Picked {
     /// What has to be said of it before it is used.
     pub(crate) fn note(&self) -> Option<String> {
         self.image.note()
+    }
+
+    /// What could not be read when it was made; of one that is read front to
+    /// back, that is not known yet.
+    pub(crate) fn losses(&self) -> &[Extent] {
+        match &self.image {
+            Image::Indexed(reader) => &reader.report().losses,
+            Image::Streamed(_) => &[],
+        }
     }
 
     /// Gives its image to a job. One that is read front to back is opened

@@ -3,4 +3,6 @@
 //! ddrescue is the judge of that.
 
 mod ddrescue;
+mod files;
+mod health;
 mod save;

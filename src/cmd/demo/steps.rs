@@ -172,7 +172,7 @@ impl<'a> Demo<'a> {
         let target = Target::open(&path, None)?;
         let feed = Indexed::new(image);
         let restored = restore::run(&plan, &feed, &target, &options, self.cancel, &Silent)?;
-        restore::check_losses(&restored.losses)?;
+        restore::check_losses(&restored.losses, options.fill)?;
         self.say(&format!("{} were written, the first MiB last.", human(restored.written)));
         Ok(plan)
     }

@@ -7,11 +7,12 @@
 //! looked at in time is shown without what is in use.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::device::{DeviceNumber, Disk, Source, User};
+use crate::device::{self, DeviceNumber, Disk, Health, Source, User};
 use crate::error::Result;
 use crate::extent::Extent;
 use crate::fs::{Identity, whole_disk_member};
@@ -30,6 +31,8 @@ pub(crate) struct Shown {
     pub(crate) content: Content,
     /// Why it could not be read.
     pub(crate) unreadable: Option<String>,
+    /// How it says it is, if smartctl is installed.
+    pub(crate) health: Option<Health>,
 }
 
 /// What was read from a disk.
@@ -65,6 +68,9 @@ pub(crate) struct Part {
     pub(crate) users: Vec<User>,
 }
 
+/// Buses of disks that are no drives.
+const WITHOUT_HEALTH: [&str; 9] =
+    ["loop", "file", "virtio", "nbd", "dm", "md", "bcache", "memory", "xen"];
 /// How long a disk may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -85,7 +91,10 @@ impl Shown {
             Ok(content) => (content, None),
             Err(error) => (Content::of_kernel(&disk), Some(error)),
         };
-        Self { booted: booted.contains(&disk.number), disk, content, unreadable }
+        let identity = &disk.identity;
+        let is_virtual = identity.bus.as_deref().is_none_or(|bus| WITHOUT_HEALTH.contains(&bus));
+        let health = if is_virtual { None } else { device::health(Path::new(&identity.path)) };
+        Self { booted: booted.contains(&disk.number), disk, content, unreadable, health }
     }
 }
 

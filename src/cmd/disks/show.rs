@@ -70,6 +70,13 @@ fn add_disk(lines: &mut Vec<String>, shown: &Shown, terminal: &Terminal) {
     .flatten()
     .collect();
     add(lines, terminal, &facts.join(", "));
+    if let Some(health) = &shown.health {
+        let line = health.line();
+        match health.word() {
+            "failing" => add_styled(lines, terminal, &line),
+            _ => add(lines, terminal, &line),
+        }
+    }
     if shown.booted {
         add_styled(lines, terminal, "this system was started from it");
     }
@@ -281,6 +288,7 @@ mod tests {
                 partitions,
             },
             unreadable: None,
+            health: None,
         }
     }
 

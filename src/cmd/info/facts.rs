@@ -3,10 +3,13 @@
 
 use std::path::Path;
 
+use crate::browse::OpenDisk;
+use crate::browse::lost::{LostVolume, lost_files};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{read_head, rescan};
 use crate::image::{Head, Reader, Report, Stream};
 use crate::io::ReadAt;
+use crate::pipeline::Cancel;
 use crate::store::{self, Opened};
 
 /// All that is known of an image; what could not be read is `None`.
@@ -21,6 +24,8 @@ pub(super) struct Facts {
     pub(super) pieces: Option<usize>,
     /// The chunks that are there, from the first on.
     pub(super) chunks_there: Option<u64>,
+    /// The files in what could not be read, as far as they can be told.
+    pub(super) lost: Vec<LostVolume>,
     /// What is wrong, in words.
     pub(super) damage: Vec<String>,
 }
@@ -62,6 +67,7 @@ impl Facts {
             content_hash: None,
             pieces: None,
             chunks_there: None,
+            lost: Vec::new(),
             damage: Vec::new(),
         }
     }
@@ -96,6 +102,16 @@ impl Facts {
             damage: vec![damage.to_string()],
             ..Self::of_head(found.head, Some(file.len()))
         })
+    }
+
+    /// Looks into the image for the files that are lost. Of one that cannot be
+    /// opened for that, none are told.
+    pub(super) fn name_losses(&mut self, path: &Path, cancel: &Cancel) -> Result<()> {
+        let has_losses = self.report.as_ref().is_some_and(|report| !report.losses.is_empty());
+        if has_losses && let Ok(disk) = OpenDisk::open(path) {
+            self.lost = lost_files(&disk, cancel)?;
+        }
+        Ok(())
     }
 
     /// True if chunks are missing.

@@ -29,8 +29,8 @@ Example:
 /// Show what an image holds
 ///
 /// Shows label, date, machine and disk, the partitions with their used and
-/// free space, why anything was saved whole, and the sizes. Of an image that
-/// is damaged or incomplete, shows what is there.
+/// free space, why anything was saved whole, the sizes, and which files could
+/// not be read. Of an image that is damaged or incomplete, shows what is there.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct InfoArgs {
@@ -50,7 +50,9 @@ pub fn run(args: &InfoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let facts = if is_standard_stream(&args.image) {
         Facts::of_stdin()?
     } else {
-        Facts::of_file(&args.image)?
+        let mut facts = Facts::of_file(&args.image)?;
+        facts.name_losses(&args.image, cancel)?;
+        facts
     };
     let name = store::shown(&args.image).into_owned();
     for line in show::lines(&name, &facts, &Terminal::of_stdout()) {

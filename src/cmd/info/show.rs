@@ -4,7 +4,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::device::DiskIdentity;
+use crate::browse::lost::{self, LostVolume};
+use crate::device::{DiskIdentity, Health};
 use crate::extent::Extent;
 use crate::image::Head;
 use crate::image::format::{About, VERSION};
@@ -12,6 +13,7 @@ use crate::units::human;
 
 use super::super::bars;
 use super::super::output::plain;
+use super::super::save::SHOWN_FILES;
 use super::super::terminal::{FAINT, TITLE, Terminal, WHOLE, wrap};
 use super::super::text::{hex, ratio};
 use super::facts::Facts;
@@ -74,12 +76,23 @@ fn origin(sheet: &mut Sheet<'_>, facts: &Facts) {
     for (n, text) in disk(&about.disk).iter().enumerate() {
         sheet.add(if n == 0 { "disk" } else { "" }, text);
     }
+    health(sheet, facts);
     let Some(table) = &about.layout.table else {
         return sheet.add("table", "none");
     };
     sheet.add("table", &format!("{} {}", table.kind, table.id.as_deref().unwrap_or_default()));
     for note in &table.notes {
         sheet.add("", note);
+    }
+}
+
+/// How the drive said it was, before and after.
+fn health(sheet: &mut Sheet<'_>, facts: &Facts) {
+    let before = facts.head.about.health.as_ref();
+    let after = facts.report.as_ref().and_then(|report| report.health.as_ref());
+    sheet.add_some("drive health", before.map(Health::line).as_deref());
+    if let Some(after) = after.filter(|after| Some(*after) != before) {
+        sheet.add("", &format!("afterwards: {}", after.line()));
     }
 }
 
@@ -191,6 +204,9 @@ fn losses(sheet: &mut Sheet<'_>, facts: &Facts) {
         let more = report.losses.len() - LISTED;
         sheet.add("", &format!("and {more} more; --json lists all"));
     }
+    for (n, line) in lost::lines(&facts.lost, SHOWN_FILES).iter().enumerate() {
+        sheet.add(if n == 0 { "lost files" } else { "" }, line);
+    }
 }
 
 /// Where a range of the disk is: " in partition 2 (ext4)".
@@ -223,7 +239,9 @@ pub(super) struct Summary<'a> {
     content_hash: Option<String>,
     finished: Option<&'a str>,
     resumed: Option<bool>,
+    health_after: Option<&'a Health>,
     losses: Option<Vec<Value>>,
+    lost_files: &'a [LostVolume],
     damage: &'a [String],
 }
 
@@ -257,7 +275,9 @@ pub(super) fn summary<'a>(name: &'a str, facts: &'a Facts) -> Summary<'a> {
         content_hash: facts.content_hash.map(|hash| hex(&hash)),
         finished: report.map(|it| it.finished.as_str()).filter(|it| !it.is_empty()),
         resumed: report.map(|it| it.resumed),
+        health_after: report.and_then(|it| it.health.as_ref()),
         losses: report.map(|it| it.losses.iter().map(loss).collect()),
+        lost_files: &facts.lost,
         damage: &facts.damage,
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 
 use crate::cmd::Outcome;
 use crate::cmd::output::Output;
-use crate::cmd::target::{FreeSpace, TargetArgs};
+use crate::cmd::target::{Fill, FreeSpace, TargetArgs};
 use crate::cmd::write::Job;
 use crate::device::{self, Source};
 use crate::error::{Error, ErrorKind, Result};
@@ -69,11 +69,18 @@ pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         dry_run: args.dry_run,
         free: FreeSpace::Auto,
         fit: false,
+        fill: Fill::Zeros,
         no_verify: args.no_verify,
         yes: args.yes,
         confirm: args.confirm.clone(),
     };
-    let job = Job { path: &args.target, how: &how, partition: None, image: Some(&args.medium) };
+    let job = Job {
+        path: &args.target,
+        how: &how,
+        partition: None,
+        image: Some(&args.medium),
+        lost: &[],
+    };
     let outcome = job.run(&Disk::new(&plan, &stick), Some((&stick, &[])), output, cancel)?;
     if !args.dry_run {
         output.info(&format!(

@@ -17,6 +17,8 @@ mod store;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use crate::browse::OpenDisk;
+use crate::browse::lost::{LostVolume, lost_files};
 use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{Rescan, read_head};
@@ -60,6 +62,7 @@ impl Prepared {
     pub fn new(source: Source, others: Vec<Source>, options: &Options) -> Result<Self> {
         let strict = Strict::new(&source);
         let plan = Plan::with(&strict, &readers(&others), source.identity(), options)?;
+        let plan = plan.of_drive(&source);
         let is_failing = strict.has_failed();
         let reading = Reading::default();
         Ok(Self { source, others, plan, reading, is_failing, rescue: None })
@@ -90,6 +93,7 @@ impl Prepared {
         let through = Through::new(&source, &store.raw, &mut store.state.blocks);
         let plan = Plan::with(&through, &readers(&others), source.identity(), options)?;
         drop(through);
+        let plan = plan.of_drive(&source);
         let rescue = Some((store, image));
         Ok(Self { source, others, plan, reading, is_failing: true, rescue })
     }
@@ -329,6 +333,12 @@ impl Begun {
     /// Anything but unreadable ranges of the source. What was written is kept,
     /// and can be gone on with: the hint says how.
     pub fn run(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+        let mut done = self.save(cancel, progress)?;
+        done.name_losses(cancel, progress);
+        Ok(done)
+    }
+
+    fn save(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
         let Self { prepared, file, path } = self;
         let Some((partial, kept)) = file else {
             return prepared.rescue_to(&path, cancel, progress);
@@ -337,7 +347,7 @@ impl Begun {
         match prepared.straight(partial, kept, cancel, progress) {
             Ok(saved) => {
                 let Prepared { plan, .. } = prepared;
-                Ok(Done { saved, plan, path, rescue: None })
+                Ok(Done::new(saved, plan, path))
             }
             Err((_, true)) if !cancel.is_cancelled() => {
                 progress.note(&Event::Notice(
@@ -431,7 +441,7 @@ impl Prepared {
                 .context(|| "writing the image".into())?;
             partial.commit()?;
             let rescue = (!lost.is_empty()).then(|| raw.clone());
-            Ok(Done { saved, plan: plan.clone(), path: path.to_owned(), rescue })
+            Ok(Done { rescue, ..Done::new(saved, plan.clone(), path.to_owned()) })
         };
         let done = make().map_err(kept)?;
         if done.rescue.is_none() {
@@ -481,4 +491,27 @@ pub struct Done {
     /// The file that the drive was read into, if something of it is missing: it
     /// is kept, to try again.
     pub rescue: Option<PathBuf>,
+    /// The files in what could not be read.
+    pub lost: Vec<LostVolume>,
+}
+
+impl Done {
+    /// A save without a rescue.
+    pub(super) const fn new(saved: Saved, plan: Plan, path: PathBuf) -> Self {
+        Self { saved, plan, path, rescue: None, lost: Vec::new() }
+    }
+
+    /// Looks into the image for the files that are lost. It is made in any case:
+    /// that they cannot be told is only told.
+    pub(super) fn name_losses(&mut self, cancel: &Cancel, progress: &dyn Progress) {
+        if self.saved.losses.is_empty() {
+            return;
+        }
+        progress.stage("looking for the files that are lost", 0);
+        match OpenDisk::open(&self.path).and_then(|disk| lost_files(&disk, cancel)) {
+            Ok(lost) => self.lost = lost,
+            Err(error) => progress
+                .note(&Event::Notice(format!("which files are lost was not found out: {error}"))),
+        }
+    }
 }
