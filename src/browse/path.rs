@@ -13,6 +13,7 @@ use super::open::OpenDisk;
 use super::volumes::OpenVolume;
 use super::walk::at;
 use crate::error::{Error, Result};
+use crate::extent::Extent;
 use crate::fs::Files;
 use crate::fs::files::{DirectoryEntry, Node, NodeKind};
 
@@ -148,7 +149,21 @@ pub fn list_of<'a>(volumes: impl IntoIterator<Item = &'a OpenVolume>) -> String 
     text
 }
 
-/// The volume that is meant without a name: the only one with files.
+/// The disc that all of these volumes are parts of, or the same files by
+/// another name. What is left of an older disc at the start of a disk is none:
+/// partitions lie behind its end.
+fn disc<'a>(volumes: &[&'a OpenVolume]) -> Option<&'a OpenVolume> {
+    let disc = volumes.iter().find(|volume| volume.name == "disk")?;
+    let all = Extent::new(0, disc.identity.as_ref()?.size);
+    let is_of_it = |volume: &&OpenVolume| {
+        let is_inside = volume.extent.is_some_and(|extent| all.contains(&extent));
+        is_inside || volume.name == disc.name || volume.name.starts_with("disk/")
+    };
+    volumes.iter().all(is_of_it).then_some(disc)
+}
+
+/// The volume that is meant without a name: the only one with files, or the
+/// disc that all others are parts of.
 ///
 /// # Errors
 /// Usage, with a list of the volumes, if there are several; unsupported if none
@@ -156,6 +171,9 @@ pub fn list_of<'a>(volumes: impl IntoIterator<Item = &'a OpenVolume>) -> String 
 pub fn only_volume(disk: &OpenDisk) -> Result<&OpenVolume> {
     let with_files: Vec<&OpenVolume> =
         disk.volumes().iter().filter(|volume| volume.may_have_files()).collect();
+    if let Some(disc) = disc(&with_files) {
+        return Ok(disc);
+    }
     match (with_files.as_slice(), disk.volumes()) {
         ([volume], _) => Ok(volume),
         ([], [volume]) => Ok(volume),

@@ -7,8 +7,12 @@ use std::sync::{Arc, OnceLock};
 use super::names::shown;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::hfs::Hfs;
+use crate::fs::hfsplus::HfsPlus;
+use crate::fs::iso9660::Iso9660;
 use crate::fs::member::Member;
 use crate::fs::swap::Swap;
+use crate::fs::udf::Udf;
 use crate::fs::{self, FILESYSTEMS, Files, Filesystem, Identity};
 use crate::io::{Memory, ReadAt, Window};
 use crate::ondisk::FormatError;
@@ -20,6 +24,12 @@ use crate::volume::{Answer, Content, VOLUMES};
 const MAX_DEPTH: u32 = 4;
 /// How many volumes are opened.
 const MAX_VOLUMES: usize = 4096;
+
+/// The filesystems of discs, of which one disc may have several that show the
+/// same files to one system or another, or beside a partition table: what they
+/// are called behind the name of the first one.
+const OF_DISCS: [(&dyn Filesystem, &str); 4] =
+    [(&Udf, "udf"), (&Iso9660, "iso9660"), (&HfsPlus, "hfsplus"), (&Hfs, "hfs")];
 
 /// Says where bytes of a volume lie on the disk.
 type OnDisk = Arc<dyn Fn(&ExtentSet) -> ExtentSet + Send + Sync>;
@@ -327,7 +337,13 @@ impl Found {
                 return;
             }
         };
-        if doubt.is_some() {
+        // An installer disc that is a disk as well: what is all of it, first.
+        let of_disc = OF_DISCS.iter().find_map(|(driver, _)| {
+            Some((*driver, driver.probe(&[disk.as_ref()]).ok().flatten()?))
+        });
+        if let Some((driver, identity)) = of_disc {
+            self.filesystem(whole(), driver, identity);
+        } else if doubt.is_some() {
             self.push(whole(), None, None, doubt);
         }
         let (mut partitions, outside): (Vec<_>, Vec<_>) = table
@@ -422,7 +438,7 @@ impl Found {
         for driver in FILESYSTEMS {
             match driver.probe(&readers) {
                 Ok(None) => {}
-                Ok(Some(identity)) => return self.push(place, Some(identity), Some(*driver), None),
+                Ok(Some(identity)) => return self.filesystem(place, *driver, identity),
                 Err(error) => {
                     let why = Trouble::of_probe(driver.name(), error);
                     return self.push(place, None, None, Some(why));
@@ -430,6 +446,25 @@ impl Found {
             }
         }
         self.push(place, None, None, None);
+    }
+
+    /// A volume with a filesystem, and what else it is if it is a disc.
+    fn filesystem(&mut self, place: Place, driver: &'static dyn Filesystem, identity: Identity) {
+        let reader = Arc::clone(&place.part.reader);
+        let (part, extent) = (place.part.clone(), place.extent);
+        let name = place.name.clone();
+        self.push(place, Some(identity), Some(driver), None);
+        if OF_DISCS.iter().all(|(it, _)| it.name() != driver.name()) {
+            return;
+        }
+        for (other, suffix) in OF_DISCS.iter().filter(|(it, _)| it.name() != driver.name()) {
+            if let Ok(Some(identity)) = other.probe(&[reader.as_ref()]) {
+                let name = format!("{name}/{suffix}");
+                let part = part.clone();
+                let place = Place { name, label: None, extent, part, others: &[] };
+                self.push(place, Some(identity), Some(*other), None);
+            }
+        }
     }
 
     /// A volume that holds others, and these.

@@ -100,6 +100,21 @@ pub struct Identity {
     pub unclean: Option<String>,
 }
 
+impl Identity {
+    /// With the end that the filesystem gives of itself, on a volume of `len`
+    /// bytes.
+    fn ending_at(mut self, end: u64, len: u64) -> Self {
+        if end > 0 {
+            self.size = end;
+        }
+        if self.clean && self.size > len {
+            self.clean = false;
+            self.unclean = Some("larger than its partition".to_owned());
+        }
+        self
+    }
+}
+
 /// What of a volume is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Used {
@@ -218,6 +233,22 @@ pub trait Filesystem: Sync {
         let _ = readers;
         Ok(None)
     }
+}
+
+/// The disc that a disk is, whatever its partition table says: an installer
+/// that starts from a stick as well. `None` if it is none, or it cannot be told
+/// where it ends.
+#[must_use]
+pub fn disc(disk: &dyn ReadAt) -> Option<Identity> {
+    let udf = udf::Udf.probe(&[disk]).ok().flatten();
+    let iso9660 = iso9660::Iso9660.probe(&[disk]).ok().flatten();
+    let of_udf = udf.as_ref().and_then(|_| udf::Descriptors::read(disk).ok().flatten());
+    let of_iso9660 = iso9660.as_ref();
+    let of_iso9660 = of_iso9660.and_then(|_| iso9660::Descriptors::read(disk, 0).ok().flatten());
+    let of_udf = of_udf.map_or(0, |descriptors| descriptors.end());
+    let end = of_udf.max(of_iso9660.map_or(0, |descriptors| descriptors.primary.end()));
+    let identity = udf.or(iso9660).filter(|_| end > 0)?;
+    Some(Identity { size: end, ..identity })
 }
 
 /// What else than the filesystem of `owner` this volume may be. One of them is

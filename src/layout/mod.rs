@@ -239,6 +239,15 @@ fn find_table(disk: &dyn ReadAt) -> Found {
                     );
                     return Found::Whole(Some(summary), why);
                 }
+                if let Some(identity) = disc_around(disk, &table) {
+                    // What a partition calls free is a part of a file of the disc.
+                    let (disc, table) = (&identity.name, table.kind);
+                    let why = format!(
+                        "it is a disc ({disc}) whose {table} partition table shows parts of it as \
+                         partitions"
+                    );
+                    return Found::Whole(Some(summary), why);
+                }
                 return Found::Table(table);
             }
             Err(error) => {
@@ -248,6 +257,16 @@ fn find_table(disk: &dyn ReadAt) -> Found {
         }
     }
     Found::None
+}
+
+/// The disc that all partitions of a table are in: an installer that starts from
+/// a stick as well. What is left of a disc at the start of a disk that was
+/// partitioned since has partitions behind its end.
+fn disc_around(disk: &dyn ReadAt, table: &PartitionTable) -> Option<Identity> {
+    let mut partitions = table.partitions.iter().filter(|it| !it.extent.is_empty()).peekable();
+    partitions.peek()?;
+    let identity = fs::disc(disk)?;
+    partitions.all(|it| it.extent.end() <= identity.size).then_some(identity)
 }
 
 fn summarize(table: &PartitionTable) -> TableSummary {

@@ -7,6 +7,7 @@
 
 mod compact_os;
 mod damaged;
+mod discs;
 mod images;
 mod large;
 mod linux;

@@ -4,7 +4,9 @@
 //!
 //! Read in this order: the volume recognition sequence (`recognition`), the
 //! anchors (`anchor`), and the volume descriptors (`descriptor`), each with a
-//! tag that has a checksum and a CRC (`tag`). All of the volume is stored.
+//! tag that has a checksum and a CRC (`tag`). What a block of a partition is on
+//! the disc says `space`, and `files` reads the folders. All of the volume is
+//! stored.
 //!
 //! A disc that is a UDF and an ISO 9660 as well is a UDF here, as `blkid` and so
 //! `mount`, Windows and macOS have it.
@@ -14,9 +16,11 @@
 
 pub mod anchor;
 pub mod descriptor;
+mod files;
 mod identity;
 pub mod partition;
 pub mod recognition;
+mod space;
 pub mod tag;
 mod text;
 mod time;
@@ -25,8 +29,12 @@ pub use anchor::{Anchor, anchors};
 pub use descriptor::Descriptors;
 pub use recognition::Recognition;
 
+use std::sync::Arc;
+
+use files::UdfFiles;
+
 use super::signature::Volume;
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::extent::Extent;
 use crate::ondisk::{Fields, FormatError};
 
@@ -51,7 +59,12 @@ impl Filesystem for Udf {
         let volume = Volume::open(*reader)?;
         let mut identity = volume.identity("UDF", None, None)?;
         (identity.label, identity.uuid) = identity::names(&volume)?;
-        Ok(Some(identity))
+        let Ok(Some(descriptors)) = Descriptors::read(*reader) else { return Ok(Some(identity)) };
+        if descriptors.integrity.as_ref().is_some_and(|integrity| !integrity.is_closed) {
+            identity.clean = false;
+            identity.unclean = Some("not unmounted".to_owned());
+        }
+        Ok(Some(identity.ending_at(descriptors.end(), reader.len())))
     }
 
     fn used(&self, readers: Readers) -> Result<Used, FormatError> {
@@ -61,6 +74,15 @@ impl Filesystem for Udf {
             reader.len(),
             "the used map of UDF is not supported: the image is exact and complete",
         ))
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(volume) = readers.first() else { return Ok(None) };
+        let Some(descriptors) = Descriptors::read(volume.as_ref())? else {
+            let (expected, found) = ("an anchor at one of its places", "none");
+            return Err(FormatError::corrupt("volume descriptors", 0, expected, found));
+        };
+        Ok(Some(Box::new(UdfFiles::new(Arc::clone(volume), &descriptors)?)))
     }
 }
 

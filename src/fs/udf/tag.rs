@@ -64,7 +64,7 @@ impl Tag {
             serial: tag.u16_le(6).unwrap_or(0),
             location: tag.u32_le(12).unwrap_or(0),
         };
-        if sum != found || tag.id == 0 {
+        if sum != found {
             return corrupt(format!("a tag with the checksum {sum:#04x}"), format!("{found:#04x}"));
         }
         if !matches!(tag.version, 2 | 3) {
