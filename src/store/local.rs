@@ -48,6 +48,18 @@ impl Partial {
         Ok(Self::at(file, path, 0))
     }
 
+    /// Refuses what [`Partial::create`] would refuse, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Partial::create`].
+    pub fn check(path: &Path) -> Result<()> {
+        refuse_existing(path)?;
+        if partial_path(path).symlink_metadata().is_ok() {
+            Self::open(path, false)?;
+        }
+        Ok(())
+    }
+
     /// Goes on with an interrupted image at byte `end`; what is behind it is
     /// cut off.
     ///

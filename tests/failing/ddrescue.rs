@@ -88,7 +88,7 @@ fn faults(seed: u64) -> ExtentSet {
         let sectors = 1 + dice.roll(most);
         bad.insert(Extent::at(dice.roll(LEN / 512) * 512, sectors * 512));
     }
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         // Every so often along a scratch.
         let start = dice.roll(LEN / 1024) * 512;
         let step = (1 + dice.roll(300)) * 512;

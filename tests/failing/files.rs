@@ -83,18 +83,18 @@ fn the_files_that_are_lost_are_named_everywhere() {
         assert!(text.contains("/songs/second.wav"), "{text}");
         assert!(!text.contains("kept.wav"), "{text}");
     };
-    named(&ran.out());
+    named(ran.out());
     let reader = Reader::open(Memory::new(fs::read(&image).unwrap())).unwrap();
     let losses: ExtentSet = reader.report().losses.iter().copied().collect();
     assert_eq!(losses, scene.bad);
-    named(&dacapo(&["info", &image]).success().out());
+    named(dacapo(&["info", &image]).success().out());
     let summary = dacapo(&["info", &image, "--json"]).success().messages("summary")[0].clone();
     let lost = &summary["lost_files"][0];
     assert_eq!(lost["files"], serde_json::json!(["1:/songs/first.wav", "1:/songs/second.wav"]));
     assert_eq!(lost["bytes"], 2048);
     let target = scene.folder.join("target.raw");
     let ran = dacapo(&["restore", &image, &target, "--dry-run"]).success();
-    named(&ran.out());
+    named(ran.out());
     assert!(ran.err().contains("will be missing"), "{ran}");
     // What is missing is zero, or says so, and all else is as it was.
     let original = fs::read(&scene.disk).unwrap();
@@ -102,7 +102,7 @@ fn the_files_that_are_lost_are_named_everywhere() {
         let _ = fs::remove_file(&target);
         let args = ["restore", &image, &target, "--fill", fill];
         let ran = dacapo(&args).exits(3).says(what);
-        named(&ran.out());
+        named(ran.out());
         let mut wanted = original.clone();
         for bad in scene.bad.iter() {
             let range = bad.start() as usize..bad.end() as usize;

@@ -171,6 +171,26 @@ fn what_can_be_read_is_saved_and_the_rest_is_told() {
 }
 
 #[test]
+fn a_file_that_is_no_interrupted_image_stays() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &[]);
+    let image = scene.image("a.img.zst");
+    let partial = format!("{image}.partial");
+    fs::write(&partial, b"the only copy of a song").unwrap();
+    let raw = scene.image("r");
+    for more in [&[][..], &["--rescue", raw.as_str()]] {
+        let path = drive.path();
+        let args: Vec<&str> =
+            ["save", &path, &image].into_iter().chain(more.iter().copied()).collect();
+        let _ = dacapo(&args).exits(5).says("not an interrupted image");
+        assert_eq!(fs::read(&partial).unwrap(), b"the only copy of a song");
+    }
+}
+
+#[test]
 fn front_to_back_the_same_is_lost() {
     if !requires(NEEDS) {
         return;

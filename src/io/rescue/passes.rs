@@ -24,7 +24,7 @@ const ASK_EVERY: u64 = 4096;
 /// then that place is bad.
 const REOPENED: u32 = 3;
 /// How long to wait between two attempts to find a drive again.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A drive that is rescued.
 pub trait Drive {

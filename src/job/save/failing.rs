@@ -114,7 +114,11 @@ pub(super) fn rescue(
         Passes::new(&mut drive, &store.raw, settings, &mut state, &mut listener).run()
     };
     store.state = state;
-    // In any case, so that nothing has to be read twice.
+    // In any case, so that nothing has to be read twice; it may take longer than
+    // an interrupted program is given to end.
+    if result.is_err() {
+        cancel.finish();
+    }
     let kept = store.save(&store.state);
     if result? == End::OutOfTime {
         progress.note(&Event::Notice(

@@ -28,9 +28,7 @@ use crate::io::{ReadAt, Strict};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
-use crate::store::{
-    Partial, default_name, find_interrupted, partial_path, refuse_existing, room_at,
-};
+use crate::store::{Partial, default_name, find_interrupted, partial_path, room_at};
 use crate::units::human;
 
 use super::open::{check_still_unused, readers};
@@ -92,7 +90,6 @@ impl Prepared {
         progress.stage("looking at what is on the disk", 0);
         let through = Through::new(&source, &store.raw, &mut store.state.blocks);
         let plan = Plan::with(&through, &readers(&others), source.identity(), options)?;
-        drop(through);
         let plan = plan.of_drive(&source);
         let rescue = Some((store, image));
         Ok(Self { source, others, plan, reading, is_failing: true, rescue })
@@ -212,7 +209,8 @@ impl Prepared {
 
     /// The image is made when the drive was read.
     fn begin_rescue(self, path: &Path) -> Result<Begun> {
-        refuse_existing(path)?;
+        // Before hours are spent on it.
+        Partial::check(path)?;
         self.refuse_foreign(&partial_path(path))?;
         Ok(Begun { prepared: self, file: None, path: path.to_owned() })
     }
@@ -419,9 +417,10 @@ impl Prepared {
         };
         let make = || -> Result<Done> {
             let interrupted = partial_path(path);
-            if let Ok(old) = Source::open(&interrupted) {
-                store.adopt(&old, |head| is_of_same_disk(&plan.head, head), cancel, progress)?;
-                drop(old);
+            let is_same = |head: &Head| is_of_same_disk(&plan.head, head);
+            if let Ok(old) = Source::open(&interrupted)
+                && store.adopt(&old, is_same, cancel, progress)?
+            {
                 std::fs::remove_file(&interrupted)
                     .context(|| format!("removing {}", interrupted.display()))?;
             }

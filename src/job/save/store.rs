@@ -182,18 +182,19 @@ impl Store {
     }
 
     /// Takes over what an interrupted image of this disk has, so that it is not
-    /// read from the drive again. What is damaged in it is left out.
+    /// read from the drive again. What is damaged in it is left out. False if it is
+    /// nothing that could be taken over.
     pub(super) fn adopt(
         &mut self,
         partial: &dyn ReadAt,
         is_same_disk: impl Fn(&Head) -> bool,
         cancel: &Cancel,
         progress: &dyn Progress,
-    ) -> Result<()> {
-        let Ok(found) = rescan(partial) else { return Ok(()) };
+    ) -> Result<bool> {
+        let Ok(found) = rescan(partial) else { return Ok(false) };
         let head = &found.head;
         if !is_same_disk(head) {
-            return Ok(());
+            return Ok(false);
         }
         let total = found.entries.last().map_or(0, |last| last.extent(head).end());
         progress.stage("taking over what was saved already", total);
@@ -232,7 +233,8 @@ impl Store {
                 }
             }
         }
-        self.save(&self.state)
+        self.save(&self.state)?;
+        Ok(true)
     }
 }
 
