@@ -72,6 +72,7 @@
 //! - [`rescue`]: the medium that starts a machine without a system
 //! - [`browse`]: the volumes and files inside of an opened disk or image
 //! - [`mount`]: an opened disk or image as a folder, for every other program
+//! - [`disc`]: optical discs as files, and their catalogue
 //! - [`job`]: these from end to end, in the order that safety demands
 //!
 //! People:
@@ -107,6 +108,7 @@ pub mod browse;
 pub mod cmd;
 pub mod compare;
 pub mod device;
+pub mod disc;
 pub mod error;
 pub mod export;
 pub mod extent;

@@ -13,6 +13,7 @@ mod debian;
 mod demo;
 mod device;
 mod device_jobs;
+mod disc;
 mod disks;
 mod failing;
 mod files;

@@ -31,6 +31,9 @@ _dacapo() {
             dacapo,diff)
                 cmd="dacapo__subcmd__diff"
                 ;;
+            dacapo,disc)
+                cmd="dacapo__subcmd__disc"
+                ;;
             dacapo,disks)
                 cmd="dacapo__subcmd__disks"
                 ;;
@@ -85,6 +88,21 @@ _dacapo() {
             dacapo,verify)
                 cmd="dacapo__subcmd__verify"
                 ;;
+            dacapo__subcmd__disc,info)
+                cmd="dacapo__subcmd__disc__subcmd__info"
+                ;;
+            dacapo__subcmd__disc,list)
+                cmd="dacapo__subcmd__disc__subcmd__list"
+                ;;
+            dacapo__subcmd__disc,read)
+                cmd="dacapo__subcmd__disc__subcmd__read"
+                ;;
+            dacapo__subcmd__disc,scan)
+                cmd="dacapo__subcmd__disc__subcmd__scan"
+                ;;
+            dacapo__subcmd__disc,verify)
+                cmd="dacapo__subcmd__disc__subcmd__verify"
+                ;;
             dacapo__subcmd__network,connect)
                 cmd="dacapo__subcmd__network__subcmd__connect"
                 ;;
@@ -110,7 +128,7 @@ _dacapo() {
 
     case "${cmd}" in
         dacapo)
-            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount serve export tui rescue network demo completions man"
+            opts="-q -h -V --quiet --json --help --version disks save restore verify compare clone repair import info map ls extract find diff mount serve export disc tui rescue network demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -217,6 +235,117 @@ _dacapo() {
         dacapo__subcmd__diff)
             opts="-q -h --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc)
+            opts="-q -h --quiet --json --help read info verify scan list"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc__subcmd__info)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc__subcmd__list)
+            opts="-q -h --html --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --html)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc__subcmd__read)
+            opts="-q -h --title --note --serial --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --title)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --note)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --serial)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc__subcmd__scan)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc__subcmd__verify)
+            opts="-q -h --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -12,6 +12,7 @@ pub mod completions;
 pub mod confirm;
 pub mod demo;
 pub mod diff;
+pub mod disc;
 pub mod disks;
 pub mod export;
 pub mod extract;
@@ -135,6 +136,7 @@ pub enum Command {
     Mount(mount::MountArgs),
     Serve(serve::ServeArgs),
     Export(export::ExportArgs),
+    Disc(disc::DiscArgs),
     Tui(tui::TuiArgs),
     Rescue(rescue::RescueArgs),
     Network(network::NetworkArgs),
@@ -188,6 +190,7 @@ impl Command {
             Self::Mount(args) => mount::run(args, output, cancel),
             Self::Serve(args) => serve::run(args, output, cancel),
             Self::Export(args) => export::run(args, output, cancel),
+            Self::Disc(args) => disc::run(args, output, cancel),
             Self::Tui(args) => tui::run(args, output, cancel),
             Self::Rescue(args) => rescue::run(args, output, cancel),
             Self::Network(args) => network::run(args, output, cancel),

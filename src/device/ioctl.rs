@@ -16,7 +16,10 @@ use nix::libc::{c_int, c_long, c_longlong, c_uint, c_void};
 use crate::extent::Extent;
 
 mod raw {
-    use super::{BlkpgRequest, LoopConfig, c_int, c_long, c_uint};
+    use super::{
+        BlkpgRequest, CdromMultisession, CdromTocEntry, CdromTocHeader, LoopConfig, SgIoHeader,
+        c_int, c_long, c_uint,
+    };
 
     // The kernel's header builds this number with size_t, but stores 64 bits.
     nix::ioctl_read_bad!(blkgetsize64, nix::request_code_read!(0x12, 114, size_of::<usize>()), u64);
@@ -35,6 +38,11 @@ mod raw {
     nix::ioctl_write_ptr_bad!(loop_configure, 0x4c0a, LoopConfig);
     nix::ioctl_none_bad!(loop_clr_fd, 0x4c01);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
+    nix::ioctl_readwrite_bad!(sg_io, 0x2285, SgIoHeader);
+    nix::ioctl_read_bad!(cdrom_read_toc_header, 0x5305, CdromTocHeader);
+    nix::ioctl_readwrite_bad!(cdrom_read_toc_entry, 0x5306, CdromTocEntry);
+    nix::ioctl_readwrite_bad!(cdrom_multisession, 0x5310, CdromMultisession);
+    nix::ioctl_write_int_bad!(cdrom_drive_status, 0x5326);
 }
 
 /// `struct blkpg_ioctl_arg`.
@@ -76,6 +84,67 @@ pub(super) struct LoopConfig {
     init: [u64; 2],
     reserved: [u64; 8],
 }
+
+/// `struct sg_io_hdr` (scsi/sg.h).
+#[repr(C)]
+pub(super) struct SgIoHeader {
+    interface_id: c_int,
+    dxfer_direction: c_int,
+    cmd_len: u8,
+    mx_sb_len: u8,
+    iovec_count: u16,
+    dxfer_len: c_uint,
+    dxferp: *mut c_void,
+    cmdp: *mut u8,
+    sbp: *mut u8,
+    timeout: c_uint,
+    flags: c_uint,
+    pack_id: c_int,
+    usr_ptr: *mut c_void,
+    status: u8,
+    masked_status: u8,
+    msg_status: u8,
+    sb_len_wr: u8,
+    host_status: u16,
+    driver_status: u16,
+    resid: c_int,
+    duration: c_uint,
+    info: c_uint,
+}
+
+/// `struct cdrom_tochdr` (linux/cdrom.h).
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct CdromTocHeader {
+    first: u8,
+    last: u8,
+}
+
+/// `struct cdrom_tocentry`; its address is a number of a sector here.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct CdromTocEntry {
+    track: u8,
+    /// The lower half is ADR, the upper one the control field.
+    adr_control: u8,
+    format: u8,
+    address: c_int,
+    data_mode: u8,
+}
+
+/// `struct cdrom_multisession`; its address is a number of a sector here.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct CdromMultisession {
+    address: c_int,
+    xa_flag: u8,
+    format: u8,
+}
+
+/// Addresses are numbers of sectors, not minutes, seconds and frames.
+const CDROM_LBA: u8 = 1;
+/// The disc that is in the drive, of a changer.
+const CDSL_CURRENT: c_int = c_int::MAX;
 
 /// The device goes away with the last who has it open.
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -216,6 +285,103 @@ pub(super) fn detach_loop(device: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// What came back from a SCSI command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ScsiAnswer {
+    /// How many bytes of the buffer were filled.
+    pub(super) len: usize,
+    /// 0 if all is well.
+    pub(super) status: u8,
+    /// What the adapter and its driver say; 0 if all is well.
+    pub(super) transport: u32,
+    /// What the device says about it.
+    pub(super) sense: Vec<u8>,
+}
+
+/// Sends a SCSI command that fills `data`, and waits for at most `seconds`.
+pub(super) fn scsi_read(
+    device: &File,
+    command: &[u8],
+    data: &mut [u8],
+    seconds: u32,
+) -> io::Result<ScsiAnswer> {
+    const FROM_DEVICE: c_int = -3;
+    const NO_DATA: c_int = -1;
+    let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let mut command = command.to_vec();
+    let mut sense = [0_u8; 64];
+    let mut header = SgIoHeader {
+        interface_id: c_int::from(b'S'),
+        dxfer_direction: if data.is_empty() { NO_DATA } else { FROM_DEVICE },
+        cmd_len: command.len().try_into().map_err(too_large)?,
+        mx_sb_len: sense.len().try_into().map_err(too_large)?,
+        iovec_count: 0,
+        dxfer_len: data.len().try_into().map_err(too_large)?,
+        dxferp: data.as_mut_ptr().cast(),
+        cmdp: command.as_mut_ptr(),
+        sbp: sense.as_mut_ptr(),
+        timeout: seconds.saturating_mul(1000),
+        flags: 0,
+        pack_id: 0,
+        usr_ptr: std::ptr::null_mut(),
+        status: 0,
+        masked_status: 0,
+        msg_status: 0,
+        sb_len_wr: 0,
+        host_status: 0,
+        driver_status: 0,
+        resid: 0,
+        duration: 0,
+        info: 0,
+    };
+    // SAFETY: SG_IO reads and stores one sg_io_hdr. Through its pointers it
+    // reads cmd_len bytes and stores at most dxfer_len and mx_sb_len bytes,
+    // which are the lengths of the three buffers; all of them live until the
+    // call returns, and none is kept.
+    unsafe { raw::sg_io(device.as_raw_fd(), &raw mut header) }?;
+    let left = usize::try_from(header.resid).unwrap_or(0).min(data.len());
+    Ok(ScsiAnswer {
+        len: data.len() - left,
+        status: header.status,
+        // The driver's byte says among others that there is sense data.
+        transport: u32::from(header.host_status),
+        sense: sense[..usize::from(header.sb_len_wr).min(sense.len())].to_vec(),
+    })
+}
+
+/// The numbers of the first and the last track of a disc.
+pub(super) fn track_numbers(drive: &File) -> io::Result<(u8, u8)> {
+    let mut header = CdromTocHeader::default();
+    // SAFETY: CDROMREADTOCHDR stores one cdrom_tochdr, to which the pointer
+    // points.
+    unsafe { raw::cdrom_read_toc_header(drive.as_raw_fd(), &raw mut header) }?;
+    Ok((header.first, header.last))
+}
+
+/// The first sector of a track, and its control field.
+pub(super) fn track_entry(drive: &File, track: u8) -> io::Result<(i32, u8)> {
+    let mut entry = CdromTocEntry { track, format: CDROM_LBA, ..CdromTocEntry::default() };
+    // SAFETY: CDROMREADTOCENTRY reads and stores one cdrom_tocentry, to which
+    // the pointer points.
+    unsafe { raw::cdrom_read_toc_entry(drive.as_raw_fd(), &raw mut entry) }?;
+    Ok((entry.address, entry.adr_control >> 4))
+}
+
+/// The first sector of the last session, if the disc has more than one.
+pub(super) fn last_session(drive: &File) -> io::Result<Option<i32>> {
+    let mut session = CdromMultisession { format: CDROM_LBA, ..CdromMultisession::default() };
+    // SAFETY: CDROMMULTISESSION reads and stores one cdrom_multisession, to
+    // which the pointer points.
+    unsafe { raw::cdrom_multisession(drive.as_raw_fd(), &raw mut session) }?;
+    Ok((session.xa_flag != 0).then_some(session.address))
+}
+
+/// What state a drive says it is in, a number of linux/cdrom.h.
+pub(super) fn drive_status(drive: &File) -> io::Result<c_int> {
+    // SAFETY: CDROM_DRIVE_STATUS takes the number of a slot, not a pointer.
+    Ok(unsafe { raw::cdrom_drive_status(drive.as_raw_fd(), CDSL_CURRENT) }?)
+}
+
 /// Makes partition `number` of `disk` known to the kernel.
 pub(super) fn add_partition(disk: &File, number: u32, extent: Extent) -> io::Result<()> {
     blkpg(disk, BLKPG_ADD_PARTITION, number, extent)
@@ -265,6 +431,15 @@ mod tests {
         assert_eq!(offset_of!(LoopConfig, offset), 32);
         assert_eq!(offset_of!(LoopConfig, flags), 60);
         assert_eq!(offset_of!(LoopConfig, reserved), 240);
+        assert_eq!(size_of::<SgIoHeader>(), 88);
+        assert_eq!(offset_of!(SgIoHeader, dxferp), 16);
+        assert_eq!(offset_of!(SgIoHeader, timeout), 40);
+        assert_eq!(offset_of!(SgIoHeader, status), 64);
+        assert_eq!(offset_of!(SgIoHeader, resid), 72);
+        assert_eq!(size_of::<CdromTocHeader>(), 2);
+        assert_eq!(size_of::<CdromTocEntry>(), 12);
+        assert_eq!(offset_of!(CdromTocEntry, address), 4);
+        assert_eq!(size_of::<CdromMultisession>(), 8);
     }
 
     #[test]

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An optical drive: what it says of itself and of the disc in it, and sectors
+//! with all their bytes.
+//!
+//! Specification: MMC-6 for the commands, SPC-4 for sense data,
+//! linux/cdrom.h for what the kernel does itself.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::toc::{Toc, Track};
+use super::{DeviceNumber, DiskIdentity, Source, ioctl};
+use crate::error::{Context, Error, Result};
+use crate::io::ReadAt;
+use crate::ondisk::Fields;
+use crate::units::SectorSize;
+
+/// The bytes of a sector of a CD with its header and its error correction.
+pub const RAW_SECTOR: usize = 2352;
+
+/// The number of the driver of optical drives.
+const SR_MAJOR: u32 = 11;
+/// A drive tries long to read a bad sector.
+const SECONDS: u32 = 120;
+/// Sectors a READ CD asks for at once: 64 KiB is what every adapter takes.
+const AT_ONCE: usize = 27;
+
+/// A drive with a disc in it.
+#[derive(Debug)]
+pub struct OpticalDrive {
+    source: Source,
+    file: File,
+}
+
+/// The kinds of discs that are told apart, by the number of their profile.
+const PROFILES: [(u16, &str); 17] = [
+    (0x08, "CD-ROM"),
+    (0x09, "CD-R"),
+    (0x0a, "CD-RW"),
+    (0x10, "DVD-ROM"),
+    (0x11, "DVD-R"),
+    (0x12, "DVD-RAM"),
+    (0x13, "DVD-RW"),
+    (0x14, "DVD-RW"),
+    (0x15, "DVD-R DL"),
+    (0x16, "DVD-R DL"),
+    (0x1a, "DVD+RW"),
+    (0x1b, "DVD+R"),
+    (0x2b, "DVD+R DL"),
+    (0x40, "BD-ROM"),
+    (0x41, "BD-R"),
+    (0x42, "BD-R"),
+    (0x43, "BD-RE"),
+];
+
+/// True for the path of an optical drive.
+#[must_use]
+pub fn is_optical(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| {
+        found.file_type().is_block_device()
+            && DeviceNumber::from_raw(found.rdev()).major == SR_MAJOR
+    })
+}
+
+impl OpticalDrive {
+    /// Opens a drive.
+    ///
+    /// # Errors
+    /// If there is no disc in it, or it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let what = || format!("opening {}", path.display());
+        // A drive without a disc is opened in this way only.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .context(what)?;
+        let missing = |text: &str, hint: &str| {
+            Err(Error::failed(format!("{}: {text}", path.display())).hint(hint))
+        };
+        match ioctl::drive_status(&file) {
+            Ok(1) => return missing("there is no disc in the drive", "put one in"),
+            Ok(2) => return missing("the tray is open", "put the disc in and close it"),
+            Ok(3) => return missing("the drive is not ready", "wait until its lamp goes out"),
+            // Some drives cannot tell; opening the disc will.
+            _ => {}
+        }
+        Ok(Self { source: Source::open(path)?, file })
+    }
+
+    /// What the drive says of itself.
+    #[must_use]
+    pub fn identity(&self) -> DiskIdentity {
+        self.source.identity()
+    }
+
+    /// The kind of disc: "CD-R", "DVD-ROM".
+    #[must_use]
+    pub fn medium(&self) -> Option<&'static str> {
+        let mut header = [0; 8];
+        // GET CONFIGURATION, of which the head has the current profile.
+        self.command(&[0x46, 2, 0, 0, 0, 0, 0, 0, 8, 0], &mut header).ok()?;
+        let profile = header.as_slice().u16_be(6)?;
+        PROFILES.iter().find(|(number, _)| *number == profile).map(|(_, name)| *name)
+    }
+
+    /// The size by READ CAPACITY in bytes, straight from the drive.
+    #[must_use]
+    pub fn capacity(&self) -> Option<u64> {
+        let mut answer = [0; 8];
+        self.command(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &mut answer).ok()?;
+        let answer = answer.as_slice();
+        let sectors = u64::from(answer.u32_be(0)?).checked_add(1)?;
+        sectors.checked_mul(u64::from(answer.u32_be(4)?))
+    }
+
+    /// The table of contents; None if the drive gives none that makes sense.
+    #[must_use]
+    pub fn toc(&self) -> Option<Toc> {
+        self.full_toc().or_else(|| self.toc_of_kernel())
+    }
+
+    fn full_toc(&self) -> Option<Toc> {
+        let mut answer = vec![0; 2048];
+        let command = [0x43, 2, 2, 0, 0, 0, 1, 0x08, 0, 0];
+        let len = self.command(&command, &mut answer).ok()?;
+        Toc::of_full(answer.get(..len)?)
+    }
+
+    fn toc_of_kernel(&self) -> Option<Toc> {
+        const LEAD_OUT: u8 = 0xaa;
+        let (first, last) = ioctl::track_numbers(&self.file).ok()?;
+        let mut tracks = Vec::new();
+        for number in first.max(1)..=last.min(99) {
+            let (start, control) = ioctl::track_entry(&self.file, number).ok()?;
+            tracks.push(Track { number, session: 1, start: start.try_into().ok()?, control });
+        }
+        let lead_out = ioctl::track_entry(&self.file, LEAD_OUT).ok()?.0.try_into().ok()?;
+        let session = ioctl::last_session(&self.file).ok().flatten();
+        Toc::of_tracks(tracks, lead_out, session.and_then(|start| start.try_into().ok()))
+    }
+
+    /// The byte with which a DVD says how it is protected: 0 not at all,
+    /// 1 CSS, 2 CPRM; None of other discs.
+    #[must_use]
+    pub fn copyright(&self) -> Option<u8> {
+        let mut answer = [0; 8];
+        // READ DVD STRUCTURE, format 1.
+        let command = [0xad, 0, 0, 0, 0, 0, 0, 1, 0, 8, 0, 0];
+        let len = self.command(&command, &mut answer).ok()?;
+        answer.get(..len)?.u8_at(4)
+    }
+
+    /// Reads sectors of a CD with all their bytes.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn read_raw(&self, sector: u32, buf: &mut [u8]) -> Result<()> {
+        let mut position = sector;
+        for piece in buf.chunks_mut(AT_ONCE * RAW_SECTOR) {
+            // At most AT_ONCE.
+            let count = (piece.len() / RAW_SECTOR) as u8;
+            let [a, b, c, d] = position.to_be_bytes();
+            // READ CD: any kind of sector, with sync, headers, user data and
+            // error correction.
+            let command = [0xbe, 0, a, b, c, d, 0, 0, count, 0xf8, 0, 0];
+            let len = self
+                .command(&command, piece)
+                .context(|| format!("reading sector {position} of {}", self.source.path()))?;
+            if len < piece.len() {
+                return Err(Error::failed(format!(
+                    "reading sector {position} of {}: the drive gave {len} bytes of {}",
+                    self.source.path(),
+                    piece.len()
+                )));
+            }
+            position = position.saturating_add(u32::from(count));
+        }
+        Ok(())
+    }
+
+    /// Sends a command, and returns how many bytes came.
+    fn command(&self, command: &[u8], data: &mut [u8]) -> Result<usize> {
+        let what = || format!("asking {} by SCSI", self.source.path());
+        let answer = ioctl::scsi_read(&self.file, command, data, SECONDS).context(what)?;
+        if answer.status == 0 && answer.transport == 0 {
+            return Ok(answer.len);
+        }
+        let said = sense(&answer.sense);
+        let text = match said {
+            Some([key, code, qualifier]) => {
+                format!("sense {key:x}/{code:02x}/{qualifier:02x}")
+            }
+            None => format!("status {:#x}, host {:#x}", answer.status, answer.transport),
+        };
+        // What is wrong with the medium or the reading of it is an unreadable
+        // sector; all else would be the same anywhere.
+        let is_medium = said.is_some_and(|[key, _, _]| matches!(key, 3 | 4 | 0xb))
+            || matches!(said, Some([5, 0x64 | 0x6f, _]));
+        if is_medium {
+            let cause = std::io::Error::from_raw_os_error(libc::EIO);
+            return Err(Error::io(format!("{}: {text}", what()), cause));
+        }
+        Err(Error::failed(format!("{}: {text}", what())))
+    }
+}
+
+/// Key, code and qualifier of sense data, of either form.
+fn sense(bytes: &[u8]) -> Option<[u8; 3]> {
+    match bytes.u8_at(0)? & 0x7f {
+        0x70 | 0x71 => Some([bytes.u8_at(2)? & 0x0f, bytes.u8_at(12)?, bytes.u8_at(13)?]),
+        0x72 | 0x73 => Some([bytes.u8_at(1)? & 0x0f, bytes.u8_at(2)?, bytes.u8_at(3)?]),
+        _ => None,
+    }
+}
+
+impl ReadAt for OpticalDrive {
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.source.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.source.read_at(offset, buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sense_data_of_both_forms_is_read() {
+        let fixed = [0xf0, 0, 3, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x11, 5, 0, 0, 0, 0];
+        assert_eq!(sense(&fixed), Some([3, 0x11, 5]));
+        assert_eq!(sense(&[0x72, 5, 0x64, 0, 0, 0, 0, 0]), Some([5, 0x64, 0]));
+        assert_eq!(sense(&[0x70, 0, 3]), None);
+        assert_eq!(sense(&[]), None);
+    }
+
+    #[test]
+    fn only_optical_drives_are_such() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(!is_optical(file.path()));
+        assert!(!is_optical(Path::new("/dev/null")));
+        assert!(!is_optical(Path::new("/dev/nowhere")));
+    }
+}

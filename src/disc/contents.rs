@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a disc is, by its drive and by its own structures, and whether it can be
+//! kept as a plain file.
+
+use serde::Serialize;
+
+use super::drive::Drive;
+use super::volume::{self, SECTOR, Sizes, Volume};
+use crate::device::{DiskIdentity, Toc};
+use crate::error::{Error, Result};
+use crate::extent::{Extent, ExtentSet};
+
+/// What is known of a disc before it is read.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Contents {
+    /// What its descriptors say.
+    pub volume: Volume,
+    /// What each structure says about its length.
+    pub sizes: Sizes,
+    /// The kind of disc, by the drive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub medium: Option<String>,
+    /// The drive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drive: Option<DiskIdentity>,
+    /// The table of contents, by the drive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub toc: Option<Toc>,
+    /// How a DVD is protected: "CSS", "CPRM".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protection: Option<String>,
+    /// True if it was looked at in a drive.
+    #[serde(skip)]
+    pub is_in_drive: bool,
+}
+
+impl Contents {
+    /// Looks at a disc. What its drive does not tell is left out.
+    #[must_use]
+    pub fn of(drive: &dyn Drive) -> Self {
+        let toc = drive.toc();
+        let session = toc.as_ref().and_then(Toc::last_session).unwrap_or(0);
+        let has_data = toc.as_ref().is_none_or(|toc| toc.data_end().is_some());
+        let (volume, mut sizes) = if has_data {
+            volume::read(drive, session)
+        } else {
+            (Volume::default(), Sizes { capacity: drive.len(), ..Sizes::default() })
+        };
+        let data_end = toc.as_ref().and_then(Toc::data_end);
+        sizes.lead_out = data_end.map(|end| u64::from(end) * SECTOR);
+        let protection = match drive.copyright() {
+            None | Some(0) => None,
+            Some(1) => Some("CSS".to_owned()),
+            Some(2) => Some("CPRM".to_owned()),
+            Some(other) => Some(format!("of kind {other}")),
+        };
+        let identity = drive.identity();
+        Self {
+            volume,
+            sizes,
+            medium: drive.medium(),
+            is_in_drive: identity.is_some(),
+            drive: identity,
+            toc,
+            protection,
+        }
+    }
+
+    /// An error if the disc cannot be kept as one plain file.
+    ///
+    /// # Errors
+    /// Unsupported, with what can be done; refused of a file that is no disc.
+    pub fn check_plain(&self) -> Result<()> {
+        let (sound, tracks) =
+            self.toc.as_ref().map_or((0, 0), |toc| (toc.audio_tracks(), toc.tracks.len()));
+        let raw = "store it raw, with a cue sheet: dacapo disc read --raw";
+        if sound > 0 && sound == tracks {
+            return Err(Error::unsupported(format!(
+                "this is an audio disc with {sound} tracks, which no .iso can hold"
+            ))
+            .hint(raw));
+        }
+        if sound > 0 {
+            return Err(Error::unsupported(format!(
+                "of the {tracks} tracks of this disc {sound} are sound, which no .iso can hold"
+            ))
+            .hint(raw));
+        }
+        if let Some(protection) = &self.protection {
+            return Err(Error::unsupported(format!(
+                "the disc says that it is copy-protected ({protection}): its copy would be \
+                 unreadable, because the keys are where no drive gives them as data"
+            ))
+            .hint("keep the disc itself; nothing was written"));
+        }
+        if !self.is_in_drive && self.volume.formats.is_empty() {
+            return Err(Error::refused(
+                "this file holds no filesystem of a disc (ISO 9660, UDF, HFS)".to_owned(),
+            )
+            .hint("the image of a disk, a USB stick or a floppy is saved with 'dacapo save'"));
+        }
+        Ok(())
+    }
+
+    /// What of the disc cannot be there: between sessions.
+    #[must_use]
+    pub fn gaps(&self) -> ExtentSet {
+        let gaps = self.toc.iter().flat_map(Toc::gaps);
+        gaps.map(|(start, end)| Extent::new(u64::from(start) * SECTOR, u64::from(end) * SECTOR))
+            .collect()
+    }
+
+    /// How long the disc is, by whatever says the most: nothing that is on it
+    /// ends behind that.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.sizes.filesystems().max(self.sizes.capacity)
+    }
+
+    /// True if nothing is known to be on it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of a file for it, without its extension, from the label.
+    #[must_use]
+    pub fn stem(&self) -> String {
+        stem_of(self.volume.label.as_deref().unwrap_or_default())
+    }
+}
+
+/// A name that is safe on every filesystem.
+fn stem_of(label: &str) -> String {
+    /// What is left of the 255 bytes of a name for an extension and a number.
+    const MOST: usize = 120;
+    let mut stem = String::new();
+    for c in label.trim().chars() {
+        let c = if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '_' };
+        if stem.len() + c.len_utf8() > MOST {
+            break;
+        }
+        stem.push(c);
+    }
+    let stem = stem.trim_matches(['.', '_', '-']);
+    let upper = stem.to_ascii_uppercase();
+    let device = upper.split('.').next().unwrap_or_default();
+    let is_device = ["CON", "PRN", "AUX", "NUL"].contains(&device)
+        || (device.len() == 4
+            && (device.starts_with("COM") || device.starts_with("LPT"))
+            && device.ends_with(|c: char| c.is_ascii_digit()));
+    match stem {
+        "" => "disc".to_owned(),
+        stem if is_device => format!("disc-{stem}"),
+        stem => stem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_safe_whatever_the_label_is() {
+        for (label, stem) in [
+            ("STUDIO_ONE", "STUDIO_ONE"),
+            ("Sample Library 3", "Sample_Library_3"),
+            ("../../etc/passwd", "etc_passwd"),
+            ("a\0b\nc\u{1b}[2J", "a_b_c__2J"),
+            ("", "disc"),
+            ("...", "disc"),
+            ("con", "disc-con"),
+            ("LPT1.x", "disc-LPT1.x"),
+            ("COMPUTER", "COMPUTER"),
+            ("M\u{fc}nchen", "M\u{fc}nchen"),
+        ] {
+            assert_eq!(stem_of(label), stem, "{label:?}");
+        }
+        assert!(stem_of(&"\u{1f600}x\u{e4}".repeat(200)).len() <= 120);
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a disc is read from: a drive, or a regular file that stands for one.
+
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::device::{DiskIdentity, OpticalDrive, Source, Toc, is_optical};
+use crate::error::{Context, Error, Result};
+use crate::io::ReadAt;
+use crate::units::SectorSize;
+
+/// A disc in a drive. Its bytes are those of its sectors of 2048 bytes; its
+/// length is what READ CAPACITY says.
+pub trait Drive: ReadAt {
+    /// The path it was opened by.
+    fn path(&self) -> &Path;
+
+    /// What the drive says of itself; None of a file.
+    fn identity(&self) -> Option<DiskIdentity> {
+        None
+    }
+
+    /// The kind of disc: "CD-R".
+    fn medium(&self) -> Option<String> {
+        None
+    }
+
+    /// The table of contents.
+    fn toc(&self) -> Option<Toc> {
+        None
+    }
+
+    /// How a DVD is protected: 0 not at all, 1 CSS, 2 CPRM.
+    fn copyright(&self) -> Option<u8> {
+        None
+    }
+
+    /// Reads sectors of a CD with all their 2352 bytes.
+    ///
+    /// # Errors
+    /// If one cannot be read; unsupported of a file.
+    fn read_raw(&self, sector: u32, buf: &mut [u8]) -> Result<()> {
+        let _ = (sector, buf);
+        Err(Error::unsupported(format!("{} has no raw sectors", self.path().display()))
+            .hint("only a CD in a drive can be read raw"))
+    }
+}
+
+/// Opens a drive, or a file that stands for one.
+///
+/// # Errors
+/// Refused if it is a disk; and if there is no disc, or it cannot be opened.
+pub fn open(path: &Path) -> Result<Box<dyn Drive>> {
+    if is_optical(path) {
+        let drive = OpticalDrive::open(path)?;
+        return Ok(Box::new(InDrive { path: path.to_owned(), drive }));
+    }
+    let shown = path.display();
+    let kind = std::fs::metadata(path).context(|| format!("opening {shown}"))?.file_type();
+    if kind.is_block_device() {
+        return Err(Error::refused(format!("{shown} is a disk, not a drive for discs")).hint(
+            "disks, USB sticks and floppies are saved with 'dacapo save'; drives for discs are \
+             /dev/sr0, /dev/sr1 ...",
+        ));
+    }
+    if kind.is_dir() {
+        return Err(Error::usage(format!("{shown} is a folder"))
+            .hint("name the drive, such as /dev/sr0, or the file of a disc"));
+    }
+    Ok(Box::new(AsFile { path: path.to_owned(), source: Source::open(path)? }))
+}
+
+struct InDrive {
+    path: PathBuf,
+    drive: OpticalDrive,
+}
+
+impl ReadAt for InDrive {
+    fn len(&self) -> u64 {
+        self.drive.len()
+    }
+
+    fn sector_size(&self) -> SectorSize {
+        self.drive.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.drive.read_at(offset, buf)
+    }
+}
+
+impl Drive for InDrive {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn identity(&self) -> Option<DiskIdentity> {
+        Some(self.drive.identity())
+    }
+
+    fn medium(&self) -> Option<String> {
+        self.drive.medium().map(str::to_owned)
+    }
+
+    fn toc(&self) -> Option<Toc> {
+        self.drive.toc()
+    }
+
+    fn copyright(&self) -> Option<u8> {
+        self.drive.copyright()
+    }
+
+    fn read_raw(&self, sector: u32, buf: &mut [u8]) -> Result<()> {
+        self.drive.read_raw(sector, buf)
+    }
+}
+
+struct AsFile {
+    path: PathBuf,
+    source: Source,
+}
+
+impl ReadAt for AsFile {
+    fn len(&self) -> u64 {
+        self.source.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.source.read_at(offset, buf)
+    }
+}
+
+impl Drive for AsFile {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}

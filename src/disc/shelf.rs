@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All archived discs of a folder and the folders in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::record::Record;
+use crate::error::{Context, Error, Result};
+use crate::pipeline::Cancel;
+
+/// How deep folders are looked into; links are not followed.
+const MOST_DEPTH: usize = 32;
+/// The ends of names that files of discs have; one of raw sectors has a cue
+/// sheet beside it.
+const EXTENSIONS: [&str; 2] = ["iso", "udf"];
+const RAW_EXTENSION: &str = "bin";
+
+/// A disc of a folder.
+#[derive(Debug)]
+pub struct Shelved {
+    /// The file with its bytes, which may be missing.
+    pub image: PathBuf,
+    /// What the record beside it says; None if there is none.
+    pub record: Option<Record>,
+    /// Why its record cannot be read.
+    pub trouble: Option<Error>,
+}
+
+impl Shelved {
+    /// True if the file with its bytes is there.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.image.is_file()
+    }
+}
+
+/// Finds all discs of a folder, by their path.
+///
+/// # Errors
+/// If the folder, or one in it, cannot be read.
+pub fn find(folder: &Path, cancel: &Cancel) -> Result<Vec<Shelved>> {
+    let mut found = BTreeMap::new();
+    look(folder, 0, &mut found, cancel)?;
+    Ok(found.into_values().collect())
+}
+
+fn look(
+    folder: &Path,
+    depth: usize,
+    found: &mut BTreeMap<PathBuf, Shelved>,
+    cancel: &Cancel,
+) -> Result<()> {
+    let what = || format!("reading the folder {}", folder.display());
+    if depth > MOST_DEPTH {
+        return Err(Error::failed(format!("{}: it is too deep", what())));
+    }
+    for entry in fs::read_dir(folder).context(what)? {
+        cancel.check()?;
+        let entry = entry.context(what)?;
+        let (path, kind) = (entry.path(), entry.file_type().context(what)?);
+        let extension = path.extension().map(|it| it.to_string_lossy().to_ascii_lowercase());
+        if kind.is_dir() {
+            look(&path, depth + 1, found, cancel)?;
+        } else if !kind.is_file() {
+            continue;
+        } else if extension.as_deref() == Some("json") {
+            let (image, record, trouble) = match Record::read(&path) {
+                Ok(None) => continue,
+                Ok(Some(record)) => (folder.join(&record.file), Some(record), None),
+                Err(error) => (image_of(&path), None, Some(error)),
+            };
+            found.insert(image.clone(), Shelved { image, record, trouble });
+        } else if extension.as_deref().is_some_and(|it| {
+            EXTENSIONS.contains(&it)
+                || (it == RAW_EXTENSION && path.with_extension("cue").is_file())
+        }) {
+            let image = path.clone();
+            let plain = || Shelved { image: path, record: None, trouble: None };
+            found.entry(image).or_insert_with(plain);
+        }
+    }
+    Ok(())
+}
+
+/// The file that a record which cannot be read most likely belongs to.
+fn image_of(record: &Path) -> PathBuf {
+    let all = EXTENSIONS.into_iter().chain([RAW_EXTENSION]);
+    all.map(|extension| record.with_extension(extension))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| record.with_extension("iso"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn discs_are_found_by_their_records_and_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("mac")).unwrap();
+        for name in ["a.iso", "b.ISO", "notes.txt", "x.bin", "mac/c.iso", "d.iso"] {
+            fs::write(at(name), b"x").unwrap();
+        }
+        fs::write(at("other.json"), b"{}").unwrap();
+        fs::write(at("d.json"), b"{\"dacapo_disc\": 1, \"fi").unwrap();
+        for (record, file) in [("a.json", "a.iso"), ("mac/gone.json", "gone.iso")] {
+            let record_path = at(record);
+            let record = Record { file: file.into(), sector_size: 2048, ..Record::new() };
+            record.write(&record_path).unwrap();
+        }
+        let found = find(folder.path(), &Cancel::default()).unwrap();
+        let shown: Vec<(String, bool, bool, bool)> = found
+            .iter()
+            .map(|it| {
+                let name = it.image.strip_prefix(folder.path()).unwrap().display().to_string();
+                (name, it.is_there(), it.record.is_some(), it.trouble.is_some())
+            })
+            .collect();
+        let row = |name: &str, there, record, trouble| (name.to_owned(), there, record, trouble);
+        assert_eq!(
+            shown,
+            [
+                row("a.iso", true, true, false),
+                row("b.ISO", true, false, false),
+                row("d.iso", true, false, true),
+                row("mac/c.iso", true, false, false),
+                row("mac/gone.iso", false, true, false),
+            ]
+        );
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A disc to a file; a regular file stands for the drive.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+
+use super::scene::{NEEDS, SECTOR, Scene, VENDORS, assert_same, isoinfo_size, record, sum};
+use crate::support::{dacapo, junk, requires, run};
+
+#[test]
+fn a_disc_becomes_the_file_that_every_program_expects() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &["-appid", "Studio"]);
+    let out = scene.at("out");
+    fs::create_dir(&out).unwrap();
+    let args = ["disc", "read", disc.to_str().unwrap(), &out, "--title", "Synth 2"];
+    let ran = dacapo(&[&args[..], &["--note", "from the attic", "--serial", "12-34"]].concat());
+    let ran = ran.success();
+    // Named after the label; bit for bit; nothing else is left.
+    let iso = Path::new(&out).join("SYNTH_2.iso");
+    assert_same(&disc, &iso);
+    let mut left: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["SYNTH_2.iso", "SYNTH_2.json"]);
+
+    let record = record(&iso);
+    assert_eq!(record["sha256"], sum("sha256sum", &iso));
+    assert_eq!(record["md5"], sum("md5sum", &iso));
+    assert!(ran.out().contains(&sum("sha256sum", &iso)), "{ran}");
+    assert_eq!((&record["title"], &record["serial"]), (&"Synth 2".into(), &"12-34".into()));
+    assert_eq!(record["note"], "from the attic");
+    let volume = &record["volume"];
+    assert_eq!(volume["label"], "SYNTH_2");
+    assert_eq!(volume["publisher"].as_str().unwrap().to_uppercase(), "SOME COMPANY");
+    assert_eq!(volume["application"].as_str().unwrap().to_uppercase(), "STUDIO");
+    let formats = volume["formats"].to_string();
+    for format in ["ISO 9660", "Joliet", "Rock Ridge", "El Torito"] {
+        assert!(formats.contains(format), "{format} is missing: {formats}");
+    }
+    assert!(!formats.contains("UDF") && !formats.contains("HFS"), "{formats}");
+    assert_eq!(record["sizes"]["primary"], isoinfo_size(&disc) * SECTOR);
+    assert!(record["unreadable"].as_array().unwrap().is_empty());
+    assert!(record["read_at"].as_str().unwrap().starts_with("20"));
+
+    // A second time nothing is overwritten.
+    let before = fs::read(&iso).unwrap();
+    dacapo(&["disc", "read", disc.to_str().unwrap(), &out]).exits(5).says("exists already");
+    assert_eq!(fs::read(&iso).unwrap(), before);
+    // Nor is a record that has lost its disc.
+    fs::remove_file(&iso).unwrap();
+    dacapo(&["disc", "read", disc.to_str().unwrap(), &out]).exits(5).says("SYNTH_2.json exists");
+}
+
+#[test]
+fn discs_for_macs_and_dvds_are_read_whole_and_known() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let (hybrid, udf) = (scene.hfs("mac.iso"), scene.udf("dvd.iso", 5000, "2.01"));
+    for (disc, format, size) in [(&hybrid, "HFS", "hfs"), (&udf, "UDF 2.01", "udf_partition")] {
+        let out = scene.at(&format!("{size}.iso"));
+        let _ = dacapo(&["disc", "read", disc.to_str().unwrap(), &out]).success();
+        assert_same(disc, &out);
+        let (record, len) = (record(&out), fs::metadata(disc).unwrap().len());
+        let formats = record["volume"]["formats"].to_string();
+        assert!(formats.contains(&format!("\"{format}\"")), "{formats}");
+        let end = record["sizes"][size].as_u64().unwrap();
+        assert!(end <= len && end > len / 2, "{end} of {len}");
+    }
+    assert_eq!(record(scene.at("hfs.iso"))["volume"]["label"], "SYNTH_MAC");
+    assert_eq!(record(scene.at("udf_partition.iso"))["volume"]["label"], "Samples Vol. 1");
+}
+
+#[test]
+fn discs_of_others_are_read_bit_for_bit() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    for disc in VENDORS {
+        assert!(Path::new(disc).exists(), "{disc} is not installed");
+        let out = scene.at("vendor.iso");
+        let _ = dacapo(&["disc", "read", disc, &out]).success();
+        assert_same(disc, &out);
+        let record = record(&out);
+        let filesystem = record["sizes"]["primary"].as_u64().unwrap();
+        assert_eq!(filesystem, isoinfo_size(disc) * SECTOR, "{disc}");
+        dacapo(&["disc", "verify", &out]).success().says("good");
+        fs::remove_file(&out).unwrap();
+        fs::remove_file(scene.at("vendor.json")).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_behind_the_filesystem_is_kept_and_told() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let plain = scene.xorriso("plain.iso", &["-no-pad"]);
+    let len = fs::metadata(&plain).unwrap().len();
+    for (name, tail, told) in [
+        ("padded", vec![0; 150 * 2048], "all zero"),
+        ("hidden", junk(99 * 2048, 4), "not all zero"),
+    ] {
+        let disc = scene.at(&format!("{name}.iso"));
+        fs::write(&disc, [fs::read(&plain).unwrap(), tail].concat()).unwrap();
+        let out = scene.at(&format!("{name}-out.iso"));
+        let ran = dacapo(&["disc", "read", &disc, &out]).success();
+        assert!(ran.err().contains(told), "{ran}");
+        assert_same(&disc, &out);
+        let record = record(&out);
+        let end = record["sizes"]["primary"].as_u64().unwrap();
+        let whole = fs::metadata(&disc).unwrap().len();
+        assert!(end <= len && record["behind"]["bytes"] == whole - end, "{record}");
+    }
+}
+
+#[test]
+fn a_disc_that_stops_short_is_a_loss_with_its_sectors_named() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let len = isoinfo_size(&disc) * SECTOR;
+    let cut = 300 * SECTOR + 100;
+    OpenOptions::new().write(true).open(&disc).unwrap().set_len(cut).unwrap();
+    let out = scene.at("out.iso");
+    let ran = dacapo(&["disc", "read", disc.to_str().unwrap(), &out]).exits(3);
+    assert!(ran.err().contains(&format!("300-{}", len / SECTOR - 1)), "{ran}");
+    // As long as it should be; what is there is there, all else is zero.
+    let (read, whole) = (fs::read(&out).unwrap(), fs::read(&disc).unwrap());
+    assert_eq!(read.len() as u64, len);
+    assert!(read.starts_with(&whole[..300 * 2048]));
+    assert!(read[cut as usize..].iter().all(|byte| *byte == 0));
+    let record = record(&out);
+    assert_eq!(record["unreadable"][0]["first"], 300);
+    assert_eq!(record["sizes"]["capacity"], cut);
+    // It stays as incomplete as it is.
+    dacapo(&["disc", "verify", &out]).exits(3).says("could not be read then");
+}
+
+#[test]
+fn what_is_no_disc_is_not_taken_for_one() {
+    if !requires(&["root", "loop"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let out = scene.at("out.iso");
+    let disk = scene.at("disk.raw");
+    fs::write(&disk, junk(4 << 20, 5)).unwrap();
+    dacapo(&["disc", "read", &disk, &out]).exits(5).says("dacapo save");
+    let ran = run("losetup", &["--find", "--show", &disk]);
+    let device = ran.out().trim();
+    let refused = dacapo(&["disc", "read", device, &out]);
+    let _ = run("losetup", &["-d", device]);
+    refused.exits(5).says("is a disk, not a drive for discs").says("dacapo save");
+    dacapo(&["disc", "read", &scene.at("tree"), &out]).exits(2).says("is a folder");
+    dacapo(&["disc", "read", &scene.at("nothing"), &out]).exits(1);
+    assert!(!Path::new(&out).exists());
+    // Neither a device, nor the source itself, is written to.
+    dacapo(&["disc", "read", &disk, "/dev/nowhere.iso"]).exits(5);
+}
+
+#[test]
+fn the_source_is_never_the_destination() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let disc = disc.to_str().unwrap();
+    let before = sum("sha256sum", disc);
+    dacapo(&["disc", "read", disc, disc]).exits(5);
+    assert_eq!(sum("sha256sum", disc), before);
+}
