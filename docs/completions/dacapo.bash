@@ -103,6 +103,9 @@ _dacapo() {
             dacapo__subcmd__disc,verify)
                 cmd="dacapo__subcmd__disc__subcmd__verify"
                 ;;
+            dacapo__subcmd__disc,write)
+                cmd="dacapo__subcmd__disc__subcmd__write"
+                ;;
             dacapo__subcmd__network,connect)
                 cmd="dacapo__subcmd__network__subcmd__connect"
                 ;;
@@ -247,7 +250,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__disc)
-            opts="-q -h --quiet --json --help read info verify scan list"
+            opts="-q -h --quiet --json --help read info verify scan list write"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -304,7 +307,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__disc__subcmd__read)
-            opts="-q -h --title --note --serial --quiet --json --help"
+            opts="-q -h --title --note --serial --retries --resume --merge --raw --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -319,6 +322,14 @@ _dacapo() {
                     return 0
                     ;;
                 --serial)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --merge)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -350,6 +361,24 @@ _dacapo() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dacapo__subcmd__disc__subcmd__write)
+            opts="-q -h --dry-run --no-verify --yes --confirm --quiet --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --confirm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -102,6 +102,35 @@ impl Contents {
         Ok(())
     }
 
+    /// The first sector of the last session.
+    #[must_use]
+    pub fn session(&self) -> u32 {
+        self.toc.as_ref().and_then(Toc::last_session).unwrap_or(0)
+    }
+
+    /// Checks that another disc is a copy of this one.
+    ///
+    /// # Errors
+    /// What is different.
+    pub fn check_same(&self, other: &Self) -> Result<(), String> {
+        if self.volume.label != other.volume.label {
+            let label = |it: &Self| it.volume.label.clone().unwrap_or_default();
+            return Err(format!("its label is '{}', not '{}'", label(other), label(self)));
+        }
+        if self.volume.descriptors_blake3.is_none() {
+            return Err("this one has no descriptors that could be compared".to_owned());
+        }
+        if self.volume.descriptors_blake3 != other.volume.descriptors_blake3 {
+            return Err("its volume descriptors differ".to_owned());
+        }
+        // The end of a file that is too short is no reason.
+        let (one, two) = (self.sizes.filesystems(), other.sizes.filesystems());
+        if self.sizes.primary != other.sizes.primary {
+            return Err(format!("its filesystem has {two} bytes, not {one}"));
+        }
+        Ok(())
+    }
+
     /// What of the disc cannot be there: between sessions.
     #[must_use]
     pub fn gaps(&self) -> ExtentSet {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a disc is read from: a drive, or a regular file that stands for one.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use super::record::map_of;
 use crate::device::{DiskIdentity, OpticalDrive, Source, Toc, is_optical};
 use crate::error::{Context, Error, Result};
+use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
+use crate::io::rescue::{Blocks, Mapfile};
 use crate::units::SectorSize;
 
 /// A disc in a drive. Its bytes are those of its sectors of 2048 bytes; its
@@ -67,7 +72,51 @@ pub fn open(path: &Path) -> Result<Box<dyn Drive>> {
         return Err(Error::usage(format!("{shown} is a folder"))
             .hint("name the drive, such as /dev/sr0, or the file of a disc"));
     }
-    Ok(Box::new(AsFile { path: path.to_owned(), source: Source::open(path)? }))
+    let source = Source::open(path)?;
+    let missing = missing_of(path, source.len())?;
+    Ok(Box::new(AsFile { path: path.to_owned(), file: WithGaps::new(source, missing) }))
+}
+
+/// What a file of a disc lacks, by the map beside it.
+fn missing_of(path: &Path, len: u64) -> Result<ExtentSet> {
+    let map = map_of(path);
+    if map == path || !map.exists() {
+        return Ok(ExtentSet::new());
+    }
+    let what = || format!("reading {}, which says what is missing of the disc", map.display());
+    let file = BufReader::new(File::open(&map).context(what)?);
+    let map = Mapfile::read(file).context(what)?;
+    Ok(Blocks::new(len, &map.blocks).finished().complement(len))
+}
+
+/// Bytes of which some are missing: reading them fails as on a bad disc.
+#[derive(Debug)]
+pub(super) struct WithGaps<R> {
+    inner: R,
+    missing: ExtentSet,
+}
+
+impl<R: ReadAt> WithGaps<R> {
+    pub(super) const fn new(inner: R, missing: ExtentSet) -> Self {
+        Self { inner, missing }
+    }
+}
+
+impl<R: ReadAt> ReadAt for WithGaps<R> {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if self.missing.touches(Extent::at(offset, buf.len() as u64)) {
+            let error = std::io::Error::from_raw_os_error(libc::EIO);
+            return Err(Error::io(
+                format!("reading at {offset:#x}, where the file has a gap"),
+                error,
+            ));
+        }
+        self.inner.read_at(offset, buf)
+    }
 }
 
 struct InDrive {
@@ -117,16 +166,16 @@ impl Drive for InDrive {
 
 struct AsFile {
     path: PathBuf,
-    source: Source,
+    file: WithGaps<Source>,
 }
 
 impl ReadAt for AsFile {
     fn len(&self) -> u64 {
-        self.source.len()
+        self.file.len()
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.source.read_at(offset, buf)
+        self.file.read_at(offset, buf)
     }
 }
 

@@ -12,22 +12,33 @@
 //! - [`implanted`]: the MD5 that makers of Linux discs put into them
 //! - [`sector`]: sectors with all their bytes
 //! - [`read`]: a disc to a file
+//! - [`raw`]: a CD with sound, sector by sector, and its cue sheet ([`cue`])
+//! - [`protection`]: bad sectors that somebody may have made on purpose
 //! - [`record`]: the file beside it
 //! - [`verify`]: is an archived disc what it was?
 //! - [`shelf`]: all archived discs of a folder
 //! - [`page`]: a catalogue of them to be looked at in a browser
+//! - [`write`]: an archived disc back onto a disc
 
 pub mod contents;
+mod copy;
+pub mod cue;
 pub mod digest;
 pub mod drive;
 pub mod implanted;
+mod output;
 pub mod page;
+pub mod protection;
+pub mod raw;
 pub mod read;
 pub mod record;
 pub mod sector;
 pub mod shelf;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod volume;
+pub mod write;
 
 pub use contents::Contents;
 pub use drive::Drive;

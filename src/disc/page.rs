@@ -96,10 +96,10 @@ fn row(html: &mut String, folder: &Path, disc: &Shelved) {
             ("Serial: ", record.serial.as_deref()),
             ("", record.note.as_deref()),
             ("Publisher: ", volume.publisher.as_deref()),
-            ("Made: ", volume.created.as_deref()),
+            ("Made: ", volume.created.as_deref().map(day)),
         ];
         for (what, text) in lines {
-            if let Some(text) = text {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
                 let _ = write!(html, "<small>{what}{}</small>", escaped(text));
             }
         }
@@ -116,7 +116,7 @@ fn row(html: &mut String, folder: &Path, disc: &Shelved) {
     for problem in problems {
         let _ = write!(html, "<small class=\"bad\">{}</small>", escaped(&problem));
     }
-    let read = record.map_or("", |record| record.read_at.get(..10).unwrap_or(&record.read_at));
+    let read = record.map_or("", |record| day(&record.read_at));
     let size = record.map(|record| human(record.bytes)).unwrap_or_default();
     let formats = record.map(|record| record.volume.formats.join(", ")).unwrap_or_default();
     let medium = record.and_then(|record| record.medium.as_deref()).unwrap_or_default();
@@ -133,6 +133,11 @@ fn row(html: &mut String, folder: &Path, disc: &Shelved) {
         let _ = write!(html, "<small>SHA-256 {}</small>", escaped(&record.digests.sha256));
     }
     html.push_str("</td></tr>\n");
+}
+
+/// The day of a time.
+fn day(time: &str) -> &str {
+    time.get(..10).unwrap_or(time)
 }
 
 /// Text that is only text, in an element or an attribute.

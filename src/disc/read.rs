@@ -7,18 +7,21 @@
 //! any structure or by the drive; what lies behind the end of the filesystems
 //! is kept if it can be read, and what is missing in front of it is a loss.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::contents::Contents;
-use super::digest::{self, Digests, PIECE};
-use super::drive::Drive;
-use super::record::{self, Behind, Record, Sectors};
-use super::volume::SECTOR;
+use super::copy::Copying;
+use super::digest::{self, Digests};
+use super::drive::{self, Drive, WithGaps};
+use super::output::{Begun, Output};
+use super::protection;
+use super::record::{Behind, Record, Sectors};
+use super::volume::{self, SECTOR};
 use crate::device::Source;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
+use crate::io::ReadAt as _;
+use crate::io::rescue::Blocks;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::store;
@@ -37,6 +40,20 @@ pub struct About {
     pub note: Option<String>,
     /// The serial number of what is on it.
     pub serial: Option<String>,
+}
+
+/// How a disc is read.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What the user says about it.
+    pub about: About,
+    /// How many times bad sectors are tried again.
+    pub retries: u32,
+    /// True to go on with one that was interrupted or is incomplete.
+    pub resume: bool,
+    /// Other drives with the same disc, or files of it, that fill what cannot be
+    /// read.
+    pub others: Vec<PathBuf>,
 }
 
 /// A disc that was read.
@@ -86,7 +103,12 @@ pub fn check_losses(record: &Record) -> Result<()> {
         ErrorKind::Losses,
         format!("{missing} {unit} of the disc could not be read: {}", named.join(", ")),
     )
-    .hint("they are zero in the file; another drive may read them, or another copy of the disc"))
+    .hint(if record.cue.is_some() {
+        "they are zero in the file, or as they came; another drive may read them, or another copy \
+         of the disc"
+    } else {
+        "they are zero in the file; another drive may read them, or another copy of the disc"
+    }))
 }
 
 /// The file that a disc will be read to: `out` itself, or in a folder one named
@@ -108,33 +130,61 @@ pub fn run(
     drive: &dyn Drive,
     contents: &Contents,
     path: &Path,
-    about: &About,
+    options: &Options,
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<Done> {
     contents.check_plain()?;
-    let out = Output::create(path, drive)?;
+    let others = Other::open_all(&options.others, contents)?;
     let len = contents.len();
-    let room = store::room_at(path)?;
-    if len > room {
-        return Err(Error::new(
-            ErrorKind::NoSpace,
-            format!("the disc has {}, and there is room for {}", human(len), human(room)),
-        ));
-    }
-    progress.stage("reading", len);
-    let mut reading =
-        Reading { drive, contents, out: &out, cancel, progress, lost: ExtentSet::new() };
-    let (read, digests) = digest::hash(|feed| reading.copy(feed))?;
-    let lost = reading.lost;
-    let ends = Ends::of(contents, &lost);
-    let digests = if read == ends.len {
-        digests
+    let (mut out, known) = if options.resume {
+        let begun = Begun::find(path, drive.path())?;
+        check_begun(&begun, contents)?;
+        (Output::resume(path, &begun, len)?, Some(begun.map))
     } else {
+        let out = Output::create(path, drive.path(), len)?;
+        let room = store::room_at(path)?;
+        if len > room {
+            return Err(Error::new(
+                ErrorKind::NoSpace,
+                format!("the disc has {}, and there is room for {}", human(len), human(room)),
+            ));
+        }
+        (out, None)
+    };
+    progress.stage("reading", len);
+    let gaps = contents.gaps();
+    let known = known.as_ref();
+    let mut copying =
+        Copying::new(&mut out, (len, &gaps), known, options.retries, cancel, progress);
+    let copied = copy(&mut copying, drive, &others, known.is_some());
+    let Copied { digests, merged } = match copied {
+        Ok(copied) => copied,
+        Err(error) => {
+            copying.save_map()?;
+            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            let way = "go on by running the same command with --resume";
+            return Err(error.hint(format!("{hint}{way}")));
+        }
+    };
+    let ends = Ends::of(contents, &copying.missing());
+    let map = (!ends.lost.is_empty()).then(|| copying.map());
+    for extent in ends.lost.iter() {
+        let cause = "all attempts have failed".to_owned();
+        progress.note(&Event::Unreadable { extent, cause });
+    }
+    if ends.len < len {
         out.set_len(ends.len)?;
-        hash_file(&out, ends.len, cancel, progress)?
+    }
+    let digests = match digests.filter(|_| ends.len == len) {
+        Some(digests) => digests,
+        None => {
+            progress.stage("hashing", ends.len);
+            digest::hash_all(&Source::open(out.partial())?, cancel, progress)?
+        }
     };
     let is_zero = out.is_zero(Extent::new(contents.sizes.filesystems().min(ends.len), ends.len))?;
+    let about = &options.about;
     let record = Record {
         file: name_of(path),
         bytes: ends.len,
@@ -142,7 +192,7 @@ pub fn run(
         title: about.title.clone(),
         note: about.note.clone(),
         serial: about.serial.clone(),
-        read_at: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
+        read_at: now(),
         digests,
         volume: contents.volume.clone(),
         sizes: contents.sizes.clone(),
@@ -151,7 +201,9 @@ pub fn run(
             is_zero,
             run_out_sectors: ends.run_out / SECTOR,
         },
-        unreadable: sectors(&ends.lost),
+        unreadable: sectors_of(&ends.lost, SECTOR),
+        suspicion: protection::suspicion(&ends.lost),
+        merged_from: merged,
         medium: contents.medium.clone(),
         drive: contents.drive.clone(),
         toc: contents.toc.clone(),
@@ -159,21 +211,100 @@ pub fn run(
     };
     cancel.check()?;
     cancel.finish();
-    out.commit(&record)?;
+    out.commit(&record, map.as_ref())?;
     Ok(Done { path: path.to_owned(), record })
 }
 
+/// What came of the bytes of a disc.
+struct Copied {
+    /// The hashes, if all was read front to back.
+    digests: Option<Digests>,
+    /// The other copies that have filled something.
+    merged: Vec<String>,
+}
+
+fn copy(
+    copying: &mut Copying<'_>,
+    drive: &dyn Drive,
+    others: &[Other],
+    is_resumed: bool,
+) -> Result<Copied> {
+    let mut digests = None;
+    if is_resumed {
+        copying.fill(drive)?;
+    } else {
+        digests = copying.straight(drive)?;
+        if digests.is_none() {
+            copying.rescue(drive)?;
+        }
+    }
+    let mut merged = Vec::new();
+    for other in others {
+        if copying.fill(&*other.drive)? > 0 {
+            merged.push(other.drive.path().display().to_string());
+            digests = None;
+        }
+    }
+    Ok(Copied { digests, merged })
+}
+
+/// Another copy of the disc.
+struct Other {
+    drive: Box<dyn Drive>,
+}
+
+impl Other {
+    /// Opens them all, before anything is read.
+    fn open_all(paths: &[PathBuf], contents: &Contents) -> Result<Vec<Self>> {
+        paths
+            .iter()
+            .map(|path| {
+                let drive = drive::open(path)?;
+                contents.check_same(&Contents::of(&*drive)).map_err(|what| {
+                    Error::refused(format!("{} is not the same disc: {what}", path.display()))
+                        .hint("only another copy of the same disc can fill what is missing")
+                })?;
+                Ok(Self { drive })
+            })
+            .collect()
+    }
+}
+
+/// Refuses to go on with a file that is of another disc.
+fn check_begun(begun: &Begun, contents: &Contents) -> Result<()> {
+    let file = Source::open(&begun.file)?;
+    let missing = Blocks::new(file.len(), &begun.map.blocks).finished().complement(file.len());
+    let there = WithGaps::new(file, missing);
+    let (volume, _) = volume::read(&there, contents.session());
+    // An interrupted read may not have got to the descriptors.
+    let is_read = volume.descriptors_blake3.is_some() || volume.label.is_some();
+    if is_read && !volume.is_of_same_disc(&contents.volume) {
+        return Err(Error::refused(format!(
+            "{} was read from another disc: '{}'",
+            begun.file.display(),
+            volume.label.as_deref().unwrap_or_default()
+        ))
+        .hint("put that disc in, or choose another name"));
+    }
+    Ok(())
+}
+
+/// The time, as it is written into records.
+pub(super) fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
+}
+
 /// The last part of a path, which the record keeps.
-fn name_of(path: &Path) -> String {
+pub(super) fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Byte ranges as sectors; one of which a part is missing is missing.
-fn sectors(lost: &ExtentSet) -> Vec<Sectors> {
-    let whole = lost.align_outwards(SECTOR, u64::MAX);
+/// Ranges as sectors of `size`; one of which a part is missing is missing.
+pub(super) fn sectors_of(lost: &ExtentSet, size: u64) -> Vec<Sectors> {
+    let whole = lost.align_outwards(size, u64::MAX);
     whole
         .iter()
-        .map(|it| Sectors { first: it.start() / SECTOR, count: it.len().div_ceil(SECTOR) })
+        .map(|it| Sectors { first: it.start() / size, count: it.len().div_ceil(size) })
         .collect()
 }
 
@@ -196,168 +327,6 @@ impl Ends {
         let kept = lost.within(Extent::new(0, start)).collect();
         Self { len: start, run_out: len - start, lost: kept }
     }
-}
-
-struct Reading<'a> {
-    drive: &'a dyn Drive,
-    contents: &'a Contents,
-    out: &'a Output,
-    cancel: &'a Cancel,
-    progress: &'a dyn Progress,
-    lost: ExtentSet,
-}
-
-impl Reading<'_> {
-    /// Reads everything. Returns up to where the hashes are those of the file.
-    fn copy(&mut self, feed: &digest::Feed) -> Result<u64> {
-        let len = self.contents.len();
-        let gaps = self.contents.gaps();
-        let (mut position, mut hashed) = (0, 0);
-        while position < len {
-            self.cancel.check()?;
-            let piece = Extent::at(position, PIECE).intersect(&Extent::new(0, len));
-            // At most PIECE.
-            let mut bytes = vec![0; piece.len() as usize];
-            let before = self.lost.bytes();
-            for part in gaps.holes_within(piece) {
-                let from = (part.start() - piece.start()) as usize;
-                self.fill(part, &mut bytes[from..from + part.len() as usize])?;
-            }
-            self.out
-                .file
-                .write_all_at(&bytes, position)
-                .context(|| format!("writing {}", self.out.partial.display()))?;
-            if self.lost.bytes() == before && hashed == position {
-                feed.bytes(bytes)?;
-                hashed = piece.end();
-            }
-            self.progress.advance(piece.len());
-            position = piece.end();
-        }
-        Ok(hashed)
-    }
-
-    /// Reads a range, sector by sector if that fails; what cannot be read stays
-    /// zero.
-    fn fill(&mut self, range: Extent, bytes: &mut [u8]) -> Result<()> {
-        let there = range.intersect(&Extent::new(0, self.contents.sizes.capacity));
-        let beyond = Extent::new(range.start().max(there.end()), range.end());
-        if !beyond.is_empty() {
-            self.lose(beyond, "the disc ends before it");
-        }
-        let len = there.len() as usize;
-        let Some(bytes) = bytes.get_mut(..len).filter(|bytes| !bytes.is_empty()) else {
-            return Ok(());
-        };
-        let error = match self.drive.read_at(there.start(), bytes) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_media_error() => error,
-            Err(error) => return Err(error),
-        };
-        if there.len() <= SECTOR {
-            bytes.fill(0);
-            self.lose(there, &error.to_string());
-            return Ok(());
-        }
-        for (number, sector) in bytes.chunks_mut(SECTOR as usize).enumerate() {
-            self.cancel.check()?;
-            let start = there.start() + number as u64 * SECTOR;
-            self.fill(Extent::at(start, sector.len() as u64), sector)?;
-        }
-        Ok(())
-    }
-
-    fn lose(&mut self, extent: Extent, cause: &str) {
-        self.lost.insert(extent);
-        self.progress.note(&Event::Unreadable { extent, cause: cause.to_owned() });
-    }
-}
-
-/// The hashes of a file that was not read in one go.
-fn hash_file(out: &Output, len: u64, cancel: &Cancel, progress: &dyn Progress) -> Result<Digests> {
-    progress.stage("hashing", len);
-    digest::hash_all(&Source::open(&out.partial)?, cancel, progress)
-}
-
-/// The file that is written: under another name until it is whole, and gone if
-/// it does not get there.
-struct Output {
-    path: PathBuf,
-    partial: PathBuf,
-    file: File,
-    is_named: bool,
-}
-
-impl Output {
-    fn create(path: &Path, drive: &dyn Drive) -> Result<Self> {
-        store::refuse_device(path)?;
-        refuse_existing(path)?;
-        refuse_existing(&record::path_of(path))?;
-        let partial = store::partial_path(path);
-        for taken in [path, &partial] {
-            let same = |it: &Path| it.metadata().map(|it| (it.dev(), it.ino())).ok();
-            if same(taken).is_some_and(|it| same(drive.path()) == Some(it)) {
-                return Err(Error::refused(format!("{} is what is read", taken.display())));
-            }
-        }
-        let opened = OpenOptions::new().read(true).write(true).create_new(true).open(&partial);
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::refused(format!("{} exists already", partial.display())).hint(
-                    "if nothing else is writing it, it is left of a disc that was interrupted: \
-                     delete it",
-                ));
-            }
-            Err(error) => return Err(Error::io(format!("making {}", partial.display()), error)),
-        };
-        Ok(Self { path: path.to_owned(), partial, file, is_named: false })
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.file.set_len(len).context(|| format!("cutting {}", self.partial.display()))
-    }
-
-    /// True if all of a range is zero.
-    fn is_zero(&self, range: Extent) -> Result<bool> {
-        let mut bytes = vec![0; 64 << 10];
-        let mut position = range.start();
-        while position < range.end() {
-            let len = (range.end() - position).min(bytes.len() as u64) as usize;
-            self.file
-                .read_exact_at(&mut bytes[..len], position)
-                .context(|| format!("reading {}", self.partial.display()))?;
-            if bytes[..len].iter().any(|byte| *byte != 0) {
-                return Ok(false);
-            }
-            position += len as u64;
-        }
-        Ok(true)
-    }
-
-    fn commit(mut self, record: &Record) -> Result<()> {
-        self.file.sync_all().context(|| format!("flushing {}", self.partial.display()))?;
-        store::rename_new(&self.partial, &self.path)?;
-        self.is_named = true;
-        store::flush_folder(&self.path)?;
-        record.write(&record::path_of(&self.path))
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if !self.is_named {
-            let _ = std::fs::remove_file(&self.partial);
-        }
-    }
-}
-
-fn refuse_existing(path: &Path) -> Result<()> {
-    if path.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    Err(Error::refused(format!("{} exists already", path.display()))
-        .hint("an archived disc is never overwritten: give another name, or delete it first"))
 }
 
 #[cfg(test)]

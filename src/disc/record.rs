@@ -85,6 +85,9 @@ pub struct Record {
     /// What the pattern of the unreadable sectors looks like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<String>,
+    /// Other copies of the disc that have filled what could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<String>,
     /// The kind of disc.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub medium: Option<String>,

@@ -1,31 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a disc says of itself in its volume descriptors: names, dates, and above
-//! all how long it is.
-//!
-//! Specifications: ECMA-119 (ISO 9660) and the Joliet specification, "El
-//! Torito" 1.0, SUSP 1.12, ECMA-167 and OSTA "Universal Disk Format
-//! Specification" 2.60, Apple's "Inside Macintosh: Files" and Technical Note
-//! 1150 (HFS+). All numbers come from a disc and may be anything: sums
-//! saturate, counts are bounded.
+//! all how long it is. The parsers are those of the filesystems; all numbers
+//! come from a disc and may be anything.
 
 #![warn(clippy::arithmetic_side_effects, clippy::as_conversions)]
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::extent::Extent;
+use crate::fs::hfs::MasterDirectoryBlock;
+use crate::fs::iso9660::descriptor::{DescriptorKind, VolumeDescriptor};
+use crate::fs::iso9660::{self, path_table};
+use crate::fs::udf;
 use crate::io::{ReadAt, Window, read_vec};
-use crate::ondisk::{Fields, text};
+use crate::ondisk::Fields;
 use crate::table;
 
 /// The unit in which discs are read.
 pub const SECTOR: u64 = 2048;
-/// The first volume descriptor of a session.
-const DESCRIPTORS: u64 = 16;
-/// The most volume descriptors that are looked at.
-const MOST_DESCRIPTORS: u64 = 64;
-/// The largest path table that is read: 100 000 folders.
-const MOST_PATH_TABLE: u64 = 4 << 20;
-
 /// What the descriptors of a disc say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -65,6 +58,14 @@ pub struct Volume {
     /// The hash of the volume descriptors: two copies of a disc have the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptors_blake3: Option<String>,
+}
+
+impl Volume {
+    /// True if both are descriptors of the same disc.
+    #[must_use]
+    pub fn is_of_same_disc(&self, other: &Self) -> bool {
+        self.label == other.label && self.descriptors_blake3 == other.descriptors_blake3
+    }
 }
 
 /// What each structure says about the length of a disc, in bytes from its
@@ -134,7 +135,7 @@ pub fn read(disc: &dyn ReadAt, session: u32) -> (Volume, Sizes) {
         sizes: Sizes { capacity: disc.len(), ..Sizes::default() },
     };
     found.iso9660(u64::from(session));
-    found.udf(u64::from(session));
+    found.udf();
     found.tables();
     (found.volume, found.sizes)
 }
@@ -146,14 +147,6 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn sector(&self, number: u64) -> Option<Vec<u8>> {
-        self.bytes(number.checked_mul(SECTOR)?, 2048)
-    }
-
-    fn bytes(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
-        read_vec(self.disc, offset, len).ok()
-    }
-
     fn format(&mut self, name: &str) {
         if !self.volume.formats.iter().any(|it| it == name) {
             self.volume.formats.push(name.to_owned());
@@ -161,286 +154,132 @@ impl Found<'_> {
     }
 
     fn iso9660(&mut self, session: u64) -> Option<()> {
-        let mut hash = blake3::Hasher::new();
-        let mut has_primary = false;
-        for number in 0..MOST_DESCRIPTORS {
-            let place = session.saturating_add(DESCRIPTORS).saturating_add(number);
-            let descriptor = self.sector(place)?;
-            if descriptor.bytes_at(1, 5) != Some(b"CD001") {
-                break;
-            }
-            hash.update(&descriptor);
-            match descriptor.u8_at(0)? {
-                0 if descriptor.bytes_at(7, 23) == Some(b"EL TORITO SPECIFICATION") => {
-                    self.format("El Torito");
-                }
-                1 if !has_primary => {
-                    has_primary = true;
-                    self.primary(&descriptor, session);
-                }
-                2 => self.supplementary(&descriptor, session),
-                255 => break,
-                _ => {}
-            }
-        }
-        if has_primary {
-            self.volume.descriptors_blake3 = Some(hash.finalize().to_hex().to_string());
-        }
-        Some(())
-    }
-
-    fn primary(&mut self, descriptor: &[u8], session: u64) -> Option<()> {
-        self.format("ISO 9660");
-        let field = |offset, len| {
-            let field = text(descriptor.bytes_at(offset, len).unwrap_or_default());
-            Some(field.trim().to_owned()).filter(|field| !field.is_empty())
-        };
-        let date = |offset| date(descriptor.bytes_at(offset, 17)?);
+        let found = iso9660::Descriptors::read(self.disc, session).ok().flatten()?;
+        let primary = &found.primary;
+        let named = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string());
         self.volume = Volume {
-            label: field(40, 32),
-            formats: std::mem::take(&mut self.volume.formats),
-            volume_set: field(190, 128),
-            system: field(8, 32),
-            publisher: field(318, 128),
-            preparer: field(446, 128),
-            application: field(574, 128),
-            created: date(813),
-            modified: date(830),
-            expires: date(847),
-            effective: date(864),
+            label: named(&primary.volume_id)
+                .or_else(|| found.joliet().and_then(|joliet| named(&joliet.volume_id))),
+            formats: vec!["ISO 9660".to_owned()],
+            volume_set: named(&primary.volume_set_id),
+            system: named(&primary.system_id),
+            publisher: named(&primary.publisher),
+            preparer: named(&primary.preparer),
+            application: named(&primary.application),
+            created: time(primary.created),
+            modified: time(primary.modified),
+            expires: time(primary.expires),
+            effective: time(primary.effective),
             descriptors_blake3: None,
         };
-        self.sizes.primary = space(descriptor, session);
-        self.path_table(descriptor);
-        let root = descriptor.u32_le(158)?;
-        let records = self.sector(root.into())?;
+        // The last folder that the path table knows ends behind its start.
+        self.sizes.path_table = path_table::end(self.disc, primary).ok();
+        let end = |it: &VolumeDescriptor| self.end_of(session, it).max(it.root.end());
+        let supplementary = found.supplementary.iter().map(end).max();
+        self.sizes.primary = Some(end(primary));
+        self.sizes.supplementary = supplementary;
+        for volume in &found.supplementary {
+            match volume.kind {
+                DescriptorKind::Joliet(_) => self.format("Joliet"),
+                DescriptorKind::Enhanced => self.format("ISO 9660:1999"),
+                DescriptorKind::Primary | DescriptorKind::Supplementary => {}
+            }
+        }
+        if found.boot_records.iter().any(|record| record.catalog.is_some()) {
+            self.format("El Torito");
+        }
         // SUSP's SP is the first entry of the first record of the root folder.
-        if records.bytes_at(34, 2) == Some(b"SP") && records.bytes_at(38, 2) == Some(&[0xbe, 0xef])
-        {
+        let root = read_vec(self.disc, primary.root.start(), 40).ok();
+        let entry = root.as_deref().map(|root| (root.bytes_at(34, 2), root.bytes_at(38, 2)));
+        if entry == Some((Some(b"SP"), Some(&[0xbe, 0xef]))) {
             self.format("Rock Ridge");
         }
+        // At most 64 sectors.
+        let len = usize::try_from(found.extent.len()).ok()?;
+        let bytes = read_vec(self.disc, found.extent.start(), len).ok()?;
+        self.volume.descriptors_blake3 = Some(blake3::hash(&bytes).to_hex().to_string());
         Some(())
     }
 
-    fn supplementary(&mut self, descriptor: &[u8], session: u64) {
-        self.sizes.supplementary = self.sizes.supplementary.max(space(descriptor, session));
-        let escape = descriptor.bytes_at(88, 3);
-        if !matches!(escape, Some(b"%/@" | b"%/C" | b"%/E")) {
-            return self.format("ISO 9660:1999");
-        }
-        self.format("Joliet");
-        // Sixteen letters of any kind: used where the primary one has nothing.
-        if self.volume.label.is_none() {
-            self.volume.label = wide(descriptor.bytes_at(40, 32).unwrap_or_default());
-        }
+    /// The end of a volume in a session. Its size counts from the start of the
+    /// session; some programs count from that of the disc.
+    fn end_of(&self, session: u64, volume: &VolumeDescriptor) -> u64 {
+        let end = session.saturating_mul(SECTOR).saturating_add(volume.end());
+        let is_whole = end > self.disc.len() && volume.end() <= self.disc.len();
+        if is_whole { volume.end() } else { end }
     }
 
-    /// The last folder that the path table knows ends at least a sector behind
-    /// its start.
-    fn path_table(&mut self, descriptor: &[u8]) -> Option<()> {
-        let block = u64::from(descriptor.u16_le(128)?);
-        let len = u64::from(descriptor.u32_le(132)?).min(MOST_PATH_TABLE);
-        let start = u64::from(descriptor.u32_le(140)?).checked_mul(block)?;
-        let table = self.bytes(start, usize::try_from(len).ok()?)?;
-        let mut end = start.checked_add(len)?;
-        let mut rest = table.as_slice();
-        while let (Some(name), Some(extent)) = (rest.u8_at(0), rest.u32_le(2)) {
-            if name == 0 {
-                break;
-            }
-            let folder = u64::from(extent).saturating_mul(block).saturating_add(SECTOR);
-            end = end.max(folder);
-            let name = usize::from(name);
-            let record = name.saturating_add(8).saturating_add(name % 2);
-            rest = rest.get(record..).unwrap_or_default();
+    fn udf(&mut self) -> Option<()> {
+        udf::Recognition::read(self.disc).ok()?.version()?;
+        let found = udf::Descriptors::read(self.disc).ok().flatten()?;
+        let [major, minor] = found.logical.revision.to_be_bytes();
+        self.format(&format!("UDF {major:x}.{minor:02x}"));
+        let label = Some(found.logical.identifier.clone()).filter(|label| !label.is_empty());
+        self.volume.label = self.volume.label.take().or(label);
+        let end = |extents: &mut dyn Iterator<Item = Extent>| extents.map(|it| it.end()).max();
+        let anchors = &found.anchors;
+        self.sizes.udf_anchor = end(&mut anchors.iter().map(|anchor| anchor.extent()));
+        self.sizes.udf_descriptors =
+            end(&mut anchors.iter().flat_map(|anchor| [anchor.main, anchor.reserve]));
+        self.sizes.udf_partition = end(&mut found.partitions.iter().map(|it| it.extent))
+            .max(Some(found.logical.integrity.end()));
+        if self.volume.descriptors_blake3.is_none() {
+            let bytes = read_vec(self.disc, anchors.first()?.main.start(), 2048).ok()?;
+            self.volume.descriptors_blake3 = Some(blake3::hash(&bytes).to_hex().to_string());
         }
-        self.sizes.path_table = Some(end);
         Some(())
-    }
-
-    /// UDF: anchors at sector 256, and at N and N - 256, where N is the last one.
-    fn udf(&mut self, session: u64) {
-        let last = self.disc.len().checked_div(SECTOR).unwrap_or(0).saturating_sub(1);
-        let places = [
-            session.saturating_add(256),
-            last,
-            last.saturating_sub(256),
-            session.saturating_add(512),
-        ];
-        for place in places {
-            let Some(anchor) = self.tag(place, 2) else { continue };
-            let end = place.saturating_add(1).saturating_mul(SECTOR);
-            self.sizes.udf_anchor = self.sizes.udf_anchor.max(Some(end));
-            for offset in [16, 24] {
-                let (Some(len), Some(start)) = (anchor.u32_le(offset), anchor.u32_le(offset + 4))
-                else {
-                    continue;
-                };
-                let start = u64::from(start).saturating_mul(SECTOR);
-                let end = start.saturating_add(len.into());
-                self.sizes.udf_descriptors = self.sizes.udf_descriptors.max(Some(end));
-                self.udf_descriptors(start, len);
-            }
-        }
-    }
-
-    fn udf_descriptors(&mut self, start: u64, len: u32) {
-        let first = start.checked_div(SECTOR).unwrap_or(0);
-        let count = u64::from(len).checked_div(SECTOR).unwrap_or(0).min(MOST_DESCRIPTORS);
-        for number in 0..count {
-            let place = first.saturating_add(number);
-            let Some(descriptor) = self.sector(place) else { break };
-            match descriptor.u16_le(0) {
-                Some(5) if is_tag(&descriptor, place) => {
-                    let (Some(start), Some(len)) = (descriptor.u32_le(188), descriptor.u32_le(192))
-                    else {
-                        continue;
-                    };
-                    let end = u64::from(start).saturating_add(len.into()).saturating_mul(SECTOR);
-                    self.sizes.udf_partition = self.sizes.udf_partition.max(Some(end));
-                }
-                Some(6) if is_tag(&descriptor, place) => {
-                    let revision = descriptor.u16_le(240).unwrap_or(0).to_be_bytes();
-                    let [major, minor] = revision;
-                    self.format(&format!("UDF {major:x}.{minor:02x}"));
-                    let name = descriptor.bytes_at(84, 128).and_then(dstring);
-                    if self.volume.label.is_none() {
-                        self.volume.label = name;
-                    }
-                }
-                Some(0 | 8) | None => break,
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// A descriptor of UDF with this number.
-    fn tag(&self, place: u64, number: u16) -> Option<Vec<u8>> {
-        let descriptor = self.sector(place)?;
-        (descriptor.u16_le(0) == Some(number) && is_tag(&descriptor, place)).then_some(descriptor)
     }
 
     /// Partition tables, and HFS in a partition of Apple's or on the whole disc.
     fn tables(&mut self) {
-        let mut places = vec![Extent::new(0, self.disc.len())];
+        let mut places = vec![0];
         for table in table::TABLES {
             let Ok(Some(table)) = table.read(self.disc) else { continue };
             let ends = table.partitions.iter().map(|it| it.extent).chain(table.protected.iter());
             let end = ends.map(|extent| extent.end()).max();
             self.sizes.partition_table = self.sizes.partition_table.max(end);
             let apple = table.partitions.iter().filter(|it| it.type_id.starts_with("Apple_HFS"));
-            places.extend(apple.map(|it| it.extent));
+            places.extend(apple.map(|it| it.extent.start()));
         }
         for place in places {
             self.hfs(place);
         }
     }
 
-    fn hfs(&mut self, place: Extent) -> Option<()> {
-        let partition = Window::new(self.disc, Extent::new(place.start(), self.disc.len()));
-        let header = read_vec(&partition, 1024, 512).ok()?;
-        let len = match header.bytes_at(0, 2)? {
-            b"BD" => {
-                let blocks = u64::from(header.u16_be(18)?);
-                let size = u64::from(header.u32_be(20)?);
-                let first = u64::from(header.u16_be(28)?).saturating_mul(512);
-                // The copy of this block and a sector that is not used.
-                let len = blocks.saturating_mul(size).saturating_add(first).saturating_add(1024);
+    fn hfs(&mut self, place: u64) -> Option<()> {
+        let partition = Window::new(self.disc, Extent::new(place, self.disc.len().max(place)));
+        let end = match MasterDirectoryBlock::read(&partition).ok()? {
+            Some(block) => {
                 self.format("HFS");
-                let name_len = usize::from(header.u8_at(36)?);
-                let name = text(header.bytes_at(37, name_len.min(27))?);
-                self.volume.label = self.volume.label.take().or(Some(name));
-                len
+                self.volume.label = self.volume.label.take().or(Some(block.name.clone()));
+                block.end()
             }
-            b"H+" | b"HX" => {
+            None => {
+                let header = read_vec(&partition, 1024, 512).ok()?;
+                if !matches!(header.bytes_at(0, 2)?, b"H+" | b"HX" | b"BD") {
+                    return None;
+                }
                 self.format("HFS+");
-                u64::from(header.u32_be(40)?).saturating_mul(header.u32_be(44)?.into())
+                match header.bytes_at(0, 2)? {
+                    // The wrapper around an HFS+ is an HFS by its numbers.
+                    b"BD" => u64::from(header.u16_be(18)?)
+                        .saturating_mul(header.u32_be(20)?.into())
+                        .saturating_add(u64::from(header.u16_be(28)?).saturating_mul(512))
+                        .saturating_add(1024),
+                    _ => u64::from(header.u32_be(40)?).saturating_mul(header.u32_be(44)?.into()),
+                }
             }
-            _ => return None,
         };
-        let end = place.start().saturating_add(len);
-        self.sizes.hfs = self.sizes.hfs.max(Some(end));
+        self.sizes.hfs = self.sizes.hfs.max(Some(place.saturating_add(end)));
         Some(())
     }
-}
-
-/// The size of a volume by its descriptor, which counts from its session.
-fn space(descriptor: &[u8], session: u64) -> Option<u64> {
-    let blocks = u64::from(descriptor.u32_le(80)?);
-    let block = u64::from(descriptor.u16_le(128)?);
-    session.checked_mul(SECTOR)?.checked_add(blocks.checked_mul(block)?)
-}
-
-/// True if the tag of a descriptor of UDF has its own checksum and place.
-fn is_tag(descriptor: &[u8], place: u64) -> bool {
-    let Some(tag) = descriptor.bytes_at(0, 16) else { return false };
-    let sum = tag
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| *at != 4)
-        .fold(0_u8, |sum, (_, byte)| sum.wrapping_add(*byte));
-    tag.u8_at(4) == Some(sum) && tag.u32_le(12).map(u64::from) == Some(place)
-}
-
-/// A text of UDF: the kind of its letters, the letters, and in the last byte
-/// how many bytes of the field are in use.
-fn dstring(field: &[u8]) -> Option<String> {
-    let (last, rest) = field.split_last()?;
-    let letters = rest.get(1..usize::from(*last).min(rest.len()).max(1))?;
-    let found = match field.u8_at(0)? {
-        8 => letters.iter().copied().map(char::from).collect::<String>(),
-        16 => return wide(letters),
-        _ => return None,
-    };
-    Some(text(found.as_bytes())).filter(|found| !found.is_empty())
-}
-
-/// Text of two bytes a letter, the higher one first.
-fn wide(bytes: &[u8]) -> Option<String> {
-    let units: Vec<u16> = bytes.chunks_exact(2).filter_map(|unit| unit.u16_be(0)).collect();
-    let found = text(String::from_utf16_lossy(&units).as_bytes());
-    Some(found.trim().to_owned()).filter(|found| !found.is_empty())
-}
-
-/// A date of ISO 9660 as in RFC 3339: digits, hundredths, and the distance from
-/// UTC in quarters of an hour. None if it is not set.
-fn date(field: &[u8]) -> Option<String> {
-    let digits = std::str::from_utf8(field.get(..16)?).ok()?;
-    let is_set = digits.bytes().all(|it| it.is_ascii_digit()) && !digits.starts_with("0000");
-    if !is_set {
-        return None;
-    }
-    let part = |from: usize, to: usize| digits.get(from..to);
-    let quarters = i8::from_le_bytes([field.u8_at(16)?]);
-    let minutes = u32::from(quarters.unsigned_abs()).saturating_mul(15);
-    let sign = if quarters < 0 { '-' } else { '+' };
-    let (hours, minutes) = (minutes.checked_div(60)?, minutes.checked_rem(60)?);
-    Some(format!(
-        "{}-{}-{}T{}:{}:{}{sign}{hours:02}:{minutes:02}",
-        part(0, 4)?,
-        part(4, 6)?,
-        part(6, 8)?,
-        part(8, 10)?,
-        part(10, 12)?,
-        part(12, 14)?
-    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::io::Memory;
-
-    #[test]
-    fn dates_are_read_with_their_zone_or_not_at_all() {
-        let field = |digits: &str, zone: i8| [digits.as_bytes(), &zone.to_le_bytes()].concat();
-        let read = |digits: &str, zone| date(&field(digits, zone));
-        assert_eq!(read("2012030405060799", 4).unwrap(), "2012-03-04T05:06:07+01:00");
-        assert_eq!(read("2012030405060799", -14).unwrap(), "2012-03-04T05:06:07-03:30");
-        assert_eq!(read("0000000000000000", 0), None);
-        assert_eq!(read("2012-3-405060799", 0), None);
-        assert_eq!(date(&[]), None);
-    }
 
     #[test]
     fn nothing_is_found_where_there_is_nothing() {

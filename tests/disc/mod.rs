@@ -3,5 +3,7 @@
 //! judged by those and by isoinfo, checkisomd5 and sha256sum.
 
 mod archive;
+mod drive;
 mod read;
 mod scene;
+mod write;

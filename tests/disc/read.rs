@@ -22,6 +22,9 @@ fn a_disc_becomes_the_file_that_every_program_expects() {
     // Named after the label; bit for bit; nothing else is left.
     let iso = Path::new(&out).join("SYNTH_2.iso");
     assert_same(&disc, &iso);
+    // Whoever may read the record may read the disc.
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions();
+    assert_eq!(mode(&iso), mode(&iso.with_extension("json")));
     let mut left: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["SYNTH_2.iso", "SYNTH_2.json"]);
@@ -178,4 +181,40 @@ fn the_source_is_never_the_destination() {
     let before = sum("sha256sum", disc);
     dacapo(&["disc", "read", disc, disc]).exits(5);
     assert_eq!(sum("sha256sum", disc), before);
+}
+
+#[test]
+fn a_copy_fills_the_gaps_of_another_and_ddrescue_reads_the_map() {
+    if !requires(NEEDS) || !requires(&["ddrescuelog"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let (cut, out) = (scene.at("cut.iso"), scene.at("out.iso"));
+    fs::copy(&disc, &cut).unwrap();
+    OpenOptions::new().write(true).open(&cut).unwrap().set_len(400 * SECTOR).unwrap();
+    dacapo(&["disc", "read", &cut, &out]).exits(3).says("sectors of the disc");
+    // What ddrescue makes of the map: as much is there as can be.
+    let map = scene.at("out.map");
+    let ran = run("ddrescuelog", &["--list-blocks=+", "-b2048", &map]);
+    assert_eq!(ran.out().lines().count(), 400);
+    // The zeros in the gaps are no data for another merge.
+    let (merged, disc) = (scene.at("merged.iso"), disc.to_str().unwrap());
+    dacapo(&["disc", "read", &out, &merged]).exits(3);
+    fs::remove_file(&merged).unwrap();
+    for name in ["merged.json", "merged.map"] {
+        fs::remove_file(scene.at(name)).unwrap();
+    }
+    let _ = dacapo(&["disc", "read", &out, &merged, "--merge", disc]).success();
+    assert_same(disc, &merged);
+    assert!(!Path::new(&scene.at("merged.map")).exists());
+    // The same with a second run.
+    let _ = dacapo(&["disc", "read", disc, &out, "--resume"]).success();
+    assert_same(disc, &out);
+    dacapo(&["disc", "read", disc, &out, "--resume"]).exits(5).says("is complete");
+    // Another disc fills nothing.
+    let other = scene.xorriso("other.iso", &["-V", "OTHER"]);
+    let args = ["disc", "read", &cut, &scene.at("x.iso"), "--merge", other.to_str().unwrap()];
+    dacapo(&args).exits(5).says("is not the same disc");
+    dacapo(&["disc", "read", disc, &scene.at("y.bin"), "--raw"]).exits(6).says("only CDs");
 }

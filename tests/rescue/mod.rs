@@ -6,7 +6,7 @@ mod init;
 mod neighbours;
 mod network;
 mod repair;
-mod scene;
+pub(crate) mod scene;
 mod starts;
 mod stick;
 mod story;

@@ -52,6 +52,9 @@ pub fn run(args: &ListArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         if !disc.is_there() {
             place += " (missing)";
         }
+        if disc.trouble.is_some() {
+            place += " (its .json cannot be read)";
+        }
         rows.push([
             record.map_or_else(|| "-".into(), |it| shown(it.name())),
             shown(date),

@@ -6,6 +6,7 @@ pub mod list;
 pub mod read;
 pub mod scan;
 pub mod verify;
+pub mod write;
 
 use clap::{Args, Subcommand};
 
@@ -43,6 +44,7 @@ pub enum DiscCommand {
     Verify(verify::VerifyArgs),
     Scan(scan::ScanArgs),
     List(list::ListArgs),
+    Write(write::WriteArgs),
 }
 
 /// Runs the command.
@@ -56,5 +58,6 @@ pub fn run(args: &DiscArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         DiscCommand::Verify(args) => verify::run(args, output, cancel),
         DiscCommand::Scan(args) => scan::run(args, output, cancel),
         DiscCommand::List(args) => list::run(args, output, cancel),
+        DiscCommand::Write(args) => write::run(args, output, cancel),
     }
 }

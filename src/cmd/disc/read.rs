@@ -10,8 +10,8 @@ use crate::cmd::Outcome;
 use crate::cmd::open::outcome;
 use crate::cmd::output::{Output, plain};
 use crate::cmd::text::duration;
-use crate::disc::read::{self, About, Done};
-use crate::disc::{Contents, drive};
+use crate::disc::read::{self, About, Done, Options};
+use crate::disc::{Contents, drive, raw};
 use crate::error::Result;
 use crate::pipeline::Cancel;
 use crate::units::human;
@@ -19,14 +19,16 @@ use crate::units::human;
 const EXAMPLE: &str = "\
 Examples:
   dacapo disc read /dev/sr0
-  dacapo disc read /dev/sr0 /mnt/discs --title 'Synth 2' --serial 12-34-56";
+  dacapo disc read /dev/sr0 /mnt/discs --title 'Synth 2' --serial 12-34-56
+  dacapo disc read /dev/sr1 SYNTH_2.iso --resume --retries 3";
 
 /// Read a disc to an ISO file
 ///
 /// The file holds the disc bit for bit and is named after its label. Beside it
 /// a .json file is written with what is known of the disc. What cannot be read
-/// is zero in the file, is named, and ends with exit code 3. Until the file is
-/// complete its name ends in .partial.
+/// is zero in the file, is named, stands in a .map file that GNU ddrescue knows,
+/// too, and ends with exit code 3. Until all was tried the name of the file ends
+/// in .partial.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ReadArgs {
@@ -49,6 +51,30 @@ pub struct ReadArgs {
     /// Serial number or licence of what is on it, kept in the .json
     #[arg(long, value_name = "TEXT")]
     pub serial: Option<String>,
+
+    /// Try bad sectors again this many times
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub retries: u32,
+
+    /// Go on with a disc that was interrupted or could not be read whole
+    ///
+    /// Takes what OUT.map says is missing from the disc in DEVICE, which may be
+    /// another drive, or the same disc after it was cleaned.
+    #[arg(long, conflicts_with = "raw")]
+    pub resume: bool,
+
+    /// Another drive with the same disc, or a file of it, that fills gaps
+    ///
+    /// Can be given several times. Label, size and volume descriptors have to
+    /// be the same.
+    #[arg(long = "merge", value_name = "OTHER", value_hint = ValueHint::AnyPath,
+        conflicts_with = "raw")]
+    pub others: Vec<PathBuf>,
+
+    /// Store a CD with sound: raw sectors (.bin) and a cue sheet
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// Runs the command.
@@ -59,23 +85,44 @@ pub fn run(args: &ReadArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let started = Instant::now();
     let drive = drive::open(&args.device)?;
     let contents = Contents::of(&*drive);
-    contents.check_plain()?;
+    if args.raw {
+        raw::check(&contents)?;
+    } else {
+        contents.check_plain()?;
+    }
     let out = args.out.as_deref().unwrap_or(Path::new("."));
-    let path = read::path_for(out, &contents, "iso");
+    let path = read::path_for(out, &contents, if args.raw { "bin" } else { "iso" });
     output.info(&format!(
         "{}: {}, {}",
         plain(&args.device.to_string_lossy()),
         super::info::title(&contents),
         human(contents.len())
     ));
-    let about =
-        About { title: args.title.clone(), note: args.note.clone(), serial: args.serial.clone() };
+    let options = Options {
+        about: About {
+            title: said(args.title.as_deref()),
+            note: said(args.note.as_deref()),
+            serial: said(args.serial.as_deref()),
+        },
+        retries: args.retries,
+        resume: args.resume,
+        others: args.others.clone(),
+    };
     let listener = output.listener();
-    let done = read::run(&*drive, &contents, &path, &about, cancel, &*listener);
+    let done = if args.raw {
+        raw::run(&*drive, &contents, &path, &options, cancel, &*listener)
+    } else {
+        read::run(&*drive, &contents, &path, &options, cancel, &*listener)
+    };
     drop(listener);
     let done = done?;
     report(&done, started, output);
     Ok(outcome(done.check()))
+}
+
+/// What the user says, if it is more than blanks.
+fn said(text: Option<&str>) -> Option<String> {
+    text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn report(done: &Done, started: Instant, output: &Output) {
@@ -110,7 +157,23 @@ fn notes(done: &Done) -> Vec<String> {
             human(behind.bytes)
         ));
     }
-    if behind.run_out_sectors > 0 {
+    for other in &record.merged_from {
+        notes.push(format!("sectors that could not be read were filled from {other}"));
+    }
+    notes.extend(record.suspicion.clone());
+    if !record.damaged_files.is_empty() {
+        notes.push(format!(
+            "files that are not whole: {}",
+            record.damaged_files.iter().map(|it| plain(it)).collect::<Vec<_>>().join(", ")
+        ));
+    }
+    if record.cue.is_some() && behind.run_out_sectors > 0 {
+        notes.push(format!(
+            "{} sectors at the ends of tracks with data cannot be read, as is usual where these \
+             meet sound or the disc ends",
+            behind.run_out_sectors
+        ));
+    } else if behind.run_out_sectors > 0 {
         notes.push(format!(
             "the last {} sectors cannot be read, as is usual for discs that were written track \
              at once; nothing of the filesystem is in them",

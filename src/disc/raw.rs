@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A CD with all the bytes of its sectors, and a cue sheet: for discs with sound,
+//! which no plain file can hold.
+//!
+//! Sectors with data carry checksums, and what these contradict is read again.
+//! Sound has none: what a drive gives is kept as it is.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::contents::Contents;
+use super::drive::Drive;
+use super::output::{Output, refuse_existing};
+use super::read::{Done, Options, name_of, now, sectors_of};
+use super::record::{Behind, Record};
+use super::sector::{self, Found};
+use super::{cue, digest};
+use crate::device::{RAW_SECTOR, Toc, Track};
+use crate::error::{Context, Error, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::io::WriteAt as _;
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+
+/// Sectors that are read at once.
+const AT_ONCE: u32 = 27;
+/// How often a sector is tried whose checksums are wrong, or that fails.
+const TRIES: u32 = 3;
+/// Where sound and data meet, and at the end of a track with data, nobody can
+/// read this many sectors: a pause of two seconds, and two sectors of run-out.
+const PAUSE: u32 = 152;
+
+/// An error if a disc cannot be read raw.
+///
+/// # Errors
+/// Unsupported, with the reason.
+pub fn check(contents: &Contents) -> Result<&Toc> {
+    let is_cd = contents.medium.as_deref().is_none_or(|medium| medium.starts_with("CD"));
+    match &contents.toc {
+        Some(toc) if is_cd => Ok(toc),
+        _ => Err(Error::unsupported("only CDs in a drive have raw sectors")
+            .hint("without --raw the disc becomes a plain .iso")),
+    }
+}
+
+/// The sheet of a raw copy.
+#[must_use]
+pub fn cue_of(image: &Path) -> PathBuf {
+    image.with_extension("cue")
+}
+
+/// Reads a CD to a file of raw sectors at `path`, and writes the cue sheet and
+/// the record beside it.
+///
+/// # Errors
+/// As [`read::run`](super::read::run).
+pub fn run(
+    drive: &dyn Drive,
+    contents: &Contents,
+    path: &Path,
+    options: &Options,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<Done> {
+    let toc = check(contents)?;
+    let size = RAW_SECTOR as u64;
+    let len = u64::from(toc.lead_out) * size;
+    refuse_existing(&cue_of(path))?;
+    let out = Output::create(path, drive.path(), len)?;
+    progress.stage("reading", len);
+    let mut lost = ExtentSet::new();
+    let mut modes: Vec<(u8, u8)> = Vec::new();
+    let ((), digests) = digest::hash(|feed| {
+        let mut position = 0;
+        while position < toc.lead_out {
+            cancel.check()?;
+            let track =
+                toc.tracks.iter().find(|it| it.start <= position && position < toc.end_of(it));
+            let end = track.map_or_else(|| next_start(toc, position), |it| toc.end_of(it));
+            let count = AT_ONCE.min(end - position);
+            let mut bytes = vec![0; count as usize * RAW_SECTOR];
+            if let Some(track) = track {
+                read(drive, track, position, &mut bytes, &mut lost, cancel)?;
+                if track.is_data() && !modes.iter().any(|(number, _)| *number == track.number) {
+                    modes.push((track.number, sector::mode(&bytes).unwrap_or(1)));
+                }
+            }
+            out.file().write_at(u64::from(position) * size, &bytes)?;
+            progress.advance(bytes.len() as u64);
+            feed.bytes(bytes)?;
+            position += count;
+        }
+        Ok(())
+    })?;
+    let pauses = pauses(toc);
+    let missing = lost.subtract(&pauses);
+    for extent in missing.iter() {
+        let extent = Extent::new(extent.start() * size, extent.end() * size);
+        progress.note(&Event::Unreadable { extent, cause: "all attempts have failed".into() });
+    }
+    let mode = |track: &Track| {
+        modes.iter().find(|(number, _)| *number == track.number).map_or(1, |(_, mode)| *mode)
+    };
+    let about = &options.about;
+    let record = Record {
+        file: name_of(path),
+        bytes: len,
+        sector_size: RAW_SECTOR as u32,
+        cue: Some(name_of(&cue_of(path))),
+        title: about.title.clone(),
+        note: about.note.clone(),
+        serial: about.serial.clone(),
+        read_at: now(),
+        digests,
+        volume: contents.volume.clone(),
+        sizes: contents.sizes.clone(),
+        behind: Behind { run_out_sectors: lost.intersect(&pauses).bytes(), ..Behind::default() },
+        unreadable: sectors_of(&missing, 1),
+        medium: contents.medium.clone(),
+        drive: contents.drive.clone(),
+        toc: Some(toc.clone()),
+        ..Record::new()
+    };
+    cancel.check()?;
+    cancel.finish();
+    let sheet = cue::sheet(&name_of(path), toc, mode);
+    let (cue, what) = (cue_of(path), || format!("writing {}", cue_of(path).display()));
+    let mut file = File::create_new(&cue).context(what)?;
+    file.write_all(sheet.as_bytes()).and_then(|()| file.sync_all()).context(what)?;
+    out.commit(&record, None)?;
+    Ok(Done { path: path.to_owned(), record })
+}
+
+/// The first track behind a sector that is in none.
+fn next_start(toc: &Toc, position: u32) -> u32 {
+    let starts = toc.tracks.iter().map(|track| track.start);
+    starts.filter(|start| *start > position).min().unwrap_or(toc.lead_out)
+}
+
+/// Reads sectors of a track; what cannot be read stays zero, and what its
+/// checksums contradict to the end is kept and counts as lost.
+fn read(
+    drive: &dyn Drive,
+    track: &Track,
+    first: u32,
+    bytes: &mut [u8],
+    lost: &mut ExtentSet,
+    cancel: &Cancel,
+) -> Result<()> {
+    let is_good = |bytes: &[u8]| {
+        !track.is_data() || bytes.chunks(RAW_SECTOR).all(|it| sector::check(it) != Found::Damaged)
+    };
+    match drive.read_raw(first, bytes) {
+        Ok(()) if is_good(bytes) => return Ok(()),
+        Ok(()) => {}
+        Err(error) if error.is_media_error() => {}
+        Err(error) => return Err(error),
+    }
+    for (number, sector) in (first..).zip(bytes.chunks_mut(RAW_SECTOR)) {
+        cancel.check()?;
+        let mut is_read = false;
+        for _ in 0..TRIES {
+            match drive.read_raw(number, sector) {
+                Ok(()) => is_read = is_good(sector),
+                Err(error) if error.is_media_error() => sector.fill(0),
+                Err(error) => return Err(error),
+            }
+            if is_read {
+                break;
+            }
+        }
+        if !is_read {
+            lost.insert(Extent::at(number.into(), 1));
+        }
+    }
+    Ok(())
+}
+
+/// The sectors that nobody can read, of any such disc.
+fn pauses(toc: &Toc) -> ExtentSet {
+    toc.tracks
+        .iter()
+        .filter_map(|track| {
+            let end = toc.end_of(track);
+            let next = toc.tracks.iter().find(|it| it.start == end);
+            let meets_other = next.is_some_and(|next| next.is_data() != track.is_data());
+            let ends_data = next.is_none() && track.is_data();
+            (meets_other || ends_data)
+                .then(|| Extent::new(end.saturating_sub(PAUSE).max(track.start).into(), end.into()))
+        })
+        .collect()
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Real drives, as QEMU has them: /dev/sr0 in the rescue system.
+
+use std::fs;
+use std::time::Duration;
+
+use super::scene::{Scene, assert_same};
+use crate::debian::{MIB, text};
+use crate::rescue::kernel;
+use crate::rescue::scene::{
+    BACKUP, backup_drive, open_shell, power_off_by_shell, ready, type_command,
+};
+use crate::support::machine::{Boot, Bus, Drive, Firmware, Machine};
+use crate::support::{all, junk, run};
+
+/// A sector in the middle of the data, in units of 512 bytes.
+const BAD: u64 = 2000;
+
+#[test]
+fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
+    // A start of an emulated computer.
+    if !all() || !ready() {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let copy = scene.at("copy.iso");
+    fs::copy(&disc, &copy).unwrap();
+    let faults = scene.at("faults.conf");
+    let settings = "[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\n";
+    fs::write(&faults, format!("{settings}sector = \"{BAD}\"\nonce = \"off\"\n")).unwrap();
+    let (note, backup) = (scene.at("note.bin"), scene.folder.path().join("backup.raw"));
+    fs::write(&note, junk(4096, 9)).unwrap();
+    backup_drive(&backup, 128 * MIB, &[note.as_ref()]);
+
+    let line = "console=ttyS0,115200 quiet".into();
+    let boot = Boot::Kernel { folder: kernel().to_owned(), line };
+    let mut machine =
+        Machine::new(Firmware::Bios, boot).with(Drive::new(&backup, Bus::Virtio, BACKUP));
+    let files = [format!("blkdebug:{faults}:{}", text(&disc)), copy];
+    for (number, file) in files.iter().enumerate() {
+        let drive = format!("if=none,id=cd{number},format=raw,readonly=on,file={file}");
+        let device = format!("ide-cd,drive=cd{number},bus=ide.{}", 3 + number);
+        machine.more.extend(["-drive".into(), drive, "-device".into(), device]);
+    }
+    let mut guest = machine.start();
+    open_shell(&guest);
+    let _ = type_command(&guest, "mkdir -p /x; mount /dev/vda1 /x; cd /x; mkdir a b");
+    let shown = type_command(&guest, "dacapo disc info /dev/sr0 | grep -E 'drive|medium|data'");
+    assert!(shown.contains("QEMU DVD-ROM") && shown.contains("CD-ROM"), "{shown}");
+    let wait = Duration::from_secs(180);
+    let ask = |command: &str, wanted: &str| {
+        guest.screen.type_keys(&format!("{command}; echo code=$''?\r"));
+        let shown = guest.screen.wait_for("code=", wait);
+        assert!(shown.contains(wanted), "{shown}");
+        guest.screen.type_keys("clear\r");
+        guest.screen.wait_until_gone("code=", wait);
+    };
+    ask("dacapo disc read /dev/sr0 a -q", "code=3");
+    ask("dacapo disc read /dev/sr1 b -q", "code=0");
+    // What is missing comes from the other drive.
+    ask("cp -r a c; dacapo disc read /dev/sr1 c --resume -q", "code=0");
+    ask("dacapo disc read /dev/sr0 d.iso --merge /dev/sr1 -q", "code=0");
+    ask("dacapo disc verify d.iso c/SYNTH_2.iso -q", "code=0");
+    ask("cd /; umount /x", "code=0");
+    power_off_by_shell(&mut guest);
+
+    let out = |name: &str| {
+        let to = scene.at(&name.replace('/', "-"));
+        let from = format!("{}?offset=1048576", text(&backup));
+        let _ = run("debugfs", &["-R", &format!("dump /{name} {to}"), &from]);
+        to
+    };
+    for name in ["b/SYNTH_2.iso", "c/SYNTH_2.iso", "d.iso"] {
+        assert_same(&disc, out(name));
+    }
+    // One sector of 2048 bytes, and nothing else, is missing of the first.
+    let (bad, good) = (fs::read(out("a/SYNTH_2.iso")).unwrap(), fs::read(&disc).unwrap());
+    let place = (BAD / 4 * 2048) as usize;
+    assert!(bad[place..place + 2048].iter().all(|byte| *byte == 0));
+    assert_eq!(bad[..place], good[..place]);
+    assert_eq!(bad[place + 2048..], good[place + 2048..]);
+    let record: serde_json::Value =
+        serde_json::from_slice(&fs::read(out("a/SYNTH_2.json")).unwrap()).unwrap();
+    assert_eq!(record["unreadable"][0]["first"], BAD / 4);
+    assert_eq!(
+        (&record["medium"], record["toc"]["tracks"].as_array().unwrap().len()),
+        (&"CD-ROM".into(), 1)
+    );
+}

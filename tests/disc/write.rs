@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An archived disc back onto a disc; a file stands for the drive, to which
+//! xorriso writes as to one.
+
+use std::fs;
+use std::path::Path;
+
+use super::scene::{NEEDS, Scene, sum};
+use crate::support::{dacapo, dacapo_command, find_program, finish, requires};
+
+/// A folder with one program only, as PATH.
+fn only(scene: &Scene, name: &str) -> String {
+    let folder = scene.at(&format!("only-{name}"));
+    fs::create_dir(&folder).unwrap();
+    if let Some(program) = find_program(name) {
+        std::os::unix::fs::symlink(program, format!("{folder}/{name}")).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_disc_is_burnt_and_read_back() {
+    if !requires(NEEDS) || !requires(&["cdrskin"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let image = disc.to_str().unwrap();
+    let len = fs::metadata(&disc).unwrap().len() as usize;
+    let blank = scene.at("xorriso.disc");
+    fs::write(&blank, b"").unwrap();
+    let mut command = dacapo_command(&["disc", "write", image, &blank]);
+    command.env("PATH", only(&scene, "xorriso"));
+    let ran = finish(command, &[]).success();
+    assert!(ran.out().contains("xorriso") && ran.out().contains("read back"), "{ran}");
+    assert_eq!(fs::read(&blank).unwrap()[..len], fs::read(&disc).unwrap());
+    // What cdrskin says is told: it writes to no file.
+    let other = scene.at("cdrskin.disc");
+    fs::write(&other, b"").unwrap();
+    let mut command = dacapo_command(&["disc", "write", image, &other]);
+    command.env("PATH", only(&scene, "cdrskin"));
+    finish(command, &[]).exits(1).says("cdrskin has failed").says("emulated_drives");
+    // A disc with something on it is not written to without a yes.
+    let full = scene.at("xorriso.disc");
+    let before = sum("sha256sum", &full);
+    dacapo(&["disc", "write", image, &full]).exits(5).says("--yes");
+    assert_eq!(sum("sha256sum", &full), before);
+    let _ = dacapo(&["disc", "write", image, &full, "--yes"]).success();
+    // Without a program it is said what to install.
+    let mut command = dacapo_command(&["disc", "write", image, &scene.at("new.disc")]);
+    command.env("PATH", only(&scene, "nothing"));
+    finish(command, &[]).exits(6).says("xorriso nor cdrskin is installed");
+}
+
+#[test]
+fn what_cannot_be_burnt_is_said_before() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let blank = scene.at("blank.disc");
+    dacapo(&["disc", "write", &scene.at("tree/setup.exe"), &blank]).exits(5);
+    let disc = scene.xorriso("disc.iso", &[]);
+    let image = disc.to_str().unwrap();
+    dacapo(&["disc", "write", image, "/dev/nowhere"]).exits(5);
+    let ran = dacapo(&["disc", "write", image, &blank, "--dry-run"]).success();
+    assert!(ran.out().contains("by "), "{ran}");
+    assert!(!Path::new(&blank).exists());
+}
