@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use crate::cmd::Outcome;
 use crate::cmd::confirm::confirm;
 use crate::cmd::output::{Output, plain};
-use crate::cmd::target::{FreeSpace, TargetArgs};
+use crate::cmd::target::{Fill, FreeSpace, TargetArgs};
 use crate::cmd::text::duration;
 use crate::device::{Source, find_by_path, is_optical};
 use crate::disc::drive;
@@ -95,6 +95,7 @@ pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         dry_run: false,
         free: FreeSpace::Leave,
         fit: false,
+        fill: Fill::Zeros,
         no_verify: args.no_verify,
         yes: args.yes,
         confirm: args.confirm.clone(),
