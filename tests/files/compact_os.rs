@@ -39,7 +39,20 @@ fn files_of_compact_os_are_unpacked() {
     // A program, for the calls in it; and what cannot be made shorter.
     let mixed =
         [&fs::read("/bin/bash").unwrap()[..700_001], &junk(100_000, 7), &[0; 50_000]].concat();
-    let contents = [("text", text.into_bytes()), ("mixed", mixed), ("short", b"shorter".repeat(9))];
+    // What may be a call, at each place near the end of a chunk.
+    let calls: Vec<u8> = (5..20)
+        .flat_map(|back| {
+            let mut chunk = b"some words. ".repeat(2731)[..32768].to_vec();
+            chunk[32768 - back..][..5].copy_from_slice(&[0xe8, 16, 0, 0, 0]);
+            chunk
+        })
+        .collect();
+    let contents = [
+        ("text", text.into_bytes()),
+        ("mixed", mixed),
+        ("calls", calls),
+        ("short", b"shorter".repeat(9)),
+    ];
     let methods = [
         (0_u32, "XPRESS", "4096"),
         (1, "LZX", "32768"),

@@ -167,10 +167,8 @@ fn read_lens(bits: &mut Bits, lens: &mut [u8]) -> Option<()> {
 fn translate_calls(buf: &mut [u8]) {
     const CALL: u8 = 0xe8;
     const FILE_SIZE: i32 = 12_000_000;
-    const LAST: usize = 6;
-    if buf.len() <= 10 {
-        return;
-    }
+    // No call begins among the last ten bytes.
+    const LAST: usize = 10;
     let end = buf.len().saturating_sub(LAST);
     let mut at = 0_usize;
     while let Some(found) =
@@ -215,6 +213,18 @@ mod tests {
         translate_calls(&mut buf);
         assert_eq!(buf[4..8], 97_i32.to_le_bytes());
         const CALL_AT_3: u8 = 0xe8;
+    }
+
+    #[test]
+    fn among_the_last_bytes_there_are_no_calls() {
+        for at in 0..20 {
+            let mut buf = [0; 20];
+            buf[at] = 0xe8;
+            translate_calls(&mut buf);
+            let translated = 0_i32.wrapping_sub(at as i32).to_le_bytes();
+            let expected = if (1..10).contains(&at) { translated } else { [0; 4] };
+            assert_eq!(buf.get(at + 1..at + 5).unwrap_or(&[0; 4]), expected, "{at}");
+        }
     }
 
     proptest! {
