@@ -60,7 +60,9 @@ impl Compressed {
             return Err(corrupt());
         };
         let place = match kind {
-            1 | 9 => Place::Plain(rest.to_vec()),
+            1 => Place::Plain(rest.to_vec()),
+            // Behind a byte of its own.
+            9 => Place::Plain(rest.get(1..).unwrap_or_default().to_vec()),
             // A first byte that no stream of zlib has: plain behind it.
             3 if rest.first().is_some_and(|byte| byte & 0x0f == 0x0f) => {
                 Place::Plain(rest.get(1..).unwrap_or_default().to_vec())
@@ -72,12 +74,12 @@ impl Compressed {
             11 | 12 => Place::Unknown("LZFSE"),
             _ => Place::Unknown("a method that is not known"),
         };
-        let is_short = match &place {
-            Place::Plain(plain) => u64::try_from(plain.len()).is_ok_and(|len| len < bytes),
-            Place::Attribute(..) => bytes > BLOCK,
-            _ => false,
+        let fits = match &place {
+            Place::Plain(plain) => u64::try_from(plain.len()) == Ok(bytes),
+            Place::Attribute(..) => bytes <= BLOCK,
+            _ => true,
         };
-        if is_short { Err(corrupt()) } else { Ok(Self { bytes, place }) }
+        if fits { Ok(Self { bytes, place }) } else { Err(corrupt()) }
     }
 }
 
@@ -90,7 +92,7 @@ impl Method {
             Self::Lzvn => *byte == 0x06,
         });
         if is_plain {
-            return packed.get(1..len.checked_add(1)?).map(<[u8]>::to_vec);
+            return packed.get(1..).filter(|plain| plain.len() == len).map(<[u8]>::to_vec);
         }
         let mut block = vec![0; len];
         match self {
@@ -148,5 +150,37 @@ impl Method {
         // No block becomes much longer by being packed.
         let len = len.filter(|len| *len <= BLOCK.saturating_mul(2));
         Ok(len.and_then(|len| usize::try_from(len).ok()).map(|len| (start, len)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(kind: u32, bytes: u64, rest: &[u8]) -> Option<Vec<u8>> {
+        let (kind, bytes) = (kind.to_le_bytes(), bytes.to_le_bytes());
+        let attribute = [b"fpmc".as_slice(), &kind, &bytes, rest].concat();
+        match Compressed::parse(&attribute, 0).ok()?.place {
+            Place::Plain(plain) => Some(plain),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn plain_content_is_just_as_long_as_the_header_says() {
+        for (kind, rest) in [(1, "content"), (9, "\u{4c}content"), (3, "\u{f}content")] {
+            let rest = rest.as_bytes();
+            assert_eq!(plain(kind, 7, rest).as_deref(), Some(b"content".as_slice()), "{kind}");
+            for wrong in [0, 6, 8, u64::MAX] {
+                assert_eq!(plain(kind, wrong, rest), None, "{kind}: {wrong}");
+            }
+        }
+        assert_eq!(plain(9, 0, &[0xcc]).as_deref(), Some(b"".as_slice()));
+        for (method, marker) in [(Method::Zlib, 0xff), (Method::Lzvn, 0x06)] {
+            let packed = [&[marker], b"content".as_slice()].concat();
+            assert_eq!(method.unpack(&packed, 7).as_deref(), Some(b"content".as_slice()));
+            assert_eq!(method.unpack(&packed, 6), None);
+            assert_eq!(method.unpack(&packed, 8), None);
+        }
     }
 }
