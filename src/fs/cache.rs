@@ -20,10 +20,31 @@ pub(super) struct Cache<K, V> {
 }
 
 struct Generations<K, V> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
+    /// Each with its bytes.
+    young: HashMap<K, (V, usize)>,
+    old: HashMap<K, (V, usize)>,
     /// The bytes of the young ones.
     size: usize,
+}
+
+impl<K: Eq + Hash, V> Generations<K, V> {
+    /// Keeps something among the young ones, of which there are at most `most`
+    /// bytes.
+    fn keep(&mut self, key: K, value: V, size: usize, most: usize) {
+        self.old.remove(&key);
+        if let Some((_, before)) = self.young.remove(&key) {
+            self.size = self.size.saturating_sub(before);
+        }
+        if self.size.saturating_add(size) > most {
+            self.old = std::mem::take(&mut self.young);
+            self.size = 0;
+        }
+        // Larger than all that is kept: it is not.
+        if size <= most {
+            self.young.insert(key, (value, size));
+            self.size = self.size.saturating_add(size);
+        }
+    }
 }
 
 impl<K, V> fmt::Debug for Cache<K, V> {
@@ -74,27 +95,18 @@ impl<K: Copy + Eq + Hash, V: Clone> Cache<K, V> {
     /// What is kept for a key.
     pub(super) fn find(&self, key: K) -> Option<V> {
         let mut shard = self.shard(key);
-        if let Some(value) = shard.young.get(&key) {
+        if let Some((value, _)) = shard.young.get(&key) {
             return Some(value.clone());
         }
         // It is of use: it stays for another round.
-        let value = shard.old.remove(&key)?;
-        shard.young.insert(key, value.clone());
+        let (value, size) = shard.old.remove(&key)?;
+        shard.keep(key, value.clone(), size, self.most);
         Some(value)
     }
 
     /// Keeps something that was made without being asked for.
     pub(super) fn keep(&self, key: K, value: V, size: usize) {
-        let mut shard = self.shard(key);
-        if shard.size.saturating_add(size) > self.most {
-            shard.old = std::mem::take(&mut shard.young);
-            shard.size = 0;
-        }
-        // Larger than all that is kept: it is not.
-        if size <= self.most {
-            shard.young.insert(key, value);
-            shard.size = shard.size.saturating_add(size);
-        }
+        self.shard(key).keep(key, value, size, self.most);
     }
 
     fn shard(&self, key: K) -> std::sync::MutexGuard<'_, Generations<K, V>> {
@@ -133,6 +145,30 @@ mod tests {
         assert!((100..=SHARDS * 20).contains(&kept), "{kept}");
         assert_eq!(get(1), Ok(2));
         assert_eq!(made.get(), 10_001);
+    }
+
+    #[test]
+    fn what_stays_for_another_round_is_counted() {
+        let cache: Cache<u64, u64> = Cache::of_few(1000);
+        let kept = || {
+            let shard = cache.shard(0);
+            shard.young.len() + shard.old.len()
+        };
+        for round in 0..20 {
+            for key in 0..6 {
+                cache.keep(round * 6 + key, key, 100);
+                for before in 0..round * 6 + key {
+                    cache.find(before);
+                    assert!(kept() <= 10, "{} things of 100 bytes", kept());
+                }
+            }
+        }
+        // The same thing twice is there once.
+        for _ in 0..100 {
+            cache.keep(7, 7, 100);
+        }
+        assert!((5..=10).contains(&kept()), "{}", kept());
+        assert_eq!(cache.find(7), Some(7));
     }
 
     #[test]
