@@ -158,8 +158,9 @@ pub trait Files: Send + Sync {
     /// If the folder cannot be read at all, or not to its end.
     fn list(&self, folder: Node, each: EachEntry) -> FileResult<()>;
 
-    /// What a name of a folder stands for. Letters of another case are the same
-    /// where the filesystem says so.
+    /// What a name of a folder stands for. Where the filesystem says that letters
+    /// of another case are the same, a name that is exactly this comes before
+    /// those that are only like it.
     ///
     /// # Errors
     /// As [`Files::list`].

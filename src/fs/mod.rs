@@ -31,7 +31,6 @@ pub mod foreign;
 pub mod hfs;
 pub mod hfsplus;
 pub mod iso9660;
-mod known_names;
 mod listing;
 pub mod member;
 mod names;

@@ -54,6 +54,12 @@ pub(super) fn utf16(name: &[u8]) -> Option<Vec<u16>> {
     Some(units)
 }
 
+/// What a name is compared by where letters of another case are the same:
+/// `fold` gives the letter that stands for both. `None` if it is no name there.
+pub(super) fn folded(name: &[u8], fold: impl Fn(u16) -> u16) -> Option<Vec<u8>> {
+    Some(utf16(name)?.into_iter().flat_map(|unit| fold(unit).to_le_bytes()).collect())
+}
+
 /// The little-endian units of a name on the disk.
 pub(super) fn units_le(bytes: &[u8]) -> impl Iterator<Item = u16> + Clone + '_ {
     bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit))

@@ -39,11 +39,12 @@ impl<K: PartialEq, V> Recent<K, V> {
         }
         let (value, bytes) = open()?;
         let value = Arc::new(value);
-        self.put(Kept { key, value: Arc::clone(&value), bytes });
+        self.put(key, Arc::clone(&value), bytes);
         Ok(value)
     }
 
-    fn get(&self, key: &K) -> Option<Arc<V>> {
+    /// What is kept under `key`.
+    pub(super) fn get(&self, key: &K) -> Option<Arc<V>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // The last is the one that was used last, and most likely the one.
         let index = kept.iter().rposition(|kept| kept.key == *key)?;
@@ -53,7 +54,9 @@ impl<K: PartialEq, V> Recent<K, V> {
         Some(value)
     }
 
-    fn put(&self, new: Kept<K, V>) {
+    /// Keeps something of so many bytes.
+    pub(super) fn put(&self, key: K, value: Arc<V>, bytes: usize) {
+        let new = Kept { key, value, bytes };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|kept| kept.key != new.key);
         let mut bytes = new.bytes;

@@ -18,7 +18,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind, Times,
 };
-use crate::fs::listing::{self, Listings};
+use crate::fs::listing::Listings;
 use crate::fs::names::{self, units_le};
 use crate::fs::pieces::{self, Pieces, within};
 use crate::fs::recent::Recent;
@@ -152,7 +152,7 @@ impl ExfatFiles {
             boot,
             upcase: OnceLock::new(),
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
-            listings: listing::listings(),
+            listings: Listings::new(),
         }
     }
 
@@ -398,7 +398,8 @@ impl Files for ExfatFiles {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-        listing::lookup(self, &self.listings, folder, name, &|unit| self.fold(unit))
+        let fold = |name: &[u8]| names::folded(name, |unit| self.fold(unit));
+        self.listings.lookup(self, folder, name, Some(&fold))
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

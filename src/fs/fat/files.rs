@@ -15,7 +15,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind, Times,
 };
-use crate::fs::listing::{self, Listings};
+use crate::fs::listing::Listings;
 use crate::fs::names;
 use crate::fs::pieces::{self, Pieces, within};
 use crate::fs::recent::Recent;
@@ -162,7 +162,7 @@ impl FatFiles {
             volume,
             boot,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
-            listings: listing::listings(),
+            listings: Listings::new(),
         }
     }
 
@@ -290,7 +290,8 @@ impl Files for FatFiles {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-        listing::lookup(self, &self.listings, folder, name, &names::capital)
+        let fold = |name: &[u8]| names::folded(name, names::capital);
+        self.listings.lookup(self, folder, name, Some(&fold))
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

@@ -2,8 +2,6 @@
 //! Folders: names by the order in which they were made, and by a hash of them.
 //! A name may stand for the root of another subvolume.
 
-use std::ops::ControlFlow;
-
 use super::super::tree::{Key, tree_id};
 use super::inode::Inode;
 use super::trees::Item;
@@ -91,7 +89,7 @@ pub(super) fn lookup(
     let tree = files.tree(folder.node.tree)?;
     if files.forest.is_changed(&tree, folder.number(), Key::DIR_INDEX) {
         // A replay changes names by their index only.
-        return find(files, folder, name);
+        return files.listings.lookup(files, folder.node, name, None);
     }
     let key = Key { objectid: folder.number(), kind: Key::DIR_ITEM, offset: u64::from(hash(name)) };
     let Some(item) = files.forest.get(&tree, key)? else { return Ok(None) };
@@ -102,24 +100,6 @@ pub(super) fn lookup(
         }
     }
     Ok(None)
-}
-
-/// The same, name by name.
-fn find(files: &BtrfsFiles, folder: &Inode, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-    let mut found = None;
-    list(files, folder, &mut |entry| match entry {
-        Ok(entry) if entry.name != name => ControlFlow::Continue(()),
-        // One that is damaged may be the one.
-        Err(error) => {
-            found.get_or_insert(Err(error));
-            ControlFlow::Continue(())
-        }
-        Ok(entry) => {
-            found = Some(Ok(entry));
-            ControlFlow::Break(())
-        }
-    })?;
-    found.transpose()
 }
 
 /// CRC-32C from a start of its own, without the last inversion.

@@ -27,6 +27,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::SharedReaders;
 use crate::fs::cache::Cache;
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
+use crate::fs::listing::Listings;
 use crate::ondisk::{Fields, FormatError};
 
 /// The number that the kernel gives to an empty folder which stands for a
@@ -46,8 +47,9 @@ const MAX_LINK_LEN: u64 = 4096;
 pub(super) struct BtrfsFiles {
     forest: Forest,
     trees: Cache<u64, (Tree, u64)>,
-    /// Compressed extents by their logical addresses.
-    unpacked: Cache<u64, Arc<[u8]>>,
+    /// Compressed extents, and whether they were compared with their checksums.
+    unpacked: Cache<(extents::Packed, bool), Arc<[u8]>>,
+    listings: Listings,
 }
 
 /// Opens a filesystem.
@@ -64,6 +66,7 @@ pub(super) fn open(readers: SharedReaders) -> FileResult<Option<Box<dyn Files>>>
         forest,
         trees: Cache::new(TREE_BYTES),
         unpacked: Cache::of_few(UNPACKED_BYTES),
+        listings: Listings::new(),
     };
     let (overlays, sums) = replay::all(&files)?;
     files.forest.overlays = overlays;

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::super::checksum::crc32c;
 use super::inode::Inode;
 use super::{ExtFiles, Use, map, xattr};
-use crate::fs::files::{DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
+use crate::fs::files::{DirectoryEntry, EachEntry, FileResult, Node, NodeKind};
 use crate::ondisk::{Fields, FormatError};
 
 const INCOMPAT_FILETYPE: u32 = 0x2;
@@ -187,29 +187,10 @@ fn encrypted_name(name: &[u8]) -> Vec<u8> {
     shown
 }
 
-/// The entry of a folder whose letters are the same but for their case.
-pub(super) fn lookup_any_case(
-    files: &ExtFiles,
-    folder: Node,
-    name: &[u8],
-) -> FileResult<Option<DirectoryEntry>> {
-    let folded = |name: &[u8]| std::str::from_utf8(name).ok().map(str::to_lowercase);
-    let Some(wanted) = folded(name) else { return Ok(None) };
-    let (mut found, mut failed) = (None, None);
-    files.list(folder, &mut |entry| {
-        match entry {
-            Ok(entry) if folded(&entry.name).as_ref() == Some(&wanted) => found = Some(entry),
-            Ok(_) => {}
-            Err(error) => {
-                failed.get_or_insert(error);
-            }
-        }
-        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    match (found, failed) {
-        (None, Some(error)) => Err(error),
-        (found, _) => Ok(found),
-    }
+/// The letters by which names of a folder are compared in which case is left
+/// aside: nearly those of the kernel, which knows more of Unicode.
+pub(super) fn fold(name: &[u8]) -> Option<Vec<u8>> {
+    str::from_utf8(name).ok().map(|name| name.to_lowercase().into_bytes())
 }
 
 /// Checks the checksum at the end of a block of names or of an index.

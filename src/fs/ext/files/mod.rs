@@ -27,7 +27,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::SharedReaders;
 use crate::fs::cache::Cache;
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
-use crate::fs::known_names::Names;
+use crate::fs::listing::{Fold, Listings};
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 
@@ -73,7 +73,7 @@ pub(super) struct ExtFiles {
     /// Blocks of metadata, each checked for the inode it belongs to; 0 for
     /// those that belong to none.
     blocks: Cache<(u64, Use, u32), Arc<[u8]>>,
-    names: Names,
+    listings: Listings,
 }
 
 impl std::fmt::Debug for ExtFiles {
@@ -149,7 +149,7 @@ impl ExtFiles {
             replayed,
             tables: Cache::new(TABLE_BYTES),
             blocks: Cache::new(CACHE_BYTES),
-            names: Names::new(),
+            listings: Listings::new(),
         }
     }
 
@@ -281,11 +281,9 @@ impl Files for ExtFiles {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-        let found = self.names.lookup(self, folder, name)?;
-        if found.is_none() && self.inode(folder)?.is_casefolded() {
-            return folder::lookup_any_case(self, folder, name);
-        }
-        Ok(found)
+        let is_casefolded = self.inode(folder)?.is_casefolded();
+        let fold: Option<Fold> = if is_casefolded { Some(&folder::fold) } else { None };
+        self.listings.lookup(self, folder, name, fold)
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

@@ -27,7 +27,7 @@ use super::volume_header::{Special, VolumeHeader};
 use super::wrapper::Place;
 use crate::extent::ExtentSet;
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
-use crate::fs::listing::{self, Listings};
+use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
 use crate::fs::pieces::{self, Pieces, within};
 use crate::fs::recent::Recent;
@@ -154,7 +154,7 @@ impl HfsPlusFiles {
             linked_folders: None,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
             blocks: Recent::new(RECENT_BLOCKS, usize::MAX),
-            listings: listing::listings(),
+            listings: Listings::new(),
         };
         files.find_root()?;
         Ok(files)
@@ -567,8 +567,9 @@ impl Files for HfsPlusFiles {
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
         // Nearly the letters that HFS+ takes for the same; HFSX may tell all
         // of them apart.
-        let fold = |unit| if self.header.is_hfsx { unit } else { names::capital(unit) };
-        listing::lookup(self, &self.listings, folder, name, &fold)
+        let fold = |name: &[u8]| names::folded(name, names::capital);
+        let fold: Option<Fold> = if self.header.is_hfsx { None } else { Some(&fold) };
+        self.listings.lookup(self, folder, name, fold)
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

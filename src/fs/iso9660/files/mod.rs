@@ -24,8 +24,7 @@ use rock_ridge::{Compressed, RockRidge};
 use super::descriptor::Descriptors;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
-use crate::fs::known_names::Names;
-use crate::fs::listing::{self, Listings};
+use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
 use crate::fs::pieces::{self, Pieces, within};
 use crate::fs::recent::Recent;
@@ -64,7 +63,6 @@ pub(super) struct IsoFiles {
     volume_sequence: Option<u16>,
     opened: Recent<Node, Opened>,
     blocks: Recent<(Node, u64), Vec<u8>>,
-    known: Names,
     listings: Listings,
 }
 
@@ -101,8 +99,7 @@ impl IsoFiles {
             volume,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
             blocks: Recent::new(RECENT_BLOCKS, RECENT_BLOCK_BYTES),
-            known: Names::new(),
-            listings: listing::listings(),
+            listings: Listings::new(),
         })
     }
 
@@ -384,11 +381,12 @@ impl Files for IsoFiles {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-        let found = self.known.lookup(self, folder, name);
-        match (self.naming, found) {
-            (Naming::RockRidge(_), found) | (_, found @ Ok(Some(_))) => found,
-            _ => listing::lookup(self, &self.listings, folder, name, &names::capital),
-        }
+        let fold = |name: &[u8]| names::folded(name, names::capital);
+        let fold: Option<Fold> = match self.naming {
+            Naming::RockRidge(_) => None,
+            _ => Some(&fold),
+        };
+        self.listings.lookup(self, folder, name, fold)
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

@@ -43,7 +43,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
 };
-use crate::fs::listing::{self, Listings};
+use crate::fs::listing::Listings;
 use crate::fs::names;
 use crate::fs::pieces::{self, within};
 use crate::fs::recent::Recent;
@@ -97,7 +97,7 @@ impl NtfsFiles {
             upcase: OnceLock::new(),
             files: Recent::new(RECENT_FILES, RECENT_FILE_BYTES),
             units: Recent::new(RECENT_UNITS, RECENT_UNIT_BYTES),
-            listings: listing::listings(),
+            listings: Listings::new(),
             volume,
             boot,
         })
@@ -341,19 +341,21 @@ impl Files for NtfsFiles {
         // Without the table nothing is known of the order, and all is read.
         let upcase = self.upcase();
         let mut found = None;
-        index.find(&wanted, upcase, &mut |name| {
+        let searched = index.find(&wanted, upcase, &mut |name| {
             let is_exact = names::units_le(name.units).eq(wanted.iter().copied());
             if found.is_none() || is_exact {
                 found = self.entry(folder, &name).or_else(|| found.take());
             }
             if is_exact { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        if let Some(found) = found {
+        });
+        if let (Ok(()), Some(found)) = (searched, found) {
             return found.map(Some);
         }
-        // In a folder whose names are not in order it is there all the same.
+        // In a folder that is damaged, or whose names are not in order, it may
+        // be there all the same.
         let fold = |unit| upcase.map_or(unit, |upcase| upcase.capital(unit));
-        listing::lookup(self, &self.listings, folder, name, &fold)
+        let fold = |name: &[u8]| names::folded(name, fold);
+        self.listings.lookup(self, folder, name, Some(&fold))
     }
 
     fn read_at(&self, node: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

@@ -19,7 +19,7 @@ use super::tag::{Tag, id};
 use super::text::units;
 use crate::extent::ExtentSet;
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
-use crate::fs::known_names::Names;
+use crate::fs::listing::Listings;
 use crate::fs::names;
 use crate::fs::pieces::{self, within};
 use crate::fs::recent::Recent;
@@ -40,7 +40,7 @@ pub(super) struct UdfFiles {
     space: Space,
     root: Address,
     opened: Recent<Node, Opened>,
-    known: Names,
+    listings: Listings,
 }
 
 /// A file, and where its content is.
@@ -70,7 +70,7 @@ impl UdfFiles {
             space,
             root,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
-            known: Names::new(),
+            listings: Listings::new(),
         })
     }
 
@@ -259,7 +259,7 @@ impl Files for UdfFiles {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-        self.known.lookup(self, folder, name)
+        self.listings.lookup(self, folder, name, None)
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {

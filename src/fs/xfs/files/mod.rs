@@ -23,7 +23,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::SharedReaders;
 use crate::fs::cache::Cache;
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
-use crate::fs::known_names::Names;
+use crate::fs::listing::Listings;
 use crate::io::ReadAt;
 use crate::ondisk::FormatError;
 
@@ -61,7 +61,7 @@ pub(super) struct XfsFiles {
     /// Blocks of metadata by their position, each checked for the inode it
     /// belongs to.
     blocks: Cache<(u64, Use, u64), Arc<Block>>,
-    names: Names,
+    listings: Listings,
 }
 
 impl std::fmt::Debug for XfsFiles {
@@ -101,7 +101,7 @@ pub(super) fn open(readers: SharedReaders) -> FileResult<Option<Box<dyn Files>>>
         superblock,
         replayed,
         blocks: Cache::new(CACHE_BYTES),
-        names: Names::new(),
+        listings: Listings::new(),
     })))
 }
 
@@ -223,7 +223,7 @@ impl Files for XfsFiles {
     }
 
     fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
-        self.names.lookup(self, folder, name)
+        self.listings.lookup(self, folder, name, None)
     }
 
     fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {
