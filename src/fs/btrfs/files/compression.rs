@@ -7,8 +7,12 @@ use std::io::Read as _;
 use crate::fs::files::FileResult;
 use crate::ondisk::{Fields, FormatError};
 
+/// The kernel makes frames that look back at most 128 KiB and unpacks no others;
+/// a frame that asks for more asks for memory.
+const WINDOW_LOG_MAX: u32 = 17;
+
 /// How an extent is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Compression {
     None,
     Zlib,
@@ -43,9 +47,10 @@ impl Compression {
                     .map_err(|error| error.to_string())?;
             }
             Self::Zstd => {
-                let decoder = zstd::stream::read::Decoder::new(packed)
+                let mut decoder = zstd::stream::read::Decoder::new(packed)
                     .map_err(|error| error.to_string())?
                     .single_frame();
+                decoder.window_log_max(WINDOW_LOG_MAX).map_err(|error| error.to_string())?;
                 decoder
                     .take(limit)
                     .read_to_end(&mut unpacked)
@@ -211,6 +216,8 @@ impl Input<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -235,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_not_as_long_as_said_is_damaged() {
         assert!(Compression::None.unpack(b"abc", 4096 + 3, 4096).is_err());
-        let packed = zstd::encode_all(&b"some text"[..], 1).unwrap();
+        let packed = zstd::bulk::compress(b"some text", 1).unwrap();
         let padded = [&packed[..], &[0; 100]].concat();
         assert_eq!(Compression::Zstd.unpack(&padded, 9, 4096).as_deref(), Ok(&b"some text"[..]));
         let longer = Compression::Zstd.unpack(&padded, 10, 4096);
@@ -243,5 +250,18 @@ mod tests {
         assert!(Compression::Zstd.unpack(&padded, 9 + 4096, 4096).is_err());
         assert!(Compression::Zlib.unpack(&padded, 9, 4096).is_err());
         assert!(Compression::parse(4).is_err());
+    }
+
+    #[test]
+    fn a_frame_that_wants_much_memory_is_refused() {
+        let text = vec![b'x'; 5 << 20];
+        for (window, is_read) in [(17, true), (18, false), (27, false)] {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(window).unwrap();
+            encoder.write_all(&text).unwrap();
+            let packed = encoder.finish().unwrap();
+            let unpacked = Compression::Zstd.unpack(&packed, 9, 4096);
+            assert_eq!(unpacked.is_ok(), is_read, "{window}: {unpacked:?}");
+        }
     }
 }

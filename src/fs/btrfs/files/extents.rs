@@ -36,11 +36,17 @@ enum Content {
 /// A part of an extent of data.
 #[derive(Debug, Clone, Copy)]
 struct Stored {
+    packed: Packed,
+    /// Where in the extent, once it is not compressed any more, the part starts.
+    offset: u64,
+}
+
+/// An extent of data, and how it is unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Packed {
     /// Where the extent is, and its length there.
     logical: u64,
     len: u64,
-    /// Where in the extent, once it is not compressed any more, the part starts.
-    offset: u64,
     /// The length of the extent once it is not compressed any more.
     unpacked: u64,
     compression: Compression,
@@ -77,17 +83,30 @@ fn parse(item: &Item, size: u64, sector: u64) -> FileResult<Part> {
     let range = Extent::at(start, count);
     let content = match data.u8_at(20) {
         Some(1) if logical == 0 => Content::Zeros,
-        Some(1) => Content::Extent(Stored { logical, len, offset, unpacked, compression }),
+        Some(1) => {
+            // There are filesystems whose extents say that they would be of
+            // another length if they were unpacked, though they are not packed.
+            let unpacked = if compression == Compression::None { len } else { unpacked };
+            Content::Extent(Stored {
+                packed: Packed { logical, len, unpacked, compression },
+                offset,
+            })
+        }
         Some(2) => Content::Zeros,
         kind => {
             return Err(item.corrupt("type of a file extent", "0, 1 or 2", format!("{kind:?}")));
         }
     };
-    let is_inside = offset.checked_add(count).is_some_and(|end| end <= unpacked);
-    let is_plain = compression != Compression::None || len == unpacked;
-    let is_small =
-        compression == Compression::None || (unpacked <= MAX_COMPRESSED && len <= MAX_COMPRESSED);
-    if matches!(content, Content::Extent(_)) && !(is_inside && is_plain && is_small) || count == 0 {
+    let is_part = match &content {
+        Content::Extent(Stored { packed, offset }) => {
+            let is_small = packed.unpacked.max(packed.len) <= MAX_COMPRESSED;
+            let end = offset.checked_add(count);
+            end.is_some_and(|end| end <= packed.unpacked)
+                && (is_small || compression == Compression::None)
+        }
+        _ => true,
+    };
+    if !is_part || count == 0 {
         let found = format!("{count} bytes at {offset} of {unpacked} in {len}");
         return Err(item.corrupt("file extent", "a part of its extent", found));
     }
@@ -186,27 +205,28 @@ fn read_stored(
     start: u64,
     buf: &mut [u8],
 ) -> FileResult<()> {
+    let packed = stored.packed;
     let len = u64::try_from(buf.len()).unwrap_or(u64::MAX);
     let short = || {
-        let found = format!("{len} bytes at {start} of {}", stored.unpacked);
+        let found = format!("{len} bytes at {start} of {}", packed.unpacked);
         FormatError::corrupt("file extent", 0, "bytes of its extent", found)
     };
-    let (bytes, first) = if stored.compression == Compression::None {
+    let (bytes, first) = if packed.compression == Compression::None {
         // Checksums are of whole sectors.
         let sector = files.sector_size();
         let wanted = Extent::at(start, len).align_outwards(sector);
-        let wanted = wanted.intersect(&Extent::new(0, stored.len));
-        let logical = stored.logical.saturating_add(wanted.start());
+        let wanted = wanted.intersect(&Extent::new(0, packed.len));
+        let logical = packed.logical.saturating_add(wanted.start());
         let bytes = data(files, inode, logical, wanted.len())?;
         (bytes.into(), wanted.start())
     } else {
-        let unpacked = files.unpacked.get(stored.logical, || {
-            let packed = data(files, inode, stored.logical, stored.len)?;
-            let len = usize::try_from(stored.unpacked).unwrap_or(usize::MAX);
-            let bytes = stored.compression.unpack(&packed, len, files.sector_size());
+        let unpacked = files.unpacked.get((packed, inode.has_no_checksums()), || {
+            let bytes = data(files, inode, packed.logical, packed.len)?;
+            let len = usize::try_from(packed.unpacked).unwrap_or(usize::MAX);
+            let bytes = packed.compression.unpack(&bytes, len, files.sector_size());
             let bytes = bytes.map_err(|why| {
                 let what = "compressed extent";
-                FormatError::corrupt(what, stored.logical, "what can be unpacked", why)
+                FormatError::corrupt(what, packed.logical, "what can be unpacked", why)
             })?;
             let size = bytes.len();
             Ok::<_, FormatError>((Arc::<[u8]>::from(bytes), size))
@@ -321,11 +341,15 @@ pub(super) fn stored(
                 let place = item.logical().map(|logical| Extent::at(logical, node_size));
                 each(range, place.unwrap_or(Extent::at(0, 0)))?;
             }
-            Content::Extent(stored) if stored.compression == Compression::None => {
-                let logical = stored.logical.saturating_add(stored.offset);
+            Content::Extent(Stored { packed, offset })
+                if packed.compression == Compression::None =>
+            {
+                let logical = packed.logical.saturating_add(offset);
                 each(range, Extent::at(logical, range.len()))?;
             }
-            Content::Extent(stored) => each(range, Extent::at(stored.logical, stored.len))?,
+            Content::Extent(Stored { packed, .. }) => {
+                each(range, Extent::at(packed.logical, packed.len))?;
+            }
         }
     }
     Ok(())
