@@ -18,9 +18,12 @@ use super::{BtrfsFiles, extents};
 use crate::fs::files::FileResult;
 use crate::ondisk::{Fields, FormatError};
 
-/// Bounds the memory of what a replay changes.
+/// Bounds the memory of what the replays of all logs change: bytes of items,
+/// each with what it takes beside its data.
+const MAX_BYTES: usize = 96 << 20;
+const ITEM_BYTES: usize = 128;
+/// Bounds how many items are looked at together.
 const MAX_ITEMS: usize = 1 << 20;
-const MAX_BYTES: usize = 64 << 20;
 const INODE_LEN: usize = 160;
 
 /// A subvolume while its log is replayed.
@@ -29,7 +32,12 @@ pub(super) struct Replay<'a> {
     tree: Tree,
     log: Tree,
     overlay: Overlay,
+    /// What this and the replays before it take.
     bytes: usize,
+    /// Up to where a file has extents in the log.
+    logged: (u64, u64),
+    /// An inode, and the folders in which it has lost what it had lost.
+    compared: (u64, BTreeSet<u64>),
     pub(super) folders: Folders,
     /// Inodes whose references may have changed.
     pub(super) touched: BTreeSet<u64>,
@@ -47,7 +55,7 @@ pub(super) type Replayed = (BTreeMap<u64, Overlay>, BTreeMap<u64, Arc<[u8]>>);
 /// Replays all logs.
 pub(super) fn all(files: &BtrfsFiles) -> FileResult<Replayed> {
     let forest = &files.forest;
-    let (mut overlays, mut sums) = (BTreeMap::new(), BTreeMap::new());
+    let (mut overlays, mut sums, mut bytes) = (BTreeMap::new(), BTreeMap::new(), 0);
     let Some(root) = forest.superblock.log_root else { return Ok((overlays, sums)) };
     let start = Key { objectid: 0, kind: 0, offset: 0 };
     let mut logs = forest.seek(&Tree { root, owner: tree_id::LOG }, start)?;
@@ -65,11 +73,14 @@ pub(super) fn all(files: &BtrfsFiles) -> FileResult<Replayed> {
             tree,
             log,
             overlay: Overlay::new(),
-            bytes: 0,
+            bytes,
+            logged: (0, 0),
+            compared: (0, BTreeSet::new()),
             folders: Folders::default(),
             touched: BTreeSet::new(),
         };
         replay.run(&mut sums)?;
+        bytes = replay.bytes;
         overlays.insert(item.key.offset, replay.overlay);
     }
     Ok((overlays, sums))
@@ -100,18 +111,21 @@ impl Replay<'_> {
     }
 
     pub(super) fn put(&mut self, key: Key, data: Vec<u8>) -> FileResult<()> {
-        self.bytes = self.bytes.saturating_add(data.len()).saturating_add(64);
+        self.take(data.len())?;
         self.overlay.insert(key, Some(data.into()));
-        self.check_room()
+        Ok(())
     }
 
     pub(super) fn remove(&mut self, key: Key) -> FileResult<()> {
+        self.take(0)?;
         self.overlay.insert(key, None);
-        self.check_room()
+        Ok(())
     }
 
-    fn check_room(&self) -> FileResult<()> {
-        if self.overlay.len() <= MAX_ITEMS && self.bytes <= MAX_BYTES {
+    /// Counts an item with so many bytes of data that is kept.
+    fn take(&mut self, len: usize) -> FileResult<()> {
+        self.bytes = self.bytes.saturating_add(len).saturating_add(ITEM_BYTES);
+        if self.bytes <= MAX_BYTES {
             return Ok(());
         }
         Err(refuse("holds more than can be kept in memory"))
@@ -142,9 +156,11 @@ impl Replay<'_> {
             _ => Ok(()),
         })?;
         let start = Key { objectid: extents::CHECKSUM_OBJECT, kind: Key::EXTENT_CSUM, offset: 0 };
-        let mut cursor = self.forest.seek(&self.log, start)?;
+        let forest = self.forest;
+        let mut cursor = forest.seek(&self.log, start)?;
         while let Some(item) = cursor.next()? {
             if (item.key.objectid, item.key.kind) == (start.objectid, start.kind) {
+                self.take(item.data().len())?;
                 sums.insert(item.key.offset, item.data().into());
             }
         }
@@ -314,10 +330,17 @@ impl Replay<'_> {
             _ => 0,
         };
         let target = Key { objectid: number, kind: Key::INODE_ITEM, offset: 0 };
+        if self.compared.0 != number {
+            self.compared = (number, BTreeSet::new());
+        }
         for folder in references.iter().map(|(folder, ..)| *folder).collect::<BTreeSet<u64>>() {
             // A folder that was deleted is not there any more.
             if self.inode(folder)?.is_none() {
                 return Ok(());
+            }
+            // All that the inode has lost there was found with its first item.
+            if !self.compared.1.insert(folder) {
+                continue;
             }
             let logged = self.logged_references(number, folder)?;
             for old in self.references(number, folder)? {
@@ -349,7 +372,12 @@ impl Replay<'_> {
 
     fn extent(&mut self, item: &Item) -> FileResult<()> {
         let range = extents::range(item, self.forest.superblock.sector_size)?;
-        self.drop_extents(item.key.objectid, range.start(), range.end())?;
+        let number = item.key.objectid;
+        if self.logged.0 == number && range.start() < self.logged.1 {
+            return Err(refuse("has extents of a file that overlap"));
+        }
+        self.logged = (number, range.end());
+        self.drop_extents(number, range.start(), range.end())?;
         self.put(item.key, item.data().to_vec())
     }
 
@@ -358,9 +386,9 @@ impl Replay<'_> {
         const OFFSET: usize = 37;
         const COUNT: usize = 45;
         let sector = self.forest.superblock.sector_size;
-        for item in self.all(number, Key::EXTENT_DATA)? {
+        for item in self.extents_between(number, start, end)? {
             let range = extents::range(&item, sector)?;
-            if range.end() <= start || range.start() >= end {
+            if range.end() <= start {
                 continue;
             }
             self.remove(item.key)?;
@@ -387,6 +415,29 @@ impl Replay<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The extents of a file that begin before `end`, from the one on that is at
+    /// `start`.
+    fn extents_between(&self, number: u64, start: u64, end: u64) -> FileResult<Vec<Item>> {
+        let key = |offset| Key { objectid: number, kind: Key::EXTENT_DATA, offset };
+        let is_ours =
+            |item: &Item| item.key.objectid == number && item.key.kind == Key::EXTENT_DATA;
+        let overlay = Some(&self.overlay);
+        let before = self.forest.last_over(&self.tree, overlay, key(start))?.filter(is_ours);
+        let first = before.map_or(start, |item| item.key.offset);
+        let mut cursor = self.forest.seek_over(&self.tree, overlay, key(first))?;
+        let mut found = Vec::new();
+        while let Some(item) = cursor.next()? {
+            if !is_ours(&item) || item.key.offset >= end {
+                break;
+            }
+            if found.len() >= MAX_ITEMS {
+                return Err(refuse("holds more than can be kept in memory"));
+            }
+            found.push(item);
+        }
+        Ok(found)
     }
 
     /// Counts what follows from the names.
