@@ -87,18 +87,18 @@ impl<'a> Volume<'a> {
         Ok(Block { position, bytes, is_replayed })
     }
 
-    /// Fills `buf` with the bytes at a position, as they will be.
+    /// Fills `buf` with the bytes at a position, as they will be; true if a
+    /// replay writes any of them.
     pub(super) fn read_into(
         &self,
         what: &'static str,
         position: u64,
         buf: &mut [u8],
-    ) -> Result<(), FormatError> {
+    ) -> Result<bool, FormatError> {
         self.reader
             .read_at(position, buf)
             .context(|| format!("reading the {what} at byte {position:#x}"))?;
-        self.replay_into(position, buf);
-        Ok(())
+        Ok(self.replay_into(position, buf))
     }
 
     /// Writes into `buf` what a replay writes to its place; true if that is

@@ -72,9 +72,9 @@ fn read_block(files: &XfsFiles, folder: &Inode, fork: &Fork, block: u64) -> File
         });
     }
     let mut bytes = vec![0; usize::try_from(step).unwrap_or(0)];
-    files.read_fork(folder, fork, block.saturating_mul(files.block_size()), &mut bytes, false)?;
-    // Parts of it may be from a replay, and others not.
-    let block = Block { position, bytes, is_replayed: !files.replayed.is_empty() };
+    let start = block.saturating_mul(files.block_size());
+    let is_replayed = files.read_fork(folder, fork, start, &mut bytes, false)?;
+    let block = Block { position, bytes, is_replayed };
     check_block(files, folder, &block)?;
     Ok(Arc::new(block))
 }

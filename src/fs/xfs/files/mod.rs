@@ -140,7 +140,8 @@ impl XfsFiles {
         Inode::read(self, node.number)
     }
 
-    /// Reads bytes of a fork, which all have to be there unless `is_sparse`.
+    /// Reads bytes of a fork, which all have to be there unless `is_sparse`; true
+    /// if a replay writes any of them.
     fn read_fork(
         &self,
         inode: &Inode,
@@ -148,9 +149,9 @@ impl XfsFiles {
         offset: u64,
         buf: &mut [u8],
         is_sparse: bool,
-    ) -> FileResult<()> {
+    ) -> FileResult<bool> {
         let volume = self.volume();
-        let mut done = 0_usize;
+        let (mut done, mut is_replayed) = (0_usize, false);
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let position = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
             let block = position.checked_div(self.block_size()).unwrap_or(0);
@@ -163,7 +164,7 @@ impl XfsFiles {
                 Some(place) => {
                     let start = piece.first.saturating_mul(self.block_size());
                     let place = place.start().saturating_add(position.saturating_sub(start));
-                    volume.read_into("content of a file", place, rest)?;
+                    is_replayed |= volume.read_into("content of a file", place, rest)?;
                 }
                 None if is_sparse => rest.fill(0),
                 None => {
@@ -176,7 +177,7 @@ impl XfsFiles {
             }
             done = done.saturating_add(len.max(1));
         }
-        Ok(())
+        Ok(is_replayed)
     }
 
     /// The bytes of the volume that a piece of a file is in.
