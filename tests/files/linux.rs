@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! ext2/3/4, XFS and btrfs, against the kernel's own drivers.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use dacapo::fs::Files;
+use dacapo::fs::files::DirectoryEntry;
 use dacapo::io::ReadAt as _;
+use dacapo::ondisk::FormatError;
 use sha2::{Digest as _, Sha256};
 
 use super::damaged::contents;
 use super::{DiskFile, Judge, compare_files, files_of, find, open_set, read_all, second_reader};
-use crate::support::{Loop, Mount, all, requires, run, temp_dir, try_run};
+use crate::support::{Loop, Mount, all, junk, requires, run, sparse_file, temp_dir, try_run};
 use crate::variants::{Variant, committed, names_of, variant};
 
 /// How the files of a disk were judged.
@@ -227,7 +230,7 @@ for n in range(40):
 fn judge_populated(filesystem: &str, mebibytes: u64, mkfs: &[&str], mount_options: &str) {
     let folder = temp_dir();
     let image = folder.join("disk.img");
-    crate::support::sparse_file(&image, mebibytes << 20);
+    sparse_file(&image, mebibytes << 20);
     let (program, options) = mkfs.split_first().expect("a program");
     run(program, &[options, &[image.as_str()]].concat());
     {
@@ -395,7 +398,7 @@ fn xfs_version_4_reads_as_another_reader_reads_it() {
     let mut proto = String::from("boot\n0 0\nd--755 0 0\n");
     for (name, len) in [("empty", 0), ("short", 5), ("long", 1_000_003)] {
         let source = folder.join(name);
-        std::fs::write(&source, crate::support::junk(len, 7)).expect("writing a file");
+        std::fs::write(&source, junk(len, 7)).expect("writing a file");
         proto.push_str(&format!("{name} ---644 1 2 {source}\n"));
     }
     proto.push_str("link l--777 0 0 short\n");
@@ -407,7 +410,7 @@ fn xfs_version_4_reads_as_another_reader_reads_it() {
     proto.push_str("$\nlittle d-g700 3 4\none ---600 0 0 ");
     proto.push_str(&format!("{}\n$\n$\n", folder.join("short")));
     std::fs::write(&list, proto).expect("writing the list of files");
-    crate::support::sparse_file(&image, 320 << 20);
+    sparse_file(&image, 320 << 20);
     for options in [&["-b", "size=4096"][..], &["-b", "size=512", "-n", "size=4096"]] {
         let args = ["-q", "-f", "-m", "crc=0", "-p", &list];
         run("mkfs.xfs", &[&args[..], options, &[image.as_str()]].concat());
@@ -429,7 +432,7 @@ fn encrypted_files_of_ext4_are_listed_and_said_to_be_so() {
     std::fs::write(source.join("plain"), "text").expect("writing a file");
     std::fs::create_dir(source.join("vault")).expect("making a folder");
     std::fs::write(source.join("vault/name"), "cipher").expect("writing a file");
-    crate::support::sparse_file(&image, 4 << 20);
+    sparse_file(&image, 4 << 20);
     let made = ["-q", "-t", "ext4", "-O", "encrypt", "-d", &source.join(""), &image];
     run("mke2fs", &made);
     for path in ["/secret", "/vault", "/vault/name"] {
@@ -450,4 +453,194 @@ fn encrypted_files_of_ext4_are_listed_and_said_to_be_so() {
     let names = super::list_all(files.as_ref(), vault);
     assert_eq!(names.len(), 1);
     assert_eq!(names[0].name, b"bmFtZQ");
+}
+
+/// Takes a number of bytes off the length that uncompressed extents would have
+/// if they were unpacked, in every leaf of a btrfs; returns in how many items.
+fn misstate_extents(image: &Path, shorter: u64) -> usize {
+    const NODE: usize = 16384;
+    const FSID: std::ops::Range<usize> = 32..48;
+    let mut disk = std::fs::read(image).expect("reading the disk");
+    let fsid = disk[0x1_0000 + 32..][..16].to_vec();
+    let mut count = 0;
+    for start in (0x2_0000..disk.len() - NODE).step_by(4096) {
+        let leaf = &mut disk[start..start + NODE];
+        let word =
+            |leaf: &[u8], at: usize| u32::from_le_bytes(leaf[at..at + 4].try_into().unwrap());
+        let is_leaf = leaf[FSID] == fsid && word(leaf, 0) == crc32c::crc32c(&leaf[32..]);
+        if !is_leaf || leaf[100] != 0 {
+            continue;
+        }
+        for item in (0..word(leaf, 96) as usize).map(|number| 101 + number * 25) {
+            const EXTENT_DATA: u8 = 108;
+            let data = 101 + word(leaf, item + 17) as usize;
+            let is_plain = leaf[item + 8] == EXTENT_DATA && leaf[data + 16] == 0;
+            if !is_plain || leaf[data + 20] != 1 || leaf[data + 21..][..8] == [0; 8] {
+                continue;
+            }
+            let len = u64::from_le_bytes(leaf[data + 8..][..8].try_into().unwrap());
+            leaf[data + 8..][..8].copy_from_slice(&(len - shorter).to_le_bytes());
+            count += 1;
+        }
+        let sum = crc32c::crc32c(&leaf[32..]);
+        leaf[..4].copy_from_slice(&sum.to_le_bytes());
+    }
+    std::fs::write(image, disk).expect("writing the disk");
+    count
+}
+
+#[test]
+fn btrfs_extents_of_another_length_than_they_say_read_as_mounted() {
+    if !requires(&["root", "loop", "kernel:btrfs", "mkfs.btrfs"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let image = folder.join("disk.img");
+    sparse_file(&image, 128 << 20);
+    run("mkfs.btrfs", &["-q", "-s", "4096", "-n", "16384", &image]);
+    {
+        let mount = Mount::new(&image, "btrfs", "loop");
+        for (name, len) in [("one", 65536), ("other", 300_000)] {
+            std::fs::write(mount.path().join(name), junk(len, 3)).expect("writing a file");
+        }
+    }
+    assert!(misstate_extents(Path::new(&image), 4096) >= 2);
+    let mount = Mount::new(&image, "btrfs", "loop,ro");
+    let nodes = super::compare_with_mount(Path::new(&image), mount.path());
+    assert_eq!(nodes, 3);
+}
+
+#[test]
+fn a_log_of_very_many_extents_is_replayed_in_seconds() {
+    use std::os::unix::fs::FileExt as _;
+    const EXTENTS: usize = 10_000;
+    if !requires(&["root", "loop", "kernel:btrfs", "mkfs.btrfs"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let (image, copy) = (folder.join("disk.img"), folder.join("copy.img"));
+    // On a smaller one the kernel commits in between.
+    sparse_file(&image, 4 << 30);
+    run("mkfs.btrfs", &["-q", "-s", "4096", &image]);
+    let content = junk(EXTENTS * 4096, 9);
+    {
+        let mount = Mount::new(&image, "btrfs", "loop,commit=300");
+        let file = std::fs::File::create(mount.path().join("file")).expect("making a file");
+        file.sync_all().expect("syncing");
+        run("sync", &["-f", mount.path().to_str().expect("a plain name")]);
+        // Every other sector, so that there are no two extents that make one.
+        for number in 0..EXTENTS {
+            let block = &content[number * 4096..][..4096];
+            file.write_all_at(block, number as u64 * 8192).expect("writing to the file");
+            if number % 500 == 499 {
+                file.sync_all().expect("syncing");
+            }
+        }
+        run("cp", &["--sparse=always", &image, &copy]);
+    }
+    let dumped = run("btrfs", &["inspect-internal", "dump-tree", &copy]);
+    let leaves = dumped.out();
+    let leaves = leaves.lines().filter(|line| line.contains("owner TREE_LOG"));
+    let items = leaves.filter_map(|line| line.split_once(" items ")?.1.split(' ').next());
+    let logged: usize = items.map(|items| items.parse::<usize>().unwrap_or(0)).sum();
+    assert!(logged > 3000, "{logged} items in the log");
+    let started = std::time::Instant::now();
+    let files = files_of(Path::new(&copy));
+    let replayed = started.elapsed();
+    println!("{logged} items of a log: {replayed:?}");
+    let found = read_all(files.as_ref(), find(files.as_ref(), "file").expect("it is there"));
+    let (whole, rest) = found.as_chunks::<8192>();
+    assert!(whole.len() + 1 == EXTENTS && rest == &content[content.len() - 4096..]);
+    for (found, expected) in whole.iter().zip(content.as_chunks::<4096>().0) {
+        assert!(found[..4096] == expected[..] && found[4096..] == [0; 4096]);
+    }
+    // Of a program that is not optimized, on a machine that is busy.
+    assert!(replayed < std::time::Duration::from_secs(30), "{replayed:?}");
+}
+
+#[test]
+fn folders_of_xfs_in_pieces_are_checked_after_a_replay() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    const BLOCK: usize = 1024;
+    const NAME: &[u8] = b"a name of the folder ";
+    let needs = ["root", "loop", "kernel:xfs", "mkfs.xfs", "xfs_io", "xfs_db", "xfs_repair"];
+    if !requires(&needs) {
+        return;
+    }
+    let folder = temp_dir();
+    let (image, copy) = (folder.join("disk.img"), folder.join("copy.img"));
+    sparse_file(&image, 320 << 20);
+    // Without what each group would keep back in one piece.
+    let features = ["-m", "finobt=0,reflink=0,rmapbt=0", "-i", "sparse=0"];
+    let sizes = ["-q", "-b", "size=1024", "-n", "size=16384", &image];
+    run("mkfs.xfs", &[&features[..], &sizes].concat());
+    let mut names: Vec<Vec<u8>> =
+        (0..3000).map(|n| [NAME, format!("{n:04}").as_bytes()].concat()).collect();
+    let number;
+    {
+        let mount = Mount::new(&image, "xfs", "loop");
+        let at = |name: &str| mount.path().join(name);
+        std::fs::create_dir(at("folder")).expect("making a folder");
+        std::fs::write(at("file"), "content").expect("writing a file");
+        // So would what the kernel keeps back.
+        run("xfs_io", &["-x", "-c", "resblks 0", at("folder").to_str().expect("a plain name")]);
+        let filler = at("filler").to_str().expect("a plain name").to_owned();
+        run("xfs_io", &["-f", "-c", "falloc 0 240m", &filler]);
+        // All that is left, and then every other block of some.
+        let rest = at("rest").to_str().expect("a plain name").to_owned();
+        try_run("dd", &["if=/dev/zero", &format!("of={rest}"), "bs=64k"]);
+        run("sync", &["-f", &rest]);
+        let holes: Vec<String> =
+            (0..2000).map(|number| format!("fpunch {}k 1k", number * 2)).collect();
+        let holes: Vec<&str> = holes.iter().flat_map(|hole| ["-c", hole]).collect();
+        run("xfs_io", &[&holes[..], &[&filler]].concat());
+        for name in &names {
+            let name = std::str::from_utf8(name).expect("a plain name");
+            std::fs::hard_link(at("file"), at("folder").join(name)).expect("making a name");
+        }
+        number = std::fs::metadata(at("folder")).expect("asking for a folder").ino();
+    }
+    let print = [&format!("inode {number}"), "p core.nextents"];
+    let printed = run("xfs_db", &["-r", "-c", print[0], "-c", print[1], &image]);
+    let pieces = printed.out().trim().split_once(" = ").and_then(|(_, count)| count.parse().ok());
+    assert!(pieces.is_some_and(|pieces: u32| pieces > 50), "{}", printed.out());
+    {
+        let mount = Mount::new(&image, "xfs", "loop");
+        let path = mount.path().join("file");
+        let file = std::fs::File::open(&path).expect("opening a file");
+        file.set_permissions(std::fs::Permissions::from_mode(0o640)).expect("changing a file");
+        file.sync_all().expect("syncing");
+        run("cp", &["--sparse=always", &image, &copy]);
+    }
+    assert_eq!(try_run("xfs_repair", &[&copy]).code, 2, "there is nothing to replay");
+    let listed = |image: &Path| {
+        let files = files_of(image);
+        let folder = find(files.as_ref(), "folder").expect("it is there");
+        let (mut found, mut damaged) = (Vec::new(), 0);
+        let each = &mut |entry: Result<DirectoryEntry, FormatError>| {
+            match entry {
+                Ok(entry) => found.push(entry.name),
+                Err(_) => damaged += 1,
+            }
+            ControlFlow::Continue(())
+        };
+        files.list(folder, each).expect("listing a folder");
+        found.sort();
+        (found, damaged)
+    };
+    names.sort();
+    assert!(listed(Path::new(&copy)) == (names.clone(), 0));
+    // A letter of a name in the first piece of each block of names.
+    let mut disk = std::fs::read(&copy).expect("reading the disk");
+    let mut changed = 0;
+    for block in disk.chunks_exact_mut(BLOCK).filter(|block| block.starts_with(b"XDD3")) {
+        if let Some(at) = block.windows(NAME.len()).position(|part| part == NAME) {
+            block[at] = b'A';
+            changed += 1;
+        }
+    }
+    std::fs::write(&copy, disk).expect("writing the disk");
+    let (found, damaged) = listed(Path::new(&copy));
+    assert!(changed > 3 && damaged >= changed, "{changed} changed, {damaged} damaged");
+    assert!(found.iter().all(|name| names.binary_search(name).is_ok()));
 }
