@@ -51,33 +51,65 @@ fn open(disk: Changed) -> Option<Box<dyn Files>> {
     owner.files(&[Arc::clone(&disk)]).ok().flatten()
 }
 
-fn sweep(disk: &Variant) {
+/// What a sweep has looked at, so that one that looks at nothing is found out.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Changed disks whose files were opened, and those that were refused.
+    opened: usize,
+    refused: usize,
+    /// Nodes of opened disks of which everything could be read.
+    whole: usize,
+    /// Contents that were compared with those of the disk as it was.
+    compared: usize,
+}
+
+impl Seen {
+    fn examine(&mut self, disk: Changed) -> Option<Box<dyn Files>> {
+        let len = disk.len;
+        let Some(files) = open(disk) else {
+            self.refused += 1;
+            return None;
+        };
+        self.opened += 1;
+        self.whole += examine(files.as_ref(), len as u64, 300);
+        Some(files)
+    }
+}
+
+/// `None` if the files of the disk are not read.
+fn sweep(disk: &Variant) -> Option<Seen> {
     let bytes = Arc::new(fs::read(&disk.image).expect("reading an unpacked image"));
     let changed = |len, at, flip| Changed { disk: Arc::clone(&bytes), len, at, flip };
     let whole = open(changed(bytes.len(), usize::MAX, 0));
-    let Some(whole) = whole else { return };
+    let whole = whole?;
     // What a failure shows.
     println!("{}", disk.name);
     let right = contents(whole.as_ref());
     // All data of a btrfs has checksums.
     let has_checksums = disk.name.starts_with("btrfs");
     let count = if all() { 400 } else { 30 };
+    let mut seen = Seen::default();
     for (n, at) in interesting(&bytes, count).into_iter().enumerate() {
         let flip = [0x01, 0x80, 0xff, 0x10][n % 4];
-        let Some(files) = open(changed(bytes.len(), at, flip)) else { continue };
-        let _ = examine(files.as_ref(), bytes.len() as u64, 300);
+        let Some(files) = seen.examine(changed(bytes.len(), at, flip)) else { continue };
         if has_checksums {
             for (node, content) in contents(files.as_ref()) {
                 let expected = right.get(&node);
                 assert!(expected == Some(&content), "{}: byte {at:#x}: {node:?}", disk.name);
+                seen.compared += 1;
             }
         }
     }
     for n in 0..count / 4 {
         let len = bytes.len() * n / (count / 4);
-        let Some(files) = open(changed(len, usize::MAX, 0)) else { continue };
-        let _ = examine(files.as_ref(), len as u64, 300);
+        let _ = seen.examine(changed(len, usize::MAX, 0));
     }
+    // A cut disk is seldom opened; of the changed ones most are.
+    assert!(seen.opened * 3 > count && seen.refused > 0, "{}: {seen:?}", disk.name);
+    assert!(seen.whole * 2 > seen.opened, "{}: {seen:?}", disk.name);
+    let files = right.len();
+    assert!(!has_checksums || seen.compared > files * count / 3, "{}: {seen:?}", disk.name);
+    Some(seen)
 }
 
 /// The contents of all files that can be read whole.
@@ -111,8 +143,17 @@ fn damage_is_told_and_never_other_bytes_or_a_panic() {
     let folder = temp_dir();
     let disks = committed(folder.path());
     let (left, right) = disks.split_at(disks.len() / 2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| left.iter().for_each(sweep));
-        right.iter().for_each(sweep);
+    let all = |disks: &[Variant]| -> Vec<String> {
+        let read = disks.iter().filter(|disk| sweep(disk).is_some());
+        read.map(|disk| disk.name.clone()).collect()
+    };
+    let read = std::thread::scope(|scope| {
+        let left = scope.spawn(|| all(left));
+        let right = all(right);
+        [left.join().expect("sweeping"), right].concat()
     });
+    for kind in ["btrfs-", "exfat-", "ext4-", "fat32-", "hfsplus-", "ntfs-", "xfs-"] {
+        assert!(read.iter().any(|name| name.starts_with(kind)), "{kind}: {read:?}");
+    }
+    assert!(read.len() >= 24, "{read:?}");
 }
