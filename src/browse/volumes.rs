@@ -217,6 +217,14 @@ impl OpenVolume {
         self.files.get_or_init(|| self.open_files())
     }
 
+    /// Why its files may not be as their system would show them, with its name;
+    /// `None` also if there are no files.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        let notice = self.files().ok()?.notice()?;
+        Some(format!("volume {}: {notice}", shown(self.name.as_bytes())))
+    }
+
     /// A volume of which only the files are there, for tests.
     #[cfg(test)]
     pub(crate) fn of_files(name: &str, identity: Identity, files: Arc<dyn Files>) -> Self {

@@ -15,7 +15,7 @@ use crate::store;
 use crate::units::human;
 
 use super::Outcome;
-use super::files::{bytes, open_disk};
+use super::files::{bytes, open_disk, tell_notices};
 use super::open::outcome;
 use super::output::Output;
 use super::text::duration;
@@ -83,6 +83,7 @@ pub fn run(args: &ExtractArgs, output: &Output, cancel: &Cancel) -> Result<Outco
             return Err(Error::usage("--stdout writes one file, and has no DEST"));
         };
         let source = find(text)?;
+        tell_notices([source.volume], output);
         extract::read_out(&source, cancel, &mut |bytes| output.data(bytes))?;
         return Ok(Outcome::Done);
     }
@@ -92,6 +93,7 @@ pub fn run(args: &ExtractArgs, output: &Output, cancel: &Cancel) -> Result<Outco
             .hint("'.' is the folder you are in"));
     };
     let sources: Vec<Place> = texts.iter().map(find).collect::<Result<_>>()?;
+    tell_notices(sources.iter().map(|source| source.volume), output);
     let destination = Path::new(destination);
     let plan = Destination::plan(destination, &sources, args.overwrite)?;
     let options = Options {

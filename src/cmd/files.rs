@@ -35,6 +35,20 @@ pub(super) fn open_disk(path: &Path, output: &Output) -> Result<OpenDisk> {
     Ok(disk)
 }
 
+/// Says of each volume, once, why its files may not be as their system would
+/// show them.
+pub(super) fn tell_notices<'a>(volumes: impl IntoIterator<Item = &'a OpenVolume>, output: &Output) {
+    let mut told: Vec<&str> = Vec::new();
+    for volume in volumes {
+        if !told.contains(&volume.name.as_str()) {
+            told.push(&volume.name);
+            if let Some(notice) = volume.notice() {
+                output.note(&notice);
+            }
+        }
+    }
+}
+
 /// The bytes of an argument.
 pub(super) fn bytes(text: &OsStr) -> &[u8] {
     text.as_bytes()

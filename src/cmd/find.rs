@@ -18,7 +18,7 @@ use crate::fs::files::DirectoryEntry;
 use crate::pipeline::Cancel;
 
 use super::Outcome;
-use super::files::{self, JsonFile, Losses, bytes, open_disk};
+use super::files::{self, JsonFile, Losses, bytes, open_disk, tell_notices};
 use super::open::outcome;
 use super::output::{Output, json_line};
 
@@ -71,7 +71,10 @@ pub fn run(args: &FindArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     for volume in wanted {
         let matcher = Matcher::new(pattern, volume, args.ignore_case)?;
         match volume.trouble() {
-            None => finder.volume(volume, &*volume.files()?, &matcher, cancel)?,
+            None => {
+                tell_notices([volume], output);
+                finder.volume(volume, &*volume.files()?, &matcher, cancel)?;
+            }
             // Nobody keeps files in swap; but who asks for it is told.
             Some(_)
                 if spec.volume.is_none() && (volume.is_without_files() || volume.is_unknown()) => {}

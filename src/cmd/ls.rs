@@ -6,17 +6,17 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::browse::OpenDisk;
 use crate::browse::names::shown;
 use crate::browse::path::{self, Place};
 use crate::browse::walk::{Step, Walk};
+use crate::browse::{OpenDisk, OpenVolume};
 use crate::error::Result;
 use crate::fs::files::{DirectoryEntry, NodeKind};
 use crate::pipeline::Cancel;
 use crate::units::human;
 
 use super::Outcome;
-use super::files::{self, JsonFile, Losses, bytes, open_disk};
+use super::files::{self, JsonFile, Losses, bytes, open_disk, tell_notices};
 use super::open::outcome;
 use super::output::{Output, json_line, plain};
 use super::terminal::{Terminal, wrap};
@@ -65,8 +65,17 @@ pub fn run(args: &LsArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let disk = open_disk(&args.image, output)?;
     match &args.path {
         None => Ok(list_volumes(&disk, args, output)),
-        Some(path) => list_files(&path::find(&disk, bytes(path))?, args, output, cancel),
+        Some(path) => {
+            let place = path::find(&disk, bytes(path))?;
+            tell_notices([place.volume], output);
+            list_files(&place, args, output, cancel)
+        }
     }
+}
+
+/// Why the files of a volume may not be as their system would show them.
+fn notice(volume: &OpenVolume) -> Option<String> {
+    volume.files().ok()?.notice()
 }
 
 fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) -> Outcome {
@@ -99,6 +108,7 @@ fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) -> Outcome {
                     "size": volume.reader.len(),
                     "has_files": trouble.is_none(),
                     "why_not": trouble,
+                    "notice": notice(volume),
                 })
             })
             .collect();
@@ -146,11 +156,11 @@ fn list_volumes(disk: &OpenDisk, args: &LsArgs, output: &Output) -> Outcome {
     };
     output.info(&line(titles));
     let terminal = Terminal::of_stdout();
-    for (row, trouble) in cells.iter().zip(&troubles) {
+    for ((row, trouble), volume) in cells.iter().zip(&troubles).zip(volumes) {
         output.result(line([&row[0], &row[1], &row[2], &row[3]]).trim_end());
-        if let Some(trouble) = trouble {
+        let trouble = trouble.map(|trouble| format!("no files: {trouble}"));
+        if let Some(text) = trouble.or_else(|| notice(volume)) {
             let indent = widths[0] + 2;
-            let text = format!("no files: {trouble}");
             for (n, line) in wrap(&plain(&text), terminal.width, indent).iter().enumerate() {
                 let blanks = if n == 0 { " ".repeat(indent) } else { String::new() };
                 output.info(&format!("{blanks}{line}"));

@@ -162,6 +162,9 @@ fn ready(args: &MountArgs, point: &Path, len: u64, volumes: &[Shown], output: &O
     for (name, size, files) in &lines {
         output.info(&format!("  {name:width$}  {size:>9}  {files}"));
     }
+    for notice in volumes.iter().filter_map(|volume| volume.notice.as_ref()) {
+        output.note(notice);
+    }
     if args.writable {
         output.info(&format!(
             "The .img files can be written to. Changes are kept in {} and thrown away at the \
@@ -178,6 +181,7 @@ fn ready(args: &MountArgs, point: &Path, len: u64, volumes: &[Shown], output: &O
                 "content": volume.content,
                 "files": volume.files.as_ref().ok(),
                 "problem": volume.files.as_ref().err(),
+                "notice": volume.notice,
             })
         })
         .collect();

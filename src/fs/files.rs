@@ -136,6 +136,12 @@ pub struct DirectoryEntry {
 /// Takes the entries of a folder one by one, and says whether to go on.
 pub type EachEntry<'a> = &'a mut dyn FnMut(FileResult<DirectoryEntry>) -> ControlFlow<()>;
 
+/// A notice for [`Files::notice`]: what became of the volume, and what that
+/// means.
+pub(super) fn may_be_old(what: impl std::fmt::Display) -> String {
+    format!("{what}: what was being changed then may be old, incomplete or missing")
+}
+
 /// The files of a filesystem, open.
 ///
 /// Every method may be called from several threads, with nodes that came from
@@ -144,6 +150,12 @@ pub type EachEntry<'a> = &'a mut dyn FnMut(FileResult<DirectoryEntry>) -> Contro
 pub trait Files: Send + Sync {
     /// The folder that holds all others.
     fn root(&self) -> Node;
+
+    /// Why files may not be as their system would show them, in a sentence, where
+    /// the filesystem was left in a state that only its system can mend.
+    fn notice(&self) -> Option<String> {
+        None
+    }
 
     /// What is known of a node.
     ///

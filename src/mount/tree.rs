@@ -88,6 +88,8 @@ pub struct Shown {
     pub content: Option<String>,
     /// The folder with its files, or why there is none.
     pub files: std::result::Result<String, String>,
+    /// Why the files may not be as their system would show them.
+    pub notice: Option<String>,
 }
 
 impl Tree {
@@ -124,6 +126,7 @@ impl Tree {
                 len: volume.reader.len(),
                 content: volume.identity.as_ref().map(|identity| identity.name.to_string()),
                 files,
+                notice: volume.notice(),
             });
         }
         if let Some(image) = &opened.image {

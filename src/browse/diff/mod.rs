@@ -133,6 +133,11 @@ pub fn run(
         }
         let Some(trouble) = troubles.into_iter().flatten().next() else {
             let (old_files, new_files) = (old.files()?, new.files()?);
+            for (disk, volume) in [(before, old), (after, new)] {
+                if let Some(notice) = volume.notice() {
+                    progress.note(&Event::Notice(format!("{}: {notice}", disk.name)));
+                }
+            }
             let sides = [tree::Side::new(old, &*old_files), tree::Side::new(new, &*new_files)];
             tree::compare(&sides, &unchanged, cancel, progress, &mut diffed)?;
             continue;

@@ -17,6 +17,7 @@ use super::walk::{FOLDER_MAX, UPCASE_MAX};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind, Times,
+    may_be_old,
 };
 use crate::fs::listing::Listings;
 use crate::fs::names::{self, units_le};
@@ -315,6 +316,11 @@ impl ExfatFiles {
 impl Files for ExfatFiles {
     fn root(&self) -> Node {
         ROOT
+    }
+
+    fn notice(&self) -> Option<String> {
+        let is_doubtful = self.boot.is_dirty || self.boot.has_failed;
+        is_doubtful.then(|| may_be_old("it was not unmounted, or has had disk errors"))
     }
 
     fn attributes(&self, node: Node) -> FileResult<Attributes> {

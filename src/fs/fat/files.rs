@@ -44,6 +44,7 @@ const DIRECTORY: u8 = 0x10;
 pub(super) struct FatFiles {
     volume: Arc<dyn ReadAt>,
     boot: BootSector,
+    notice: Option<String>,
     opened: Recent<Node, Opened>,
     listings: Listings,
 }
@@ -157,10 +158,11 @@ impl Table<'_> {
 }
 
 impl FatFiles {
-    pub(super) fn new(volume: Arc<dyn ReadAt>, boot: BootSector) -> Self {
+    pub(super) fn new(volume: Arc<dyn ReadAt>, boot: BootSector, notice: Option<String>) -> Self {
         Self {
             volume,
             boot,
+            notice,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
             listings: Listings::new(),
         }
@@ -217,6 +219,10 @@ impl FatFiles {
 impl Files for FatFiles {
     fn root(&self) -> Node {
         ROOT
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.notice.clone()
     }
 
     fn attributes(&self, node: Node) -> FileResult<Attributes> {

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use boot_sector::{BOOT_SECTOR_LEN, BootSector, Root, Width};
 use files::FatFiles;
 
+use super::files::may_be_old;
 use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used, rival};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError, text};
@@ -93,7 +94,13 @@ impl Filesystem for Fat {
     fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
         let Some(volume) = readers.first() else { return Ok(None) };
         let Some((_, boot)) = open(&[volume.as_ref()])? else { return Ok(None) };
-        Ok(Some(Box::new(FatFiles::new(Arc::clone(volume), boot))))
+        let notice = match used::doubt(volume.as_ref(), &boot) {
+            Ok(None) => None,
+            Ok(Some(_)) => Some("it was not unmounted, or has had disk errors".to_owned()),
+            Err(error) => Some(format!("whether it was unmounted is not known ({error})")),
+        };
+        let notice = notice.map(may_be_old);
+        Ok(Some(Box::new(FatFiles::new(Arc::clone(volume), boot, notice))))
     }
 }
 

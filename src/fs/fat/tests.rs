@@ -340,7 +340,9 @@ fn a_volume_that_was_not_unmounted_is_stored_whole() {
         assert!(used.whole.as_deref().unwrap().contains("was not unmounted cleanly"));
         assert_eq!(used.extents, ExtentSet::all(bytes.len() as u64));
         assert!(!probe(bytes).unwrap().unwrap().clean);
+        assert!(notice(bytes).unwrap().contains("not unmounted"));
     };
+    assert_eq!(notice(&volume(Width::Fat32)), None);
     for (width, state) in [(Width::Fat12, 0x25), (Width::Fat16, 0x25), (Width::Fat32, 0x41)] {
         let mut bytes = volume(width);
         bytes[state] = 1;
@@ -354,6 +356,11 @@ fn a_volume_that_was_not_unmounted_is_stored_whole() {
         set_entry(&mut bytes, copy, 1, 0x07ff_ffff);
         not_unmounted(&bytes);
     }
+}
+
+/// What is told to who reads the files.
+fn notice(bytes: &[u8]) -> Option<String> {
+    Fat.files(&[Arc::new(Memory::new(bytes.to_vec()))]).unwrap().unwrap().notice()
 }
 
 #[test]

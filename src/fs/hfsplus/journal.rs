@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The journal: where it is, and whether it is empty (TN1150, "HFS Plus
 //! Journal"). What is in it is not read: a journal that is not empty means
-//! that the volume is stored whole.
+//! that the volume is stored whole, and that its files are not read.
 
 use super::file::Volume;
 use crate::extent::Extent;
@@ -68,6 +68,24 @@ impl Journal {
         }
         let header = volume.read("journal header", start, 512)?;
         Ok(if is_empty(&header, start, len)? { Self::Empty(extents) } else { Self::NotEmpty })
+    }
+}
+
+impl Journal {
+    /// An error if folders and maps may not be as they are once the journal was
+    /// replayed: what they call a file's may be another's by now.
+    pub(super) fn check_replayed(&self) -> Result<(), FormatError> {
+        let why = match self {
+            Self::None | Self::Empty(_) => return Ok(()),
+            Self::NotEmpty => {
+                "its journal has to be replayed, which macOS does: restore it to a disk and connect \
+                 that to a Mac"
+            }
+            Self::Elsewhere => {
+                "its journal is on another device, which alone knows whether it has to be replayed"
+            }
+        };
+        Err(FormatError::unsupported(why))
     }
 }
 

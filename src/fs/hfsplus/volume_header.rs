@@ -70,6 +70,15 @@ impl Unclean {
         }
     }
 
+    /// What became of the volume, for who reads its files.
+    pub(super) const fn what(self) -> &'static str {
+        match self {
+            Self::NotUnmounted => "it was not ejected",
+            Self::HasErrors => "it is marked as having errors",
+            Self::ReplayFailed => "its journal could not be replayed",
+        }
+    }
+
     /// In a sentence.
     pub(super) const fn sentence(self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@
 //! Windows remembers, may be about clusters that nothing on the disk names.
 //!
 //! Files (`files`) are read of any volume, as it lies on the disk: what its log
-//! would change is not looked at, as with `ntfs-3g -o ro`.
+//! would change is not looked at, as with `ntfs-3g -o ro`, and that is told.
 //!
 //! Specification: there is none by Microsoft. Facts are from the documentation
 //! of the Linux-NTFS project, `fs/ntfs` and `fs/ntfs3` of Linux, and "NTFS

@@ -104,6 +104,18 @@ impl Doubt {
         }
     }
 
+    /// What became of the volume, for who reads its files.
+    pub(super) fn what(self) -> String {
+        match self {
+            Self::Asleep(Sleep::Unknown) => "Windows may be hibernated in it".into(),
+            Self::Asleep(_) => "Windows is hibernated in it".into(),
+            Self::Log(_) | Self::Dirty => {
+                "it was not shut down cleanly, and its log was not replayed".into()
+            }
+            Self::Flags(_) => "it is marked as being checked or changed".into(),
+        }
+    }
+
     /// What the user can do.
     pub(super) const fn advice(self) -> &'static str {
         match self {

@@ -22,11 +22,15 @@ use std::sync::Arc;
 use self::compressed::{BLOCK, Compressed, Place as Packed};
 use self::record::{HardLink, Item};
 use self::tree::{Record, Tree, extent};
+use super::file::Volume;
 use super::fork::{ExtentRecord, FORK_LEN, Fork, RECORD_LEN};
-use super::volume_header::{Special, VolumeHeader};
+use super::journal::Journal;
+use super::volume_header::{Special, Unclean, VolumeHeader};
 use super::wrapper::Place;
 use crate::extent::ExtentSet;
-use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
+use crate::fs::files::{
+    Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old,
+};
 use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
 use crate::fs::pieces::{self, Pieces, within};
@@ -123,6 +127,7 @@ impl HfsPlusFiles {
         let header = place.header;
         header.check_supported()?;
         let volume = Window::new(Arc::clone(reader), place.extent);
+        Journal::read(&Volume { reader: &volume, header: &header })?.check_replayed()?;
         let special = |special: Special, extents: Option<&Tree>| {
             let fork = header.special(special)?;
             let mut pieces = first_pieces(&header, &fork)?;
@@ -519,6 +524,10 @@ fn overflow(
 impl Files for HfsPlusFiles {
     fn root(&self) -> Node {
         self.root
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.header.unclean().map(Unclean::what).map(may_be_old)
     }
 
     fn attributes(&self, node: Node) -> FileResult<Attributes> {

@@ -17,7 +17,11 @@ fn the_committed_disks_are_read_as_the_sleuth_kit_reads_them() {
         let disk = Disk::open(name);
         if name == "hfsplus-tiny-dirty" {
             disk.whole("its journal was not replayed");
+            // What its folders call a file's may be another's.
+            let error = disk.files().err().unwrap().to_string();
+            assert!(error.contains("connect that to a Mac"), "{error}");
         } else {
+            assert_eq!(disk.files().unwrap().notice(), None, "{name}");
             assert_eq!(disk.map(), disk.truth, "{name}");
         }
     }
@@ -60,6 +64,8 @@ fn what_is_not_clean_says_why() {
         assert_eq!((identity.clean, identity.unclean.as_deref()), (false, Some(words)));
         disk.whole(sentence);
         assert!(disk.used().unwrap().advice.is_some());
+        let notice = disk.files().unwrap().notice().unwrap();
+        assert!(notice.contains(sentence) && notice.contains("may be old"), "{notice}");
     }
     let dirty = Disk::open("hfsplus-tiny-dirty");
     assert_eq!(dirty.identity().unclean.as_deref(), Some("journal not replayed"));

@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::hfsplus::HfsPlus;
-use crate::fs::{Filesystem, Identity, Used};
+use crate::fs::{Files, Filesystem, Identity, Used};
 use crate::io::Memory;
 use crate::ondisk::{Fields, FormatError};
 
@@ -97,6 +98,10 @@ impl Disk {
 
     pub(super) fn used(&self) -> Result<Used, FormatError> {
         HfsPlus.used(&[&self.memory()])
+    }
+
+    pub(super) fn files(&self) -> Result<Box<dyn Files>, FormatError> {
+        HfsPlus.files(&[Arc::new(self.memory())]).map(Option::unwrap)
     }
 
     pub(super) fn identity(&self) -> Identity {

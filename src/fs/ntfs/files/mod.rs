@@ -37,11 +37,12 @@ use self::upcase::UpCase;
 use super::boot_sector::BootSector;
 use super::mft::{Mft, file as number};
 use super::record::{Reference, kind};
-use super::state::information;
+use super::state::{self, Doubt, information};
 use super::stream::Stream;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
+    may_be_old,
 };
 use crate::fs::listing::Listings;
 use crate::fs::names;
@@ -67,6 +68,7 @@ pub(super) struct NtfsFiles {
     boot: BootSector,
     table: Stream,
     root: Node,
+    notice: Option<String>,
     upcase: OnceLock<Option<UpCase>>,
     files: Recent<u64, File>,
     /// By node, stream and the number of the unit or chunk.
@@ -88,12 +90,17 @@ impl NtfsFiles {
         if let Ok(information) = information(&mft) {
             information.check_version()?;
         }
+        let notice = match state::doubt(&mft, false) {
+            Ok(doubt) => doubt.map(Doubt::what),
+            Err(error) => Some(format!("whether it was shut down cleanly is not known ({error})")),
+        };
         let mut own = mft.read(number::ROOT)?;
         let root = Reference { number: number::ROOT, sequence: own.parse()?.sequence };
         let table = mft.data.into_owned();
         Ok(Self {
             table,
             root: Node::new(root.raw()),
+            notice: notice.map(may_be_old),
             upcase: OnceLock::new(),
             files: Recent::new(RECENT_FILES, RECENT_FILE_BYTES),
             units: Recent::new(RECENT_UNITS, RECENT_UNIT_BYTES),
@@ -289,6 +296,10 @@ impl NtfsFiles {
 impl Files for NtfsFiles {
     fn root(&self) -> Node {
         self.root
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.notice.clone()
     }
 
     fn attributes(&self, node: Node) -> FileResult<Attributes> {

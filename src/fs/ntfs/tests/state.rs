@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+use std::sync::Arc;
+
 use super::image::{
     FILE, Image, LOG, LOG_LEN, file_name, index_root, mapped, protect, put, resident,
 };
 use crate::extent::ExtentSet;
+use crate::fs::Filesystem;
+use crate::fs::ntfs::Ntfs;
 use crate::fs::ntfs::hibernation::{Sleep, sleep};
+use crate::io::Memory;
 
 /// Sets the version and flags of the volume.
 fn information(image: &mut Image, major: u8, minor: u8, flags: u16) {
@@ -38,13 +43,22 @@ fn flags_of_the_volume() {
         let mut image = Image::new();
         information(&mut image, 3, 1, flags);
         assert_whole(image.write(), few_words, why, "chkdsk");
+        let notice = notice(&image).unwrap();
+        let what = if flags & 1 == 1 { few_words } else { "being checked or changed" };
+        assert!(notice.contains(what) && notice.contains("may be old"), "{notice}");
     }
     for flags in [0x0080, 0x0002, 0x003e] {
         let mut image = Image::new();
         information(&mut image, 3, 1, flags);
         assert_eq!(image.write().used().unwrap().whole, None, "{flags:#x}");
         assert!(image.identity().clean);
+        assert_eq!(notice(&image), None);
     }
+}
+
+/// What is told to who reads the files.
+fn notice(image: &Image) -> Option<String> {
+    Ntfs.files(&[Arc::new(Memory::new(image.bytes.clone()))]).unwrap().unwrap().notice()
 }
 
 #[test]
@@ -107,6 +121,7 @@ fn logs_that_are_clean() {
         log(&mut image, pages);
         assert_eq!(image.write().used().unwrap().whole, None);
         assert!(image.identity().clean);
+        assert_eq!(notice(&image), None);
     }
 }
 
@@ -289,5 +304,6 @@ fn names_left_over_from_files_that_are_gone_are_no_windows() {
         }
         assert_eq!(image.write().used().unwrap().whole, None, "{number}");
         assert!(image.identity().clean);
+        assert_eq!(notice(&image), None);
     }
 }
