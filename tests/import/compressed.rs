@@ -55,7 +55,8 @@ fn every_compression_is_unpacked_and_what_is_damaged_is_refused() {
             assert_same(import(&folder, &packed, 0).0, &raw);
         }
         let (len, bad) = (len_of(&packed), folder.join("bad"));
-        for end in [len - 1, len / 2, 40] {
+        // Behind the last block of LZ4, and behind the mark of its end, too.
+        for end in [len - 1, len - 4, len - 8, len / 2, 40] {
             cut(&packed, end, &bad);
             let _ = refused(&folder, &bad, 4).says("bad is damaged").says("of its content");
         }
