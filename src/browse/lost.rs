@@ -64,7 +64,12 @@ pub fn lost_files(disk: &OpenDisk, cancel: &Cancel) -> Result<Vec<LostVolume>> {
     of_losses(disk, &losses, cancel)
 }
 
-fn of_losses(disk: &OpenDisk, losses: &ExtentSet, cancel: &Cancel) -> Result<Vec<LostVolume>> {
+/// The files of an opened disk in these ranges of it; a volume without losses is
+/// left out.
+///
+/// # Errors
+/// As [`lost_files`].
+pub fn of_losses(disk: &OpenDisk, losses: &ExtentSet, cancel: &Cancel) -> Result<Vec<LostVolume>> {
     let mut found = Vec::new();
     if losses.is_empty() {
         return Ok(found);

@@ -154,6 +154,13 @@ impl Begun {
         refuse_source(path, source)?;
         let (partial, map) = (store::partial_path(path), record::map_of(path));
         let shown = path.display();
+        if partial.exists() && path.exists() {
+            return Err(Error::refused(format!(
+                "{shown} and {} are both there, and only one can be gone on with",
+                partial.display()
+            ))
+            .hint("move one of them to another folder"));
+        }
         let file = if partial.exists() { partial } else { path.to_owned() };
         if !file.exists() {
             return Err(Error::failed(format!("there is nothing to go on with for {shown}"))

@@ -122,7 +122,6 @@ pub fn run(
         toc: Some(toc.clone()),
         ..Record::new()
     };
-    cancel.check()?;
     cancel.finish();
     let sheet = cue::sheet(&name_of(path), toc, mode);
     let (cue, what) = (cue_of(path), || format!("writing {}", cue_of(path).display()));

@@ -7,7 +7,9 @@
 //! any structure or by the drive; what lies behind the end of the filesystems
 //! is kept if it can be read, and what is missing in front of it is a loss.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::contents::Contents;
 use super::copy::Copying;
@@ -17,10 +19,11 @@ use super::output::{Begun, Output};
 use super::protection;
 use super::record::{Behind, Record, Sectors};
 use super::volume::{self, SECTOR};
+use crate::browse::{OpenDisk, lost};
 use crate::device::Source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::io::ReadAt as _;
+use crate::io::ReadAt;
 use crate::io::rescue::Blocks;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
@@ -30,6 +33,9 @@ use crate::units::human;
 /// Sectors at the end of a disc that may be unreadable without a loss: the pad
 /// of 150 sectors that programs add, and two of run-out.
 const RUN_OUT: u64 = 152 * SECTOR;
+
+/// How to go on with a disc that was interrupted.
+pub const WAY_ON: &str = "what was read is kept: go on by running the same command with --resume";
 
 /// What the user says about a disc.
 #[derive(Debug, Clone, Default)]
@@ -160,13 +166,17 @@ pub fn run(
     let copied = copy(&mut copying, drive, &others, known.is_some());
     let Copied { digests, merged } = match copied {
         Ok(copied) => copied,
+        // What has ended it counts, also if not even the map can be written.
+        Err(error) if copying.save_map().is_err() => return Err(error),
         Err(error) => {
-            copying.save_map()?;
             let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            let way = "go on by running the same command with --resume";
-            return Err(error.hint(format!("{hint}{way}")));
+            return Err(error.hint(format!("{hint}{WAY_ON}")));
         }
     };
+    if digests.is_none() {
+        // What comes now takes time, and a reading that was hard is not lost.
+        copying.save_map()?;
+    }
     let ends = Ends::of(contents, &copying.missing());
     let map = (!ends.lost.is_empty()).then(|| copying.map());
     for extent in ends.lost.iter() {
@@ -202,6 +212,7 @@ pub fn run(
             run_out_sectors: ends.run_out / SECTOR,
         },
         unreadable: sectors_of(&ends.lost, SECTOR),
+        damaged_files: damaged_files(&out, &ends.lost, cancel)?,
         suspicion: protection::suspicion(&ends.lost),
         merged_from: merged,
         medium: contents.medium.clone(),
@@ -209,7 +220,6 @@ pub fn run(
         toc: contents.toc.clone(),
         ..Record::new()
     };
-    cancel.check()?;
     cancel.finish();
     out.commit(&record, map.as_ref())?;
     Ok(Done { path: path.to_owned(), record })
@@ -292,6 +302,31 @@ fn check_begun(begun: &Begun, contents: &Contents) -> Result<()> {
 /// The time, as it is written into records.
 pub(super) fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
+}
+
+/// The files of a disc in sectors that could not be read, by their paths. A
+/// file that several of its filesystems know is named once.
+fn damaged_files(out: &Output, lost: &ExtentSet, cancel: &Cancel) -> Result<Vec<String>> {
+    /// As many names are kept.
+    const MOST: usize = 10_000;
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    let look = |reader: Arc<dyn ReadAt>| {
+        let disc = OpenDisk::of_reader(out.partial().display().to_string(), reader);
+        lost::of_losses(&disc, lost, cancel)
+    };
+    let open = || Source::open(out.partial());
+    let mut volumes = look(Arc::new(WithGaps::new(open()?, lost.clone())))?;
+    if volumes.iter().all(|volume| volume.problem.is_some()) {
+        // The end, where tables have copies, may be what is missing: with zeros
+        // there the rest is understood.
+        volumes = look(Arc::new(open()?))?;
+    }
+    let names = volumes.iter().flat_map(|volume| &volume.files);
+    let names: BTreeSet<&str> =
+        names.map(|name| name.split_once(':').map_or(name.as_str(), |(_, path)| path)).collect();
+    Ok(names.into_iter().take(MOST).map(str::to_owned).collect())
 }
 
 /// The last part of a path, which the record keeps.

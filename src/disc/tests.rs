@@ -368,6 +368,10 @@ fn an_interrupted_disc_is_gone_on_with() {
     assert!(error.hint_text().unwrap().contains("--resume"), "{error:?}");
     assert!(!path.exists() && out.at("i.iso.partial").exists() && out.at("i.map").exists());
     let resume = Options { resume: true, ..Options::default() };
+    // Something of that name is not found in the way at the end only.
+    std::fs::write(&path, b"mine").unwrap();
+    assert_eq!(read(&drive, &path, &resume).unwrap_err().kind(), ErrorKind::Refused);
+    std::fs::remove_file(&path).unwrap();
     read(&drive, &path, &resume).unwrap().check().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), iso(3000, "I"));
     assert!(!out.at("i.iso.partial").exists() && !out.at("i.map").exists());

@@ -144,6 +144,10 @@ fn a_disc_that_stops_short_is_a_loss_with_its_sectors_named() {
     let record = record(&out);
     assert_eq!(record["unreadable"][0]["first"], 300);
     assert_eq!(record["sizes"]["capacity"], cut);
+    // The files in them are named, and only those.
+    let files = record["damaged_files"].to_string();
+    assert!(files.contains("large.bin") || files.contains("LARGE.BIN"), "{files}");
+    assert!(!files.contains("boot.img"), "{files}");
     // It stays as incomplete as it is.
     dacapo(&["disc", "verify", &out]).exits(3).says("could not be read then");
 }

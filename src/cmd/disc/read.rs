@@ -108,6 +108,9 @@ pub fn run(args: &ReadArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         resume: args.resume,
         others: args.others.clone(),
     };
+    if !args.raw {
+        output.way_on(read::WAY_ON.to_owned());
+    }
     let listener = output.listener();
     let done = if args.raw {
         raw::run(&*drive, &contents, &path, &options, cancel, &*listener)
