@@ -221,7 +221,7 @@ mod tests {
             let mut buf = [0; 20];
             buf[at] = 0xe8;
             translate_calls(&mut buf);
-            let translated = 0_i32.wrapping_sub(at as i32).to_le_bytes();
+            let translated = (-i32::try_from(at).unwrap()).to_le_bytes();
             let expected = if (1..10).contains(&at) { translated } else { [0; 4] };
             assert_eq!(buf.get(at + 1..at + 5).unwrap_or(&[0; 4]), expected, "{at}");
         }
