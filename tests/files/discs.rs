@@ -467,3 +467,53 @@ fn discs_are_as_linux_mounts_them() {
         assert_same(disc, &by_us(disc_files(disc).as_ref()), theirs);
     }
 }
+
+#[test]
+fn partitions_that_linux_only_reads_are_as_it_mounts_them() {
+    if !all() || !requires(&["qemu-system-x86_64", "python3", "network"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let maker = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/make-images/udf_build.py");
+    let maker = maker.to_str().expect("a plain name");
+    let kinds = ["metadata", "virtual", "old-virtual", "sparable"];
+    let discs = kinds.map(|kind| {
+        let path = folder.path().join(kind);
+        run("python3", &[maker, kind, path.to_str().expect("a plain name")]);
+        path
+    });
+    let discs: Vec<(&Path, &str)> =
+        discs.iter().map(|disc| (disc.as_path(), "-t udf -o bs=2048")).collect();
+    let theirs = by_linux("modprobe udf\n", &discs);
+    for ((disc, _), theirs) in discs.iter().zip(&theirs) {
+        assert_eq!(theirs.len(), 6);
+        assert_same(disc, &by_us(disc_files(disc).as_ref()), theirs);
+    }
+}
+
+/// Discs as their vendors publish them, of Debian's packages.
+const VENDORS: [&str; 4] = [
+    "/usr/lib/grub-rescue/grub-rescue-cdrom.iso",
+    "/usr/lib/ipxe/ipxe.iso",
+    "/usr/lib/memtest86+/memtest86+ia32.iso",
+    "/usr/lib/memtest86+/memtest86+x64.iso",
+];
+
+#[test]
+fn discs_of_vendors_are_as_xorriso_extracts_them() {
+    if !requires(&["root", "xorriso"]) {
+        return;
+    }
+    let folder = temp_dir();
+    for disc in VENDORS.iter().map(Path::new).filter(|disc| disc.exists()) {
+        let name = disc.file_stem().and_then(|name| name.to_str()).expect("a plain name");
+        let out = folder.path().join(name);
+        let (disc_name, out_name) = (disc.to_str().unwrap(), out.to_str().unwrap());
+        run("xorriso", &["-osirrox", "on", "-indev", disc_name, "-extract", "/", out_name]);
+        // It makes what it extracts readable for its owner.
+        let judge = Judge { modified: false, ..Judge::FOREIGN };
+        let nodes = compare_files(disc_files(disc).as_ref(), &out, judge);
+        println!("{name}: {nodes}, {:?}", volumes(disc));
+        assert!(nodes > 3, "{name}: {nodes}");
+    }
+}

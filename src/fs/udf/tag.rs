@@ -146,10 +146,19 @@ pub(super) fn seal(bytes: &mut [u8], id: u16, location: u32) {
     bytes[..LEN].fill(0);
     bytes[0..2].copy_from_slice(&id.to_le_bytes());
     bytes[2..4].copy_from_slice(&2_u16.to_le_bytes());
-    let crc = crc_16(&bytes[LEN..]);
-    bytes[8..10].copy_from_slice(&crc.to_le_bytes());
     bytes[10..12].copy_from_slice(&u16::try_from(len).unwrap().to_le_bytes());
     bytes[12..16].copy_from_slice(&location.to_le_bytes());
+    reseal(bytes);
+}
+
+/// Makes both checksums of a changed descriptor right again, for tests.
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "test numbers")]
+pub(super) fn reseal(bytes: &mut [u8]) {
+    let len = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
+    let crc = crc_16(&bytes[LEN..(LEN + len).min(bytes.len())]);
+    bytes[8..10].copy_from_slice(&crc.to_le_bytes());
+    bytes[4] = 0;
     bytes[4] = bytes[..LEN].iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
 }
 

@@ -35,6 +35,11 @@ const DISKS: &[&[u8]] = &[
     include_bytes!("../../../images/hfsplus-tiny.img.zst"),
     include_bytes!("../../../images/hfsplus-tiny-fragmented.img.zst"),
     include_bytes!("../../../images/hfsplus-tiny-attributes.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-disc.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-iso9660.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-udf-metadata.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-udf-virtual.img.zst"),
+    include_bytes!("../../../images/foreign-tiny-udf-sparable.img.zst"),
 ];
 
 /// For each disk, the blocks that are not empty.

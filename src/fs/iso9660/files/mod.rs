@@ -270,7 +270,8 @@ impl IsoFiles {
 
     fn folder_attributes(&self, node: Node) -> FileResult<Attributes> {
         let record = self.folder(node)?;
-        let rock_ridge = self.rock_ridge(&record)?;
+        // What is damaged of it is no reason not to show what is in the folder.
+        let rock_ridge = self.rock_ridge(&record).ok().flatten();
         let size = u64::from(record.size);
         let mut known = attributes(&record, rock_ridge.as_ref(), NodeKind::Folder, size);
         known.allocated = Some(size.next_multiple_of(self.block_size));

@@ -237,7 +237,8 @@ impl Files for UdfFiles {
             size,
             allocated: Some(entry.blocks.saturating_mul(self.space.bytes())),
             times: entry.times,
-            mode: Some(entry.mode()),
+            // Links have no rights of their own, as Linux shows them.
+            mode: Some(if kind == NodeKind::Link { 0o777 } else { entry.mode() }),
             owner,
             links: entry.links.into(),
             dos: None,

@@ -3,3 +3,4 @@
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
 
 mod descriptors;
+mod files;
