@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a disc is read from: a drive, or a regular file that stands for one.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use super::record::map_of;
+use super::{missing, record};
 use crate::device::{DiskIdentity, OpticalDrive, Source, Toc, is_optical};
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
-use crate::io::rescue::{Blocks, Mapfile};
 use crate::units::SectorSize;
 
 /// A disc in a drive. Its bytes are those of its sectors of 2048 bytes; its
@@ -73,20 +70,9 @@ pub fn open(path: &Path) -> Result<Box<dyn Drive>> {
             .hint("name the drive, such as /dev/sr0, or the file of a disc"));
     }
     let source = Source::open(path)?;
-    let missing = missing_of(path, source.len())?;
+    let record = record::beside(path)?;
+    let missing = missing::of(path, source.len(), record.as_ref())?;
     Ok(Box::new(AsFile { path: path.to_owned(), file: WithGaps::new(source, missing) }))
-}
-
-/// What a file of a disc lacks, by the map beside it.
-fn missing_of(path: &Path, len: u64) -> Result<ExtentSet> {
-    let map = map_of(path);
-    if map == path || !map.exists() {
-        return Ok(ExtentSet::new());
-    }
-    let what = || format!("reading {}, which says what is missing of the disc", map.display());
-    let file = BufReader::new(File::open(&map).context(what)?);
-    let map = Mapfile::read(file).context(what)?;
-    Ok(Blocks::new(len, &map.blocks).finished().complement(len))
 }
 
 /// Bytes of which some are missing: reading them fails as on a bad disc.

@@ -15,6 +15,7 @@
 //! - [`raw`]: a CD with sound, sector by sector, and its cue sheet ([`cue`])
 //! - [`protection`]: bad sectors that somebody may have made on purpose
 //! - [`record`]: the file beside it
+//! - `missing`: what an archived disc lacks
 //! - [`verify`]: is an archived disc what it was?
 //! - [`shelf`]: all archived discs of a folder
 //! - [`page`]: a catalogue of them to be looked at in a browser
@@ -26,6 +27,7 @@ pub mod cue;
 pub mod digest;
 pub mod drive;
 pub mod implanted;
+mod missing;
 mod output;
 pub mod page;
 pub mod protection;

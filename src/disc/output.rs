@@ -3,11 +3,12 @@
 //! it is whole; what was read of it until then is in the map beside it.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::missing;
 use super::record::{self, Record};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
@@ -32,6 +33,7 @@ impl Output {
     /// Makes the files for a disc of `len` bytes that will be called `path`;
     /// `source` is what is read.
     pub(super) fn create(path: &Path, source: &Path, len: u64) -> Result<Self> {
+        check_name(path, None)?;
         store::refuse_device(path)?;
         refuse_source(path, source)?;
         for taken in [path.to_owned(), record::path_of(path), record::map_of(path)] {
@@ -151,6 +153,7 @@ pub(super) struct Begun {
 impl Begun {
     /// Finds what there is of the disc that will be called `path`.
     pub(super) fn find(path: &Path, source: &Path) -> Result<Self> {
+        check_name(path, None)?;
         refuse_source(path, source)?;
         let (partial, map) = (store::partial_path(path), record::map_of(path));
         let shown = path.display();
@@ -174,9 +177,7 @@ impl Begun {
             };
             return Err(Error::refused(text).hint("read it anew, to another name"));
         }
-        let what = || format!("reading {}", map.display());
-        let read = BufReader::new(File::open(&map).context(what)?);
-        Ok(Self { file, map: Mapfile::read(read).context(what)? })
+        Ok(Self { file, map: missing::read_map(&map)? })
     }
 }
 
@@ -186,6 +187,27 @@ impl Drop for Output {
             let _ = fs::remove_file(&self.partial);
         }
     }
+}
+
+/// Refuses a name that one of the files beside it has, too, or that says that
+/// it is not whole.
+pub(super) fn check_name(path: &Path, cue: Option<&Path>) -> Result<()> {
+    let (record, map) = (record::path_of(path), record::map_of(path));
+    // Some filesystems do not tell large letters from small ones.
+    let folded = |it: &Path| it.as_os_str().to_ascii_lowercase();
+    let beside = [Some(record.as_path()), Some(map.as_path()), cue];
+    if let Some(taken) = beside.into_iter().flatten().find(|it| folded(it) == folded(path)) {
+        return Err(Error::usage(format!(
+            "{} is the name of a file that is written beside the disc",
+            taken.display()
+        ))
+        .hint("give the disc another extension, such as .iso"));
+    }
+    if record::is_partial(path) {
+        let text = format!("{} is the name of a disc that is not whole", path.display());
+        return Err(Error::usage(text).hint("leave .partial out"));
+    }
+    Ok(())
 }
 
 fn refuse_source(path: &Path, source: &Path) -> Result<()> {

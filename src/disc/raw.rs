@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::contents::Contents;
 use super::drive::Drive;
-use super::output::{Output, refuse_existing};
+use super::output::{Output, check_name, refuse_existing};
 use super::read::{Done, Options, name_of, now, sectors_of};
 use super::record::{Behind, Record};
 use super::sector::{self, Found};
@@ -66,6 +66,7 @@ pub fn run(
     let toc = check(contents)?;
     let size = RAW_SECTOR as u64;
     let len = u64::from(toc.lead_out) * size;
+    check_name(path, Some(&cue_of(path)))?;
     refuse_existing(&cue_of(path))?;
     let out = Output::create(path, drive.path(), len)?;
     progress.stage("reading", len);

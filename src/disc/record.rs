@@ -188,16 +188,47 @@ impl Record {
     }
 }
 
-/// The record that belongs to the file of a disc.
-#[must_use]
-pub fn path_of(image: &Path) -> PathBuf {
-    image.with_extension("json")
+/// The record that is beside the file of a disc and names it.
+///
+/// # Errors
+/// If there is one that is damaged or newer.
+pub fn beside(image: &Path) -> Result<Option<Record>> {
+    let image = &*followed(image);
+    let path = path_of(image);
+    if path == image || !path.exists() {
+        return Ok(None);
+    }
+    let record = Record::read(&path)?;
+    let name = whole_of(image).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(record.filter(|record| record.file == name))
 }
 
-/// The map of what was read that belongs to the file of a disc.
+/// A file itself, if this is a link to it: what belongs to it is beside it.
+pub(super) fn followed(image: &Path) -> PathBuf {
+    image.canonicalize().unwrap_or_else(|_| image.to_owned())
+}
+
+/// True of a file that is not whole yet, by its name.
+pub(super) fn is_partial(image: &Path) -> bool {
+    whole_of(image) != image
+}
+
+/// The name that a file has when it is whole.
+fn whole_of(image: &Path) -> PathBuf {
+    let plain = image.with_extension("");
+    if store::partial_path(&plain) == image { plain } else { image.to_owned() }
+}
+
+/// The record that belongs to the file of a disc, whole or not.
+#[must_use]
+pub fn path_of(image: &Path) -> PathBuf {
+    whole_of(image).with_extension("json")
+}
+
+/// The map of what was read that belongs to the file of a disc, whole or not.
 #[must_use]
 pub fn map_of(image: &Path) -> PathBuf {
-    image.with_extension("map")
+    whole_of(image).with_extension("map")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::read::{self, Options};
 use super::record::{Sectors, path_of};
 use super::sector::samples::mode_1;
 use super::volume::SECTOR;
-use super::{raw, verify};
+use super::{drive, raw, verify, write};
 use crate::device::{DiskIdentity, RAW_SECTOR, Session, Toc, Track};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
@@ -375,4 +375,81 @@ fn an_interrupted_disc_is_gone_on_with() {
     read(&drive, &path, &resume).unwrap().check().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), iso(3000, "I"));
     assert!(!out.at("i.iso.partial").exists() && !out.at("i.map").exists());
+}
+
+#[test]
+fn what_is_missing_of_an_interrupted_disc_is_no_data() {
+    let out = Out::new();
+    let wanted = iso(3000, "GAPS");
+    let (part, path) = (out.at("part.iso.partial"), out.at("whole.iso"));
+    let mut zeroed = wanted.clone();
+    zeroed[500 * 2048..700 * 2048].fill(0);
+    std::fs::write(&part, &zeroed).unwrap();
+    // Nothing says what was read.
+    let error = drive::open(&part).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(write::Image::open(&part).is_err());
+    assert!(verify::run(&part, &Cancel::default(), &Silent).is_err());
+
+    let map = "0x0 ? 1\n0x0 0xFA000 +\n0xFA000 0x64000 ?\n0x15E000 0x47E000 +\n";
+    std::fs::write(out.at("part.map"), map).unwrap();
+    let link = out.at("link.iso");
+    std::os::unix::fs::symlink(&part, &link).unwrap();
+    for part in [&part, &link] {
+        let source = drive::open(part).unwrap();
+        let contents = Contents::of(&*source);
+        let options = Options::default();
+        let done =
+            read::run(&*source, &contents, &path, &options, &Cancel::default(), &Silent).unwrap();
+        assert_eq!(done.record.unreadable, [Sectors { first: 500, count: 200 }]);
+        assert_eq!(write::Image::open(part).unwrap().missing_sectors, 200);
+        let checked = verify::run(part, &Cancel::default(), &Silent).unwrap();
+        assert_eq!((checked.state, checked.missing_sectors), (verify::State::Incomplete, 200));
+        for name in ["whole.iso", "whole.json", "whole.map"] {
+            std::fs::remove_file(out.at(name)).unwrap();
+        }
+    }
+    // Nor is it when it fills the gaps of another copy.
+    let other = MadeUp::new(wanted).bad(600, 10).bad(900, 1);
+    let options = Options { others: vec![part], ..Options::default() };
+    let done = read(&other, &path, &options).unwrap();
+    assert_eq!(done.record.unreadable, [Sectors { first: 600, count: 10 }]);
+}
+
+#[test]
+fn what_the_map_or_the_record_knows_to_be_missing_is_missing() {
+    let out = Out::new();
+    let path = out.at("a.iso");
+    let drive = MadeUp::new(iso(3000, "BOTH")).bad(100, 1).bad(2000, 37);
+    read(&drive, &path, &Options::default()).unwrap();
+    let (map, json) = (out.at("a.map"), path_of(&path));
+    let both = [std::fs::read(&map).unwrap(), std::fs::read(&json).unwrap()];
+    for lost in [&map, &json] {
+        std::fs::remove_file(lost).unwrap();
+        let reader = drive::open(&path).unwrap();
+        let mut sector = [0; 2048];
+        assert!(reader.read_at(2036 * SECTOR, &mut sector).is_err());
+        reader.read_at(2037 * SECTOR, &mut sector).unwrap();
+        assert_eq!(write::Image::open(&path).unwrap().missing_sectors, 38);
+        let checked = verify::run(&path, &Cancel::default(), &Silent).unwrap();
+        assert_eq!((checked.state, checked.missing_sectors), (verify::State::Incomplete, 38));
+        std::fs::write(&map, &both[0]).unwrap();
+        std::fs::write(&json, &both[1]).unwrap();
+    }
+}
+
+#[test]
+fn no_file_beside_a_disc_takes_its_name() {
+    let out = Out::new();
+    let drive = MadeUp::new(iso(400, "NAMES")).bad(390, 1);
+    for name in ["x.json", "x.map", "x.JSON", "x.iso.partial"] {
+        for resume in [false, true] {
+            let options = Options { resume, ..Options::default() };
+            let error = read(&drive, &out.at(name), &options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{name}: {error}");
+        }
+    }
+    let error = read_raw(&mixed(), &out.at("x.cue")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(std::fs::read_dir(out.folder.path()).unwrap().count(), 0);
 }

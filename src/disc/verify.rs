@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::digest::{self, Digests, PIECE};
 use super::implanted::Implanted;
-use super::record::{self, Record};
+use super::missing;
+use super::record;
 use super::sector::{self, Found};
 use crate::device::{RAW_SECTOR, Source};
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -73,7 +74,8 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         return Err(Error::usage(format!("{} is a device", path.display()))
             .hint("only archived discs are verified; read the disc to a file first"));
     }
-    let record = record_of(path)?;
+    let record = record::beside(path)?;
+    let missing = missing::of(path, source.len(), record.as_ref())?;
     let mut problems = Vec::new();
     let is_raw = match &record {
         Some(record) => record.sector_size as usize == RAW_SECTOR,
@@ -105,7 +107,7 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         Ok(())
     })?;
 
-    let missing_sectors = record.as_ref().map_or(0, Record::missing_sectors);
+    let missing_sectors = missing::count(&missing, record.as_ref());
     let has_right_hashes = record.as_ref().map(|record| {
         let was = record.bytes;
         if was != source.len() {
@@ -160,19 +162,6 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         digests,
         name: name.unwrap_or_else(|| file_name(path)),
     })
-}
-
-/// The record that is beside a file and names it.
-///
-/// # Errors
-/// If there is one that is damaged or newer.
-pub fn record_of(image: &Path) -> Result<Option<Record>> {
-    let path = record::path_of(image);
-    if path == image || !path.exists() {
-        return Ok(None);
-    }
-    let record = Record::read(&path)?;
-    Ok(record.filter(|record| record.file == file_name(image)))
 }
 
 fn file_name(path: &Path) -> String {

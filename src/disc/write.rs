@@ -3,6 +3,7 @@
 //! by this program.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,7 +11,7 @@ use std::thread;
 use super::contents::Contents;
 use super::digest::PIECE;
 use super::drive::{self, Drive};
-use super::verify::record_of;
+use super::{missing, record};
 use crate::device::{RAW_SECTOR, Source};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
@@ -72,7 +73,7 @@ impl Image {
     pub fn open(path: &Path) -> Result<Self> {
         let file = drive::open(path)?;
         let contents = Contents::of(&*file);
-        let record = record_of(path)?;
+        let record = record::beside(path)?;
         if record.as_ref().is_some_and(|it| it.sector_size as usize == RAW_SECTOR) {
             return Err(Error::unsupported("discs of raw sectors are not written by dacapo")
                 .hint("cdrdao and others write them by their cue sheet"));
@@ -83,8 +84,32 @@ impl Image {
                 .hint("read the disc to a file first"));
         }
         let source = Source::open(path)?;
-        let missing_sectors = record.map_or(0, |record| record.missing_sectors());
+        let lacks = missing::of(path, source.len(), record.as_ref())?;
+        let missing_sectors = missing::count(&lacks, record.as_ref());
         Ok(Self { path: path.to_owned(), source, missing_sectors })
+    }
+
+    /// Refuses to write to the image itself or to anything that is archived.
+    ///
+    /// # Errors
+    /// Refused, with what the target is.
+    pub fn check_target(&self, target: &Path) -> Result<()> {
+        let shown = target.display();
+        let id = |it: &Path| it.metadata().map(|it| (it.dev(), it.ino())).ok();
+        let Some(found) = id(target) else { return Ok(()) };
+        let image = record::followed(&self.path);
+        for own in [record::path_of(&image), record::map_of(&image), image] {
+            if id(&own) == Some(found) {
+                return Err(Error::refused(format!("{shown} is {} itself", own.display()))
+                    .hint("name the drive, or another file that stands for one"));
+            }
+        }
+        let has_map = record::map_of(&record::followed(target)).exists();
+        if has_map || !matches!(record::beside(target), Ok(None)) {
+            return Err(Error::refused(format!("{shown} is an archived disc"))
+                .hint("an archived disc is never overwritten: name the drive, or another file"));
+        }
+        Ok(())
     }
 
     /// Its length.

@@ -67,3 +67,31 @@ fn what_cannot_be_burnt_is_said_before() {
     assert!(ran.out().contains("by "), "{ran}");
     assert!(!Path::new(&blank).exists());
 }
+
+#[test]
+fn an_archived_disc_is_never_burnt_over() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let (one, two) = (scene.at("one.iso"), scene.at("two.iso"));
+    for out in [&one, &two] {
+        let _ = dacapo(&["disc", "read", disc.to_str().unwrap(), out]).success();
+    }
+    let (hard, soft) = (scene.at("hard.iso"), scene.at("soft.iso"));
+    fs::hard_link(&one, &hard).unwrap();
+    std::os::unix::fs::symlink(&one, &soft).unwrap();
+    let before = sum("sha256sum", &one);
+    let record = fs::read(scene.at("one.json")).unwrap();
+    // Neither over itself, by any name, nor over another one.
+    for target in [&one, &hard, &soft, &scene.at("one.json")] {
+        dacapo(&["disc", "write", &one, target, "--yes"]).exits(5).says("itself");
+        dacapo(&["disc", "write", &soft, target, "--yes"]).exits(5).says("itself");
+    }
+    dacapo(&["disc", "write", &one, &two, "--yes"]).exits(5).says("is an archived disc");
+    for file in [&one, &two] {
+        assert_eq!(sum("sha256sum", file), before);
+    }
+    assert_eq!(fs::read(scene.at("one.json")).unwrap(), record);
+}

@@ -8,8 +8,7 @@ use clap::{Args, ValueHint};
 use crate::cmd::Outcome;
 use crate::cmd::output::{Output, plain};
 use crate::cmd::terminal::{FAINT, TITLE, Terminal, wrap};
-use crate::disc::verify::record_of;
-use crate::disc::{Contents, Record, drive};
+use crate::disc::{Contents, Record, drive, record};
 use crate::error::Result;
 use crate::pipeline::Cancel;
 use crate::units::human;
@@ -42,7 +41,7 @@ pub fn run(args: &InfoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     cancel.check()?;
     let drive = drive::open(&args.disc)?;
     let contents = Contents::of(&*drive);
-    let record = if contents.is_in_drive { None } else { record_of(&args.disc)? };
+    let record = if contents.is_in_drive { None } else { record::beside(&args.disc)? };
     let terminal = Terminal::of_stdout();
     let name = plain(&args.disc.to_string_lossy()).into_owned();
     output.result(&format!("{TITLE}{name}{TITLE:#}"));

@@ -69,6 +69,9 @@ pub struct WriteArgs {
 pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
     let image = Image::open(&args.image)?;
     let is_drive = is_optical(&args.drive);
+    if !is_drive {
+        image.check_target(&args.drive)?;
+    }
     let target = target_of(&args.drive, is_drive)?;
     let burner = Burner::find()?;
     let (shown, place) = (args.image.to_string_lossy(), args.drive.to_string_lossy());
