@@ -22,6 +22,7 @@ pub mod btrfs;
 mod cache;
 #[doc(hidden)]
 pub mod conformance;
+mod decmpfs;
 pub mod exfat;
 pub mod ext;
 pub mod f2fs;

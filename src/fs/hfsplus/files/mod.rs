@@ -6,11 +6,9 @@
 //! disk, with accents after their letters (decomposed), except for the two
 //! letters that macOS shows as others. Hard links are names of files that lie in
 //! two folders of the volume's own, which are not shown. What macOS has
-//! compressed with zlib or LZVN is unpacked (`compressed`, `lzvn`). The resource fork is the
+//! compressed with zlib or LZVN is unpacked (`decmpfs`). The resource fork is the
 //! stream `rsrc`.
 
-mod compressed;
-mod lzvn;
 mod record;
 mod tree;
 
@@ -19,7 +17,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use self::compressed::{BLOCK, Compressed, Place as Packed};
 use self::record::{HardLink, Item};
 use self::tree::{Record, Tree, extent};
 use super::file::Volume;
@@ -28,6 +25,7 @@ use super::journal::Journal;
 use super::volume_header::{Special, Unclean, VolumeHeader};
 use super::wrapper::Place;
 use crate::extent::ExtentSet;
+use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
     Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old,
 };
@@ -60,8 +58,6 @@ const MAX_ATTRIBUTES: usize = 8 << 20;
 /// Files whose places are kept, and bytes of these.
 const RECENT_FILES: usize = 128;
 const RECENT_BYTES: usize = 16 << 20;
-/// Blocks that are kept unpacked; several readers at once have one each.
-const RECENT_BLOCKS: usize = 32;
 
 /// The files of a volume.
 pub(super) struct HfsPlusFiles {
@@ -76,7 +72,7 @@ pub(super) struct HfsPlusFiles {
     linked_files: Option<u32>,
     linked_folders: Option<u32>,
     opened: Recent<Node, Opened>,
-    blocks: Recent<(Node, u64), Vec<u8>>,
+    unpacked: Unpacked,
     listings: Listings,
 }
 
@@ -158,7 +154,7 @@ impl HfsPlusFiles {
             linked_files: None,
             linked_folders: None,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
-            blocks: Recent::new(RECENT_BLOCKS, usize::MAX),
+            unpacked: decmpfs::unpacked(),
             listings: Listings::new(),
         };
         files.find_root()?;
@@ -270,7 +266,7 @@ impl HfsPlusFiles {
             }
             let mut compressed = None;
             if item.is_compressed() && item.kind == NodeKind::File {
-                let attribute = self.attribute(item.id, compressed::ATTRIBUTE)?;
+                let attribute = self.attribute(item.id, decmpfs::ATTRIBUTE)?;
                 let attribute = attribute.ok_or_else(|| {
                     let what = "attribute of a compressed file";
                     FormatError::corrupt(what, item.position, "one", "none")
@@ -278,13 +274,8 @@ impl HfsPlusFiles {
                 compressed = Some(Compressed::parse(&attribute, item.position)?);
             }
             let bytes = data.weight().saturating_add(resource.weight());
-            let bytes = bytes.saturating_add(size_of::<Opened>()).saturating_add(match compressed
-                .as_ref()
-                .map(|it| &it.place)
-            {
-                Some(Packed::Plain(bytes) | Packed::Attribute(_, bytes)) => bytes.len(),
-                _ => 0,
-            });
+            let packed = compressed.as_ref().map_or(0, Compressed::weight);
+            let bytes = bytes.saturating_add(size_of::<Opened>()).saturating_add(packed);
             Ok((Opened { item, data, resource, compressed }, bytes))
         })
     }
@@ -418,32 +409,6 @@ impl HfsPlusFiles {
             found.is_none()
         })?;
         found.transpose()
-    }
-
-    /// A block of a compressed file.
-    fn block(&self, node: Node, opened: &Opened, number: u64) -> FileResult<Arc<Vec<u8>>> {
-        let start = number.saturating_mul(BLOCK);
-        let len = opened.size().saturating_sub(start).min(BLOCK);
-        let len = usize::try_from(len).unwrap_or(0);
-        let damaged = || {
-            let what = "compressed file";
-            FormatError::corrupt(what, opened.item.position, "packed blocks", "something else")
-        };
-        self.blocks.get_or_open((node, number), || {
-            let block = match opened.compressed.as_ref().map(|it| &it.place) {
-                Some(Packed::Attribute(method, packed)) => method.unpack(packed, len),
-                Some(Packed::ResourceFork(method)) => {
-                    let place = method
-                        .place(number, |offset, part| self.read_resource(opened, offset, part))?;
-                    let (start, packed_len) = place.ok_or_else(damaged)?;
-                    let mut packed = vec![0; packed_len];
-                    self.read_resource(opened, start, &mut packed)?.ok_or_else(damaged)?;
-                    method.unpack(&packed, len)
-                }
-                _ => None,
-            };
-            Ok((block.ok_or_else(damaged)?, len))
-        })
     }
 
     /// Fills `part` with bytes of the resource fork; `None` if they are behind
@@ -587,38 +552,11 @@ impl Files for HfsPlusFiles {
             return Err(FormatError::corrupt("file", opened.item.position, "a file", "a folder"));
         }
         let buf = within(opened.size(), offset, buf);
-        match opened.compressed.as_ref().map(|it| &it.place) {
+        match &opened.compressed {
             None => opened.data.read(&self.volume, offset, buf)?,
-            Some(Packed::Unknown(method)) => {
-                return Err(FormatError::unsupported(format!(
-                    "the file is compressed by macOS with {method}, which is not read yet"
-                )));
-            }
-            Some(Packed::Plain(plain)) => {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX);
-                let part = plain.get(start..).and_then(|rest| rest.get(..buf.len()));
-                if let Some(part) = part {
-                    buf.copy_from_slice(part);
-                }
-            }
-            Some(Packed::Attribute(..) | Packed::ResourceFork(_)) => {
-                let (mut position, mut rest) = (offset, &mut *buf);
-                while !rest.is_empty() {
-                    let number = position / BLOCK;
-                    let block = self.block(file, &opened, number)?;
-                    let skip = usize::try_from(position % BLOCK).unwrap_or(usize::MAX);
-                    let found = block.get(skip..).unwrap_or_default();
-                    let len = found.len().min(rest.len());
-                    let (part, behind) = rest.split_at_mut_checked(len).unwrap_or_default();
-                    part.copy_from_slice(found.get(..len).unwrap_or_default());
-                    if len == 0 {
-                        let expected = "a block up to the end of the file";
-                        let at = opened.item.position;
-                        return Err(FormatError::corrupt("compressed file", at, expected, "less"));
-                    }
-                    rest = behind;
-                    position = position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-                }
+            Some(compressed) => {
+                let fork = |offset, part: &mut [u8]| self.read_resource(&opened, offset, part);
+                compressed.read(&self.unpacked, file, offset, buf, &fork)?;
             }
         }
         Ok(buf.len())
@@ -642,9 +580,11 @@ impl Files for HfsPlusFiles {
 
     fn places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
         let opened = self.open_node(file)?;
-        let (pieces, len) = match opened.compressed.as_ref().map(|it| &it.place) {
+        let (pieces, len) = match &opened.compressed {
             None => (&opened.data, opened.size()),
-            Some(Packed::ResourceFork(_)) => (&opened.resource, opened.resource_size()),
+            Some(compressed) if compressed.is_in_fork() => {
+                (&opened.resource, opened.resource_size())
+            }
             Some(_) => return Ok(None),
         };
         let places = pieces::on_volume(pieces.places_of(len), self.volume.len())?;
@@ -656,7 +596,7 @@ impl Files for HfsPlusFiles {
         let (mut found, mut bytes, mut failed) = (Vec::new(), 0_usize, None);
         self.each_attribute(item.id, &mut |name, value| {
             match value {
-                Ok(_) if name == compressed::ATTRIBUTE => {}
+                Ok(_) if name == decmpfs::ATTRIBUTE => {}
                 Ok(value) => {
                     bytes = bytes.saturating_add(value.len());
                     found.push((name, value));

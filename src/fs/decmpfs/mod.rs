@@ -1,34 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files that macOS has compressed: their data fork is empty, and an extended
-//! attribute has the content, or says how the resource fork holds it. The
-//! header of the attribute is that of `decmpfs.h` of Apple's XNU.
+//! Files that macOS has compressed, on HFS+ and APFS: their data fork is empty,
+//! and an extended attribute has the content, or says how the resource fork
+//! holds it. The header of the attribute is that of `decmpfs.h` of Apple's XNU.
+
+mod lzvn;
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use flate2::read::ZlibDecoder;
 
-use super::lzvn;
-use crate::fs::files::FileResult;
+use super::files::{FileResult, Node};
+use super::recent::Recent;
 use crate::ondisk::{Fields, FormatError};
 
 /// What a block unpacks to; only the last is shorter.
-pub(super) const BLOCK: u64 = 64 << 10;
+const BLOCK: u64 = 64 << 10;
+/// Blocks that are kept unpacked; several readers at once have one each.
+const RECENT_BLOCKS: usize = 32;
 
 /// The name of the attribute.
 pub(super) const ATTRIBUTE: &[u8] = b"com.apple.decmpfs";
 
 const HEADER: usize = 16;
 
+/// The blocks of files that were unpacked last.
+pub(super) type Unpacked = Recent<(Node, u64), Vec<u8>>;
+
+/// Fills a buffer with bytes of a resource fork; `None` if they are behind its
+/// end.
+pub(super) type ReadFork<'a> = &'a dyn Fn(u64, &mut [u8]) -> FileResult<Option<()>>;
+
+/// Room for the blocks of a few files.
+pub(super) const fn unpacked() -> Unpacked {
+    Recent::new(RECENT_BLOCKS, usize::MAX)
+}
+
 /// How a file is compressed.
 #[derive(Debug, Clone)]
 pub(super) struct Compressed {
+    /// How long the file is.
     pub(super) bytes: u64,
-    pub(super) place: Place,
+    place: Place,
+    /// Where the attribute is, for messages.
+    position: u64,
 }
 
 /// Where the content is.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+enum Place {
     /// In the attribute, as it is.
     Plain(Vec<u8>),
     /// In the attribute.
@@ -41,7 +61,7 @@ pub(super) enum Place {
 
 /// How a block is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+enum Method {
     Zlib,
     Lzvn,
 }
@@ -79,13 +99,97 @@ impl Compressed {
             Place::Attribute(..) => bytes <= BLOCK,
             _ => true,
         };
-        if fits { Ok(Self { bytes, place }) } else { Err(corrupt()) }
+        if fits { Ok(Self { bytes, place, position }) } else { Err(corrupt()) }
+    }
+
+    /// True if the content is in the resource fork.
+    pub(super) const fn is_in_fork(&self) -> bool {
+        matches!(self.place, Place::ResourceFork(_))
+    }
+
+    /// Bytes of memory that it takes beside its own.
+    pub(super) const fn weight(&self) -> usize {
+        match &self.place {
+            Place::Plain(bytes) | Place::Attribute(_, bytes) => bytes.len(),
+            Place::ResourceFork(_) | Place::Unknown(_) => 0,
+        }
+    }
+
+    /// Fills `buf` with the content of the file at `offset`, all of which is in
+    /// front of its end.
+    pub(super) fn read(
+        &self,
+        unpacked: &Unpacked,
+        file: Node,
+        offset: u64,
+        buf: &mut [u8],
+        read_fork: ReadFork,
+    ) -> FileResult<()> {
+        match &self.place {
+            Place::Unknown(method) => Err(FormatError::unsupported(format!(
+                "the file is compressed by macOS with {method}, which is not read yet"
+            ))),
+            Place::Plain(plain) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let part = plain.get(start..).and_then(|rest| rest.get(..buf.len()));
+                buf.copy_from_slice(part.ok_or_else(|| self.damaged())?);
+                Ok(())
+            }
+            Place::Attribute(..) | Place::ResourceFork(_) => {
+                let (mut position, mut rest) = (offset, buf);
+                while !rest.is_empty() {
+                    let number = position / BLOCK;
+                    let block = self.block(unpacked, file, number, read_fork)?;
+                    let skip = usize::try_from(position % BLOCK).unwrap_or(usize::MAX);
+                    let found = block.get(skip..).unwrap_or_default();
+                    let len = found.len().min(rest.len());
+                    if len == 0 {
+                        return Err(self.damaged());
+                    }
+                    let (part, behind) = rest.split_at_mut_checked(len).unwrap_or_default();
+                    part.copy_from_slice(found.get(..len).unwrap_or_default());
+                    rest = behind;
+                    position = position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn block(
+        &self,
+        unpacked: &Unpacked,
+        file: Node,
+        number: u64,
+        read_fork: ReadFork,
+    ) -> FileResult<Arc<Vec<u8>>> {
+        let start = number.saturating_mul(BLOCK);
+        let len = usize::try_from(self.bytes.saturating_sub(start).min(BLOCK)).unwrap_or(0);
+        unpacked.get_or_open((file, number), || {
+            let block = match &self.place {
+                Place::Attribute(method, packed) => method.unpack(packed, len),
+                Place::ResourceFork(method) => {
+                    let place = method.place(number, read_fork)?;
+                    let (start, packed_len) = place.ok_or_else(|| self.damaged())?;
+                    let mut packed = vec![0; packed_len];
+                    read_fork(start, &mut packed)?.ok_or_else(|| self.damaged())?;
+                    method.unpack(&packed, len)
+                }
+                Place::Plain(_) | Place::Unknown(_) => None,
+            };
+            Ok((block.ok_or_else(|| self.damaged())?, len))
+        })
+    }
+
+    fn damaged(&self) -> FormatError {
+        let (expected, found) = ("packed blocks up to its end", "something else");
+        FormatError::corrupt("compressed file", self.position, expected, found)
     }
 }
 
 impl Method {
     /// Unpacks a block of so many bytes. `None` if it is damaged.
-    pub(super) fn unpack(self, packed: &[u8], len: usize) -> Option<Vec<u8>> {
+    fn unpack(self, packed: &[u8], len: usize) -> Option<Vec<u8>> {
         // What no block of either begins with: plain behind it.
         let is_plain = packed.first().is_some_and(|byte| match self {
             Self::Zlib => byte & 0x0f == 0x0f,
@@ -103,13 +207,8 @@ impl Method {
     }
 
     /// Where the block of this number lies in the resource fork, and its
-    /// length. `read` reads a few bytes of the fork; `None` if they are not
-    /// there.
-    pub(super) fn place<E>(
-        self,
-        number: u64,
-        mut read: impl FnMut(u64, &mut [u8]) -> Result<Option<()>, E>,
-    ) -> Result<Option<(u64, usize)>, E> {
+    /// length; `None` if the fork does not tell.
+    fn place(self, number: u64, read: ReadFork) -> FileResult<Option<(u64, usize)>> {
         let mut two = [0; 8];
         let (start, len) = match self {
             // Behind the header of the fork is the length of all, and then how
