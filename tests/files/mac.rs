@@ -1,23 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! HFS+, against the Sleuth Kit.
+//! HFS+ and APFS, against the Sleuth Kit.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use dacapo::fs::Files;
-use dacapo::fs::files::{DirectoryEntry, NodeKind};
+use dacapo::fs::files::{DirectoryEntry, Node, NodeKind};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use super::images::{committed, each_of_corpus};
-use super::{files_of, volumes_of};
-use crate::support::{requires, try_run};
+use super::{files_of, find, list_all, read_all, volumes_of};
+use crate::support::{all, requires, run, try_run};
+use crate::variants::{names_of, variant};
 
 const TOOLS: &[&str] = &["fls", "icat"];
 
-/// What the Sleuth Kit lists at this sector: the paths of files, folders and
-/// links, and their numbers.
-fn listed(image: &Path, sector: &str) -> BTreeMap<String, (char, String)> {
-    let args = ["-f", "hfs", "-r", "-p", "-u", "-o", sector, image.to_str().unwrap()];
+/// What the Sleuth Kit lists: the paths of files, folders and links, and their
+/// numbers. The options say which filesystem it is, and where.
+fn listed(image: &Path, options: &[&str]) -> BTreeMap<String, (char, String)> {
+    let args = [options, &["-r", "-p", "-u", image.to_str().unwrap()]].concat();
     let ran = try_run("fls", &args).success();
     let mut found = BTreeMap::new();
     for line in ran.out().lines() {
@@ -65,9 +68,15 @@ fn below(
 #[track_caller]
 fn compare_with_sleuth_kit(files: &dyn Files, image: &Path, offset: u64) -> usize {
     let sector = (offset / 512).to_string();
-    let theirs = listed(image, &sector);
+    compare(files, files.root(), image, &["-f", "hfs", "-o", &sector])
+}
+
+/// The same of what is below a folder.
+#[track_caller]
+fn compare(files: &dyn Files, folder: Node, image: &Path, options: &[&str]) -> usize {
+    let theirs = listed(image, options);
     let mut ours = BTreeMap::new();
-    let root = DirectoryEntry { name: Vec::new(), node: files.root(), kind: NodeKind::Folder };
+    let root = DirectoryEntry { name: Vec::new(), node: folder, kind: NodeKind::Folder };
     below(files, &root, "", &mut ours);
     let names = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>();
     assert_eq!(names(ours.keys().collect()), names(theirs.keys().collect()));
@@ -90,10 +99,15 @@ fn compare_with_sleuth_kit(files: &dyn Files, image: &Path, offset: u64) -> usiz
             }
             _ => continue,
         };
-        let args = ["-f", "hfs", "-o", &sector, image.to_str().unwrap(), number];
+        let args = [options, &[image.to_str().unwrap(), number]].concat();
         let ran = try_run("icat", &args);
-        // It gives files up whose attributes are in forks of their own.
-        if ran.err().contains("Unsupported record type") {
+        // It gives files up whose attributes are in forks of their own, and does
+        // not look for the targets of links where APFS has them. What is empty
+        // may have no content at all.
+        let may_have_none = entry.kind == NodeKind::Link || content.is_empty();
+        if may_have_none && ran.err().contains("Attribute not found")
+            || ran.err().contains("Unsupported record type")
+        {
             println!("{path}: not read by the Sleuth Kit");
             continue;
         }
@@ -138,4 +152,144 @@ fn hfs_plus_of_macos_is_as_the_sleuth_kit_reads_it() {
         println!("{name}: {}", compare_with_sleuth_kit(files.as_ref(), image, offset));
     });
     assert!(count == 0 || count >= 5, "{count}");
+}
+
+/// Compares the volumes of a container that begins at a byte: names, contents,
+/// times and owners; returns how many nodes there are.
+#[track_caller]
+fn compare_volumes(files: &dyn Files, image: &Path, offset: u64) -> usize {
+    let (image_name, sector) = (image.to_str().unwrap(), (offset / 512).to_string());
+    let pool = run("pstat", &["-o", &sector, image_name]);
+    let blocks = pool.out().lines().filter_map(|line| line.split_once("APSB Block Number:"));
+    let blocks: Vec<String> = blocks.map(|(_, block)| block.trim().to_owned()).collect();
+    let volumes = list_all(files, files.root());
+    assert_eq!(volumes.len(), blocks.len(), "{}", pool.out());
+    let mut count = 0;
+    for (volume, block) in volumes.iter().zip(&blocks) {
+        let options = ["-o", &sector, "-P", "apfs", "-B", block];
+        count += compare(files, volume.node, image, &options);
+        let args = [&options[..], &["-r", "-p", "-u", "-l", image_name]].concat();
+        for line in run("fls", &args).out().lines() {
+            // Kind and number, then path and the four times, the size, and the owners.
+            let fields: Vec<&str> = line.split_once(":\t").unwrap().1.split('\t').collect();
+            let [path, modified, accessed, changed, created, _, user, group] = fields[..] else {
+                panic!("{line}");
+            };
+            let node = path.split('/').fold(volume.node, |folder, name| {
+                files.lookup(folder, name.as_bytes()).unwrap().unwrap().node
+            });
+            let attributes = files.attributes(node).unwrap();
+            let times = attributes.times;
+            let shown = |time: Option<Timestamp>| {
+                time.unwrap().strftime("%Y-%m-%d %H:%M:%S (UTC)").to_string()
+            };
+            let ours = [times.modified, times.accessed, times.changed, times.created].map(shown);
+            assert_eq!(ours, [modified, accessed, changed, created], "{path}");
+            let owner = (user.parse().unwrap(), group.parse().unwrap());
+            assert_eq!(attributes.owner, Some(owner), "{path}");
+        }
+    }
+    count
+}
+
+const APFS: &[&str] = &["pstat", "fls", "icat"];
+
+#[test]
+fn committed_apfs_images_are_as_the_sleuth_kit_reads_them() {
+    if !requires(APFS) {
+        return;
+    }
+    let count = committed(&["apfs-"], &mut |name, image| {
+        let compared = compare_volumes(files_of(image).as_ref(), image, 0);
+        println!("{name}: {compared}");
+        assert!(compared > 2, "{name}");
+    });
+    assert!(count >= 2);
+}
+
+#[test]
+fn apfs_with_files_is_as_its_maker_says() {
+    for name in
+        if all() { names_of("apfs") } else { vec!["apfs-files".into(), "apfs-volumes".into()] }
+    {
+        let Some(disk) = variant("apfs", &name) else { return };
+        let volumes = volumes_of(&disk.image);
+        let files = match volumes[0].files() {
+            Ok(files) => files,
+            Err(error) => {
+                println!("{name}: {error}");
+                assert!(
+                    disk.facts.files.is_empty() || disk.facts.understood == Some(false),
+                    "{name}: {error}"
+                );
+                continue;
+            }
+        };
+        for (path, hash) in &disk.facts.files {
+            let node = find(files.as_ref(), path).unwrap_or_else(|| panic!("{name}: no {path}"));
+            let found: String = Sha256::digest(read_all(files.as_ref(), node))
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(&found, hash, "{name}: {path}");
+        }
+        println!("{name}: {} files", disk.facts.files.len());
+    }
+}
+
+#[test]
+fn apfs_of_macos_is_as_the_sleuth_kit_reads_it() {
+    if !requires(APFS) {
+        return;
+    }
+    let count = each_of_corpus(&["apfs"], "APFS", &mut |name, image, volume| {
+        let files = match volume.files() {
+            Ok(files) => files,
+            Err(error) => {
+                assert!(name.contains("encrypted"), "{name}: {error}");
+                assert!(error.to_string().contains("it is encrypted"), "{error}");
+                return;
+            }
+        };
+        let offset = volume.extent.map_or(0, |extent| extent.start());
+        println!("{name}: {}", compare_volumes(files.as_ref(), image, offset));
+    });
+    assert!(count == 0 || count >= 4, "{count}");
+}
+
+/// The same files were put on an HFS+ and an APFS by the same program of macOS.
+#[test]
+fn files_of_apfs_are_those_of_the_hfs_plus_beside_it() {
+    let told = |archive: &str, kind: &str| {
+        let mut found = BTreeMap::new();
+        each_of_corpus(&[archive], kind, &mut |_, _, volume| {
+            let files = volume.files().unwrap();
+            let mut root =
+                DirectoryEntry { name: Vec::new(), node: files.root(), kind: NodeKind::Folder };
+            if kind == "APFS" {
+                root = list_all(files.as_ref(), root.node).remove(0);
+            }
+            let mut all = BTreeMap::new();
+            below(files.as_ref(), &root, "", &mut all);
+            for (path, entry) in all {
+                let attributes = files.extended_attributes(entry.node).unwrap();
+                let attributes: BTreeMap<_, _> = attributes.into_iter().collect();
+                let streams = files.streams(entry.node).unwrap();
+                let content = match entry.kind {
+                    NodeKind::File => read_all(files.as_ref(), entry.node),
+                    NodeKind::Link => files.link_target(entry.node).unwrap(),
+                    _ => Vec::new(),
+                };
+                found.insert(path, (entry.kind, attributes, streams, content));
+            }
+        });
+        found
+    };
+    let (ours, theirs) = (told("go-apfs-v2__basic", "APFS"), told("go-apfs-v2__hfs-basic", "HFS"));
+    println!("{} and {} files", ours.len(), theirs.len());
+    let shared: Vec<&String> = ours.keys().filter(|path| theirs.contains_key(*path)).collect();
+    for path in &shared {
+        assert_eq!(ours[*path], theirs[*path], "{path}");
+    }
+    assert!(ours.is_empty() || shared.len() > 5, "{shared:?}");
 }

@@ -5,7 +5,7 @@
 //! levels that go down by one, bound the walk of a tree that has a loop.
 
 use super::checkpoint::Checkpoint;
-use super::object::{Blocks, PHYSICAL, kind};
+use super::object::{Blocks, PHYSICAL, VIRTUAL, checked, expect, kind};
 use crate::ondisk::{Fields, FormatError};
 
 /// Trees of more levels would hold more keys than there are blocks.
@@ -30,6 +30,8 @@ pub(super) enum Storage<'a> {
     Physical,
     /// Nodes are objects of the checkpoint.
     Ephemeral(&'a Checkpoint),
+    /// Nodes are objects whose blocks this tells.
+    Virtual(&'a dyn Fn(u64) -> Result<u64, FormatError>),
 }
 
 /// A tree to walk.
@@ -54,12 +56,16 @@ pub(super) trait Visitor {
     fn leaf(&mut self, position: u64, key: &[u8], value: Option<&[u8]>) -> Result<(), FormatError>;
 }
 
-struct Node {
-    position: u64,
+/// A node, as far as its header goes.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Where it is on the volume.
+    pub(super) position: u64,
     bytes: Vec<u8>,
     flags: u16,
-    level: u16,
-    count: u64,
+    pub(super) level: u16,
+    /// How many keys it has.
+    pub(super) count: u64,
     /// Where the table of contents, the keys and the end of the values are.
     table: usize,
     keys: usize,
@@ -115,7 +121,7 @@ impl Tree<'_> {
     }
 
     /// A node of this level; of any level if it is the root.
-    fn node(&self, oid: u64, level: Option<u16>) -> Result<Node, FormatError> {
+    pub(super) fn node(&self, oid: u64, level: Option<u16>) -> Result<Node, FormatError> {
         let kind = if level.is_none() { kind::BTREE } else { kind::BTREE_NODE };
         let (position, bytes) = match self.storage {
             Storage::Physical => {
@@ -126,6 +132,14 @@ impl Tree<'_> {
             Storage::Ephemeral(checkpoint) => {
                 let object = checkpoint.get(self.what, oid, kind, self.subtype)?;
                 (object.position, object.bytes.clone())
+            }
+            Storage::Virtual(block_of) => {
+                let block = block_of(oid)?;
+                let (position, bytes) =
+                    (self.blocks.position(block), self.blocks.read(self.what, block)?);
+                let header = checked(self.what, position, &bytes)?;
+                expect(self.what, position, &header, (VIRTUAL | kind, self.subtype), oid)?;
+                (position, bytes)
             }
         };
         let damaged = || FormatError::corrupt(self.what, position, "a node of a tree", "none");
@@ -161,7 +175,12 @@ impl Tree<'_> {
         Ok(node)
     }
 
-    fn entry<'n>(&self, node: &'n Node, index: u64) -> Option<(&'n [u8], Option<&'n [u8]>)> {
+    /// A key of a node, and its value if it has one.
+    pub(super) fn entry<'n>(
+        &self,
+        node: &'n Node,
+        index: u64,
+    ) -> Option<(&'n [u8], Option<&'n [u8]>)> {
         let index = usize::try_from(index).ok()?;
         let table = node.bytes.get(node.table..node.keys)?;
         let ((key, key_len), (value, value_len)) = if let Some((key_len, value_len)) = self.fixed {
@@ -185,6 +204,11 @@ impl Tree<'_> {
 }
 
 impl Node {
+    /// Bytes of memory that it takes.
+    pub(super) const fn weight(&self) -> usize {
+        self.bytes.len().saturating_add(size_of::<Self>())
+    }
+
     fn parse(position: u64, bytes: Vec<u8>) -> Option<Self> {
         let table = NODE_HEADER.checked_add(usize::from(bytes.u16_le(0x28)?))?;
         let keys = table.checked_add(usize::from(bytes.u16_le(0x2a)?))?;
@@ -201,12 +225,12 @@ impl Node {
     }
 
     /// The numbers of keys and of nodes of the whole tree.
-    fn info(&self) -> Option<(u64, u64)> {
+    pub(super) fn info(&self) -> Option<(u64, u64)> {
         let at = |offset: usize| self.bytes.u64_le(self.values.checked_add(offset)?);
         Some((at(0x18)?, at(0x20)?))
     }
 
-    fn damaged(&self, what: &'static str) -> FormatError {
+    pub(super) fn damaged(&self, what: &'static str) -> FormatError {
         FormatError::corrupt(what, self.position, "keys and values inside of the node", "others")
     }
 }

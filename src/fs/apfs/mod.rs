@@ -18,10 +18,14 @@
 //! right, and if they mark what object maps, volumes, snapshots and files say
 //! must be in use (`volumes`).
 //!
+//! Files (`files`) are read of volumes that are not encrypted, as the newest
+//! checkpoint has them.
+//!
 //! Specification: Apple, "Apple File System Reference", 2020-06-22.
 
 mod btree;
 mod checkpoint;
+mod files;
 mod free_queue;
 mod object;
 mod spaceman;
@@ -29,7 +33,7 @@ mod superblock;
 mod used;
 mod volumes;
 
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::FormatError;
 use superblock::Superblock;
@@ -98,6 +102,12 @@ impl Filesystem for Apfs {
         let (volume, superblock) =
             open(readers)?.ok_or_else(|| FormatError::unsupported("not an APFS container"))?;
         used::map(volume, &superblock)
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(reader) = readers.first() else { return Ok(None) };
+        let Some((_, superblock)) = open(&[reader.as_ref()])? else { return Ok(None) };
+        Ok(Some(Box::new(files::ApfsFiles::open(reader, &superblock)?)))
     }
 }
 

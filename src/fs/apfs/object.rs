@@ -26,6 +26,7 @@ pub(super) mod kind {
     pub(in super::super) const OMAP: u32 = 0x0b;
     pub(in super::super) const CHECKPOINT_MAP: u32 = 0x0c;
     pub(in super::super) const FS: u32 = 0x0d;
+    pub(in super::super) const FSTREE: u32 = 0x0e;
     pub(in super::super) const BLOCKREFTREE: u32 = 0x0f;
     pub(in super::super) const SNAPMETATREE: u32 = 0x10;
     pub(in super::super) const NX_REAPER: u32 = 0x11;

@@ -33,7 +33,13 @@ pub(super) struct Volume {
     block: u64,
     incompatible: u64,
     readonly_compatible: u64,
+    /// `apfs_fs_flags`.
+    flags: u64,
     omap: u64,
+    /// The tree of all files: its type and its object.
+    root_tree: (u32, u64),
+    /// The snapshot that the next mount goes back to.
+    revert_to: u64,
     extents: Option<u64>,
     snapshots: Option<u64>,
 }
@@ -132,13 +138,67 @@ fn volume(blocks: Blocks, newest: u64, oid: u64, block: u64) -> Result<Volume, F
         block,
         readonly_compatible: u64_at(0x30),
         incompatible: u64_at(0x38),
+        flags: u64_at(0x108),
         omap: u64_at(0x80),
+        root_tree: (bytes.u32_le(0x74).unwrap_or(0), u64_at(0x88)),
+        revert_to: u64_at(0xa0),
         extents: physical(0x78, 0x90),
         snapshots: physical(0x7c, 0x98),
     })
 }
 
+/// Bits of `apfs_incompatible_features` that say how files are read.
+const CASE_INSENSITIVE: u64 = 0x01;
+const NORMALIZATION_INSENSITIVE: u64 = 0x08;
+const INCOMPLETE_RESTORE: u64 = 0x10;
+const SEALED: u64 = 0x20;
+/// `APFS_FS_UNENCRYPTED`.
+const UNENCRYPTED: u64 = 0x01;
+
 impl Volume {
+    /// Why its files are not read, if they are not.
+    pub(super) fn why_not_read(&self) -> Option<String> {
+        let has = |flag| self.incompatible & flag != 0;
+        if let Some(doubt) = self.doubt() {
+            return Some(doubt.why);
+        }
+        let why = if self.flags & UNENCRYPTED == 0 {
+            "it is encrypted, and can be read with its key only"
+        } else if has(SEALED) {
+            "it is the sealed system of a Mac, which is not read; what people have is on its Data \
+             volume"
+        } else if has(INCOMPLETE_RESTORE) {
+            "a restore to it was not finished"
+        } else if self.revert_to != 0 {
+            "it goes back to a snapshot when it is mounted the next time"
+        } else if self.root_tree.0 != VIRTUAL | kind::BTREE {
+            "its files are in a tree of an unknown type"
+        } else {
+            return None;
+        };
+        Some(why.to_owned())
+    }
+
+    /// True if letters of another case are the same in names.
+    pub(super) const fn ignores_case(&self) -> bool {
+        self.incompatible & CASE_INSENSITIVE != 0
+    }
+
+    /// True if the keys of names have hashes in them.
+    pub(super) const fn has_hashes(&self) -> bool {
+        self.incompatible & (CASE_INSENSITIVE | NORMALIZATION_INSENSITIVE) != 0
+    }
+
+    /// The object of the tree of all files.
+    pub(super) const fn root_tree(&self) -> u64 {
+        self.root_tree.1
+    }
+
+    /// The block of the object map.
+    pub(super) const fn omap(&self) -> u64 {
+        self.omap
+    }
+
     /// Why it is not understood, if it is not.
     pub(super) fn doubt(&self) -> Option<Doubt> {
         let unknown = (self.incompatible & !INCOMPATIBLE) | self.readonly_compatible;
@@ -198,10 +258,16 @@ fn walk_omap(
     block: u64,
     visitor: &mut dyn Visitor,
 ) -> Result<(), FormatError> {
-    const WHAT: &str = "object map";
     if !visitor.node(block)? {
         return Ok(());
     }
+    let root = omap_root(blocks, xid, block)?;
+    omap_tree(blocks, xid).walk(root, visitor)
+}
+
+/// The root of the tree of the object map in this block.
+pub(super) fn omap_root(blocks: Blocks, xid: u64, block: u64) -> Result<u64, FormatError> {
+    const WHAT: &str = "object map";
     let (_, bytes) = blocks.physical(WHAT, block, (kind::OMAP, 0), xid)?;
     if bytes.u32_le(0x28) != Some(PHYSICAL_TREE) {
         return Err(FormatError::corrupt(
@@ -211,15 +277,19 @@ fn walk_omap(
             format!("{:#x?}", bytes.u32_le(0x28)),
         ));
     }
-    let tree = Tree {
-        what: WHAT,
+    Ok(bytes.u64_le(0x30).unwrap_or(0))
+}
+
+/// The tree of an object map.
+pub(super) const fn omap_tree(blocks: Blocks<'_>, xid: u64) -> Tree<'_> {
+    Tree {
+        what: "object map",
         blocks,
         storage: Storage::Physical,
         subtype: kind::OMAP,
         fixed: Some((16, 16)),
         xid,
-    };
-    tree.walk(bytes.u64_le(0x30).unwrap_or(0), visitor)
+    }
 }
 
 /// `omap_key_t` and `omap_val_t`: an object, its version, and its bytes.

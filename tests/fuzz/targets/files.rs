@@ -40,6 +40,8 @@ const DISKS: &[&[u8]] = &[
     include_bytes!("../../../images/foreign-tiny-udf-metadata.img.zst"),
     include_bytes!("../../../images/foreign-tiny-udf-virtual.img.zst"),
     include_bytes!("../../../images/foreign-tiny-udf-sparable.img.zst"),
+    include_bytes!("../../../images/apfs-tiny.img.zst"),
+    include_bytes!("../../../images/apfs-tiny-snapshot.img.zst"),
 ];
 
 /// For each disk, the blocks that are not empty.

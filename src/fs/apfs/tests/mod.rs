@@ -9,5 +9,6 @@
 )]
 
 mod disk;
+mod files;
 mod hostile;
 mod states;
