@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
@@ -23,6 +24,9 @@ pub struct RawFile {
     sector: SectorSize,
     /// True if what was not written is zero.
     is_fresh: bool,
+    /// True once a flush has failed: the kernel tells that only once, and the
+    /// next flush succeeds though nothing was written since.
+    has_failed: AtomicBool,
 }
 
 impl RawFile {
@@ -50,6 +54,17 @@ impl RawFile {
     /// If it is not there, is longer than the drive, or is being written by
     /// another program like this one.
     pub fn open(path: &Path, len: u64, sector: SectorSize) -> Result<Self> {
+        let raw = Self::open_unchanged(path, len, sector)?;
+        raw.extend()?;
+        Ok(raw)
+    }
+
+    /// As [`RawFile::open`], but one that is too short stays so until
+    /// [`RawFile::extend`]: it may turn out to be of another drive.
+    ///
+    /// # Errors
+    /// As [`RawFile::open`].
+    pub fn open_unchanged(path: &Path, len: u64, sector: SectorSize) -> Result<Self> {
         let what = || format!("opening {}", path.display());
         let file = Self::options().open(path).context(what)?;
         let found = file.metadata().context(what)?;
@@ -64,9 +79,33 @@ impl RawFile {
             ))
             .hint("it is of another drive: choose another name"));
         }
-        let raw = Self::of(path, file, len, sector, false)?;
-        raw.file.set_len(len).context(what)?;
-        Ok(raw)
+        Self::of(path, file, len, sector, false)
+    }
+
+    /// Makes the file as long as the drive.
+    ///
+    /// # Errors
+    /// If there can be no file of this length.
+    pub fn extend(&self) -> Result<()> {
+        self.file.set_len(self.len).context(|| format!("extending {}", self.path.display()))
+    }
+
+    /// Refuses the file if it ends in front of `end`, up to where a map calls it
+    /// read: zeros would stand for what is cut off.
+    ///
+    /// # Errors
+    /// Damaged if it is too short.
+    pub fn check_reaches(&self, end: u64) -> Result<()> {
+        let what = || format!("asking {} for its length", self.path.display());
+        let found = self.file.metadata().context(what)?.len();
+        if found >= end {
+            return Ok(());
+        }
+        Err(Error::damaged(format!(
+            "{} has {found} bytes, and its map says that it was read up to {end}: it was cut off",
+            self.path.display()
+        ))
+        .hint("copy it once more from where it is whole, or begin a rescue with another name"))
     }
 
     fn options() -> OpenOptions {
@@ -81,7 +120,8 @@ impl RawFile {
             return Err(Error::refused(format!("{shown} is being written by another dacapo"))
                 .hint("wait for it, or choose another name"));
         }
-        Ok(Self { path: path.to_owned(), file, len, sector, is_fresh })
+        let has_failed = AtomicBool::new(false);
+        Ok(Self { path: path.to_owned(), file, len, sector, is_fresh, has_failed })
     }
 
     /// The file.
@@ -142,7 +182,17 @@ impl WriteAt for RawFile {
     }
 
     fn flush(&self) -> Result<()> {
-        self.file.sync_data().context(|| format!("flushing {}", self.path.display()))
+        if self.has_failed.load(Ordering::SeqCst) {
+            return Err(Error::failed(format!(
+                "a part of {} did not reach the medium",
+                self.path.display()
+            ))
+            .hint("what the last map calls read is there: run the same command again"));
+        }
+        self.file
+            .sync_data()
+            .inspect_err(|_| self.has_failed.store(true, Ordering::SeqCst))
+            .context(|| format!("flushing {}", self.path.display()))
     }
 
     fn zero(&self, extent: Extent) -> Result<()> {
@@ -151,5 +201,38 @@ impl WriteAt for RawFile {
             self.write_at(piece.start(), &ZEROS[..piece.len() as usize])?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_flush_that_failed_none_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raw");
+        let mut raw = RawFile::create(&path, 4096, SectorSize::B512).unwrap();
+        raw.flush().unwrap();
+        // What cannot be flushed stands for a medium that fails once.
+        let (pipe, _other) = std::io::pipe().unwrap();
+        let file = std::mem::replace(&mut raw.file, File::from(std::os::fd::OwnedFd::from(pipe)));
+        assert!(raw.flush().is_err());
+        raw.file = file;
+        assert!(raw.flush().is_err(), "what is missing was forgotten");
+    }
+
+    #[test]
+    fn a_short_file_is_not_made_longer_before_it_is_known_to_be_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("raw");
+        std::fs::write(&path, [7; 1024]).unwrap();
+        let raw = RawFile::open_unchanged(&path, 4096, SectorSize::B512).unwrap();
+        raw.check_reaches(1024).unwrap();
+        let error = raw.check_reaches(1025).unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::Damaged);
+        assert_eq!(path.metadata().unwrap().len(), 1024);
+        raw.extend().unwrap();
+        assert_eq!(path.metadata().unwrap().len(), 4096);
     }
 }
