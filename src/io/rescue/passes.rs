@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The passes of a rescue.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::blocks::Blocks;
@@ -21,8 +22,11 @@ const ASK_AFTER: u64 = 16;
 /// After so many, for the last time with a growing distance.
 const ASK_EVERY: u64 = 4096;
 /// So many times a drive that cannot be reached at one place is opened again;
-/// then that place is bad.
+/// then that place is bad. So is one after which it goes so often.
 const REOPENED: u32 = 3;
+/// In so many places that could be read the drive is asked, besides the last of
+/// them, before it is called gone: some sectors are marginal.
+const ASKED: u64 = 8;
 /// How long to wait between two attempts to find a drive again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -203,6 +207,8 @@ pub struct Passes<'a> {
     /// What was said to have failed since the drive last answered, and what it
     /// was before: of a drive that has gone, nothing of it is true.
     doubtful: Vec<(Extent, Status)>,
+    /// How many times the drive has gone at a place, by its start.
+    gone_at: BTreeMap<u64, u32>,
     skipped_slow: bool,
 }
 
@@ -236,6 +242,7 @@ impl<'a> Passes<'a> {
             good_sector: None,
             errors_in_row: 0,
             doubtful: Vec::new(),
+            gone_at: BTreeMap::new(),
             skipped_slow: false,
         }
     }
@@ -269,6 +276,10 @@ impl<'a> Passes<'a> {
             {
                 break;
             }
+            // Some of it lies in front of where this round has begun.
+            self.begin(Phase::Copying, 1, true);
+            self.state.position = 0;
+            (self.listener)(self.state)?;
         }
         self.begin(Phase::Finished, 1, true);
         Ok(())
@@ -456,7 +467,9 @@ impl<'a> Passes<'a> {
                     }
                     let before = self.state.blocks.status_at(piece.start());
                     self.state.blocks.set(piece, failed);
-                    if self.doubtful.len() as u64 <= ASK_EVERY {
+                    // Where it cannot be reached in any case nothing is doubtful.
+                    let is_doubtful = reopened < REOPENED;
+                    if is_doubtful && self.doubtful.len() as u64 <= ASK_EVERY {
                         self.doubtful.extend(before.map(|before| (piece, before)));
                     }
                     false
@@ -478,16 +491,15 @@ impl<'a> Passes<'a> {
     /// True if the drive answers where it did before.
     fn answers(&mut self) -> bool {
         let (reader, sector) = (self.drive.reader(), self.settings.sector);
-        let len = reader.len();
-        let places = match self.good_sector {
-            Some(place) => vec![place],
-            None => [0, len / 2 / sector * sector, len.saturating_sub(1) / sector * sector]
-                .into_iter()
-                .map(|at| Extent::at(at, sector).intersect(&Extent::new(0, len)))
-                .collect(),
-        };
+        let (len, blocks) = (reader.len(), &self.state.blocks);
+        let known = (0..ASKED)
+            .filter_map(|n| blocks.first_from(Status::Finished, len / ASKED * n))
+            .map(|extent| edge(extent, sector, true));
+        let others = [0, len / 2 / sector * sector, len.saturating_sub(1) / sector * sector];
+        let others = others.map(|at| Extent::at(at, sector).intersect(&Extent::new(0, len)));
         let buffer = &mut self.buffer;
-        let answered = places.into_iter().any(|place| {
+        let mut places = self.good_sector.into_iter().chain(known).chain(others);
+        let answered = places.any(|place| {
             buffer.set_len(place.len() as usize);
             reader.read_at(place.start(), buffer.as_mut_slice()).is_ok()
         });
@@ -499,7 +511,14 @@ impl<'a> Passes<'a> {
 
     /// Waits for a drive that has gone.
     fn wait(&mut self, error: &Error) -> Result<(), Stop> {
-        for (extent, status) in std::mem::take(&mut self.doubtful).into_iter().rev() {
+        let doubtful = std::mem::take(&mut self.doubtful);
+        // The first of it may be what makes the drive go.
+        let is_deadly = doubtful.first().is_some_and(|(extent, _)| {
+            let times = self.gone_at.entry(extent.start()).or_default();
+            *times += 1;
+            *times >= REOPENED
+        });
+        for (extent, status) in doubtful.into_iter().skip(usize::from(is_deadly)).rev() {
             self.state.blocks.set(extent, status);
         }
         self.state.read_errors = self.state.read_errors.saturating_sub(self.errors_in_row);

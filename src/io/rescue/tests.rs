@@ -22,6 +22,10 @@ struct Faulty {
     reads: Mutex<Vec<(Extent, bool)>>,
     /// It goes after so many reads.
     leaves_after: AtomicU64,
+    /// It goes when this is read.
+    deadly: Option<Extent>,
+    /// What reads of it give while it is not there.
+    gone: i32,
 }
 
 impl Faulty {
@@ -33,6 +37,8 @@ impl Faulty {
             time: AtomicU64::new(0),
             reads: Mutex::default(),
             leaves_after: AtomicU64::new(u64::MAX),
+            deadly: None,
+            gone: libc::EIO,
         }
     }
 
@@ -48,9 +54,13 @@ impl ReadAt for Faulty {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::at(offset, buf.len() as u64);
+        if self.deadly.is_some_and(|deadly| deadly.overlaps(&extent)) {
+            self.leaves_after.store(0, Ordering::Relaxed);
+        }
         let left = self.leaves_after.load(Ordering::Relaxed);
         if left == 0 {
-            return Err(Error::io("reading", std::io::Error::from_raw_os_error(libc::EIO)));
+            self.time.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::io("reading", std::io::Error::from_raw_os_error(self.gone)));
         }
         self.leaves_after.store(left.saturating_sub(1).max(u64::from(left > 1)), Ordering::Relaxed);
         if left == 1 {
@@ -314,5 +324,80 @@ fn a_look_around_reads_nothing_twice_and_hides_nothing() {
     // The large read behind the bad sector, and the sector itself.
     assert!(bad <= 4, "{bad}");
     assert!(store.flush().is_ok());
-    assert_eq!(blocks.of(Status::Bad), ExtentSet::from(Extent::at(1 << 20, 512)));
+    let seen = through.seen();
+    assert!(seen.is_empty(), "all of it came from the drive: {seen:?}");
+    // Bad for good is only what the rescue itself could not read.
+    assert_eq!(blocks.of(Status::NonScraped), ExtentSet::from(Extent::at(1 << 20, 512)));
+    assert!(blocks.of(Status::Bad).is_empty());
+    // Of a drive that is away nothing gets worse, and what is there stays there.
+    faulty.leaves_after.store(0, Ordering::Relaxed);
+    blocks.set(Extent::at(6 << 20, 100), Status::Finished);
+    let through = Through::new(&faulty, &store, &mut blocks);
+    through.read_at(3 << 20, &mut buffer).unwrap();
+    assert_eq!(through.seen(), ExtentSet::from(Extent::at(3 << 20, 512)));
+    assert!(through.read_at(6 << 20, &mut buffer).is_err());
+    assert!(blocks.of(Status::Bad).is_empty());
+    assert!(blocks.of(Status::Finished).covers(Extent::at(6 << 20, 100)));
+}
+
+#[test]
+fn a_place_that_makes_the_drive_go_is_given_up() {
+    for gone in [libc::EIO, libc::ENODEV] {
+        let deadly = Extent::at((3 << 20) + 5 * 512, 512);
+        let mut faulty = Faulty::new(&[]);
+        (faulty.deadly, faulty.gone) = (Some(deadly), gone);
+        let store = Memory::zeros(LEN as usize);
+        let mut state = State::new(LEN, None);
+        let mut drive = Bench { returns_after: Some(1), ..Bench::new(&faulty) };
+        let mut left = 20_000;
+        let mut listener = |_: &State| {
+            left -= 1;
+            if left == 0 { Err(Error::interrupted()) } else { Ok(()) }
+        };
+        let end = Passes::new(&mut drive, &store, settings(), &mut state, &mut listener).run();
+        assert_eq!(end.unwrap(), End::Finished, "{gone}");
+        assert_rescued(&state, &store, &[deadly]);
+    }
+}
+
+#[test]
+fn what_lies_in_front_of_the_last_position_is_read_too() {
+    // Written by others, or for a smaller domain, or made to do harm.
+    let end = i64::MAX;
+    for text in [
+        format!("{end:#x} ? 5\n0 0x800000 ?\n"),
+        "0x400000 ? 5\n0 0x100000 ?\n0x100000 0x700000 +\n".into(),
+        format!("{end:#x} * 1\n0 0x800000 ?\n"),
+        format!("{end:#x} ? 3\n0 0x400000 ?\n0x400000 0x400000 /\n"),
+    ] {
+        let map = Mapfile::read(text.as_bytes()).unwrap();
+        let mut state = State::new(LEN, Some(&map));
+        let faulty = Faulty::new(&[]);
+        let store = Memory::new(pattern(LEN as usize, 9));
+        let mut rounds = 0;
+        let mut listener = |_: &State| {
+            rounds += 1;
+            if rounds > 50_000 { Err(Error::interrupted()) } else { Ok(()) }
+        };
+        let mut drive = Bench::new(&faulty);
+        let end = Passes::new(&mut drive, &store, settings(), &mut state, &mut listener).run();
+        assert_eq!(end.unwrap(), End::Finished, "{text}");
+        assert_rescued(&state, &store, &[]);
+    }
+}
+
+#[test]
+fn a_drive_is_asked_in_several_places_before_it_is_called_gone() {
+    // A long dead area, and neither the first nor the middle nor the last sector
+    // can be read.
+    let bad = [Extent::at(0, 512), Extent::at(4 << 20, 2 << 20), Extent::at(LEN - 512, 512)];
+    let faulty = Faulty::new(&bad);
+    let store = Memory::new(pattern(LEN as usize, 9));
+    // Only what is bad is left to be read: nothing good comes in between.
+    let known = ExtentSet::from(Extent::new(0, LEN)).subtract(&bad.into_iter().collect());
+    let mut state = State::new(LEN, None);
+    known.iter().for_each(|extent| state.blocks.set(extent, Status::Finished));
+    let mut drive = Bench::new(&faulty);
+    rescue(&mut drive, &store, settings(), &mut state).unwrap();
+    assert_rescued(&state, &store, &bad);
 }

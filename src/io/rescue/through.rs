@@ -20,7 +20,18 @@ const AROUND: u64 = 64 << 10;
 pub struct Through<'a> {
     drive: &'a dyn ReadAt,
     store: &'a dyn WriteAt,
-    blocks: Mutex<&'a mut Blocks>,
+    look: Mutex<Look<'a>>,
+}
+
+/// A look around.
+struct Look<'a> {
+    blocks: &'a mut Blocks,
+    /// What could not be read alone; it is not asked for twice.
+    failed: ExtentSet,
+    /// What was read from the drive.
+    fetched: ExtentSet,
+    /// What was asked for.
+    asked: ExtentSet,
 }
 
 impl std::fmt::Debug for Through<'_> {
@@ -32,13 +43,22 @@ impl std::fmt::Debug for Through<'_> {
 impl<'a> Through<'a> {
     /// `drive`, of which `blocks` are in `store`; all of it must be the domain.
     pub fn new(drive: &'a dyn ReadAt, store: &'a dyn WriteAt, blocks: &'a mut Blocks) -> Self {
-        Self { drive, store, blocks: Mutex::new(blocks) }
+        let [failed, fetched, asked] = [ExtentSet::new(), ExtentSet::new(), ExtentSet::new()];
+        Self { drive, store, look: Mutex::new(Look { blocks, failed, fetched, asked }) }
+    }
+
+    /// What of that which was there before the look around was asked for.
+    #[must_use]
+    pub fn seen(&self) -> ExtentSet {
+        let look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        look.asked.intersect(&look.blocks.finished()).subtract(&look.fetched)
     }
 
     /// Brings a range to the file.
-    fn fetch(&self, blocks: &mut Blocks, range: Extent) -> Result<()> {
+    fn fetch(&self, look: &mut Look, range: Extent) -> Result<()> {
         let around = range.align_outwards(AROUND).intersect(&Extent::new(0, self.drive.len()));
-        let left: Vec<Extent> = blocks
+        let left: Vec<Extent> = look
+            .blocks
             .within(around)
             .filter(|block| block.status == Status::NonTried)
             .map(|block| block.extent)
@@ -46,38 +66,46 @@ impl<'a> Through<'a> {
             .collect();
         for extent in left {
             for piece in extent.pieces(AROUND) {
-                if !self.copy(blocks, piece)? {
-                    self.fetch_sectors(blocks, piece.intersect(&range))?;
+                if !self.copy(look, piece)? {
+                    self.fetch_sectors(look, piece.intersect(&range))?;
                 }
             }
         }
         let sector = self.drive.sector_size().bytes();
         // What has failed as part of a large read may be good itself.
-        for block in blocks.within(range).collect::<Vec<_>>() {
+        for block in look.blocks.within(range).collect::<Vec<_>>() {
             if matches!(block.status, Status::NonTrimmed | Status::NonScraped) {
                 let whole = block.extent.align_outwards(sector);
-                self.fetch_sectors(blocks, whole.intersect(&Extent::new(0, self.drive.len())))?;
+                self.fetch_sectors(look, whole.intersect(&Extent::new(0, self.drive.len())))?;
             }
         }
         Ok(())
     }
 
-    fn fetch_sectors(&self, blocks: &mut Blocks, range: Extent) -> Result<()> {
+    fn fetch_sectors(&self, look: &mut Look, range: Extent) -> Result<()> {
         let sector = self.drive.sector_size().bytes();
         let whole = range.align_outwards(sector).intersect(&Extent::new(0, self.drive.len()));
         for piece in whole.pieces(sector) {
-            if blocks.within(piece).all(|block| block.status == Status::Finished) {
+            let left: Vec<Extent> = look
+                .blocks
+                .within(piece)
+                .filter(|block| !matches!(block.status, Status::Finished | Status::Bad))
+                .map(|block| block.extent)
+                .collect();
+            if left.is_empty() || look.failed.touches(piece) || self.copy(look, piece)? {
                 continue;
             }
-            if !self.copy(blocks, piece)? {
-                blocks.set(piece, Status::Bad);
+            look.failed.insert(piece);
+            // Not bad for good: the drive may be away.
+            for extent in left {
+                look.blocks.set(extent, Status::NonScraped);
             }
         }
         Ok(())
     }
 
     /// Reads a piece into the file; false if it cannot be read.
-    fn copy(&self, blocks: &mut Blocks, piece: Extent) -> Result<bool> {
+    fn copy(&self, look: &mut Look, piece: Extent) -> Result<bool> {
         let mut buffer = AlignedBuffer::new(piece.len() as usize);
         match self.drive.read_at(piece.start(), buffer.as_mut_slice()) {
             Ok(()) => {}
@@ -85,7 +113,8 @@ impl<'a> Through<'a> {
             Err(error) => return Err(error),
         }
         self.store.write_at(piece.start(), buffer.as_slice())?;
-        blocks.set(piece, Status::Finished);
+        look.blocks.set(piece, Status::Finished);
+        look.fetched.insert(piece);
         Ok(true)
     }
 }
@@ -102,14 +131,15 @@ impl ReadAt for Through<'_> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(self.len(), offset, buf.len())?;
         let asked = Extent::at(offset, buf.len() as u64);
-        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        self.fetch(&mut blocks, asked)?;
-        let bad = blocks.within(asked).find(|block| block.status != Status::Finished);
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        look.asked.insert(asked);
+        self.fetch(&mut look, asked)?;
+        let bad = look.blocks.within(asked).find(|block| block.status != Status::Finished);
         if let Some(bad) = bad {
             let error = std::io::Error::from_raw_os_error(libc::EIO);
             return Err(Error::io(format!("reading {} of the drive", bad.extent), error));
         }
-        drop(blocks);
+        drop(look);
         self.store.read_at(offset, buf)
     }
 
