@@ -246,7 +246,7 @@ fn show_plan(prepared: &Prepared, dry_run: bool, output: &Output) -> Result<()> 
         output.note(note);
     }
     if dry_run {
-        let estimate = plan.estimate(source)?;
+        let estimate = prepared.estimate()?;
         output.info(&format!("the image would take about {}", human(estimate)));
         output.summary(&serde_json::json!({
             "source": source.path(),

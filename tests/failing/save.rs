@@ -110,6 +110,13 @@ impl Scene {
         self.folder.join(name)
     }
 
+    /// Somebody uses the drive.
+    fn change(&mut self, place: Extent) {
+        let range = place.start() as usize..place.end() as usize;
+        self.content[range].iter_mut().for_each(|byte| *byte ^= 0x55);
+        fs::write(&self.raw, &self.content).unwrap();
+    }
+
     /// The image has all of the drive but `bad`, and says so.
     #[track_caller]
     fn assert_image(&self, image: &str, bad: &[Extent]) {
@@ -348,4 +355,122 @@ fn time_and_room_are_limited() {
     let args = ["save", &drive.path(), &image, "--rescue", &scene.image("half")];
     let _ = dacapo(&args).exits(5);
     assert_eq!(fs::read(scene.image("half")).unwrap(), b"precious");
+}
+
+#[test]
+fn an_interrupted_image_of_an_earlier_state_is_not_mixed_in() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let drive = scene.drive(&[], &[]);
+    let whole = dacapo(&["save", &drive.path(), "-"]).success().stdout;
+    drop(drive);
+    scene.change(Extent::at(3 << 20, 4096));
+    let bad = [Extent::at((5 << 20) + 8192, 4096)];
+    let drive = scene.drive(&bad, &[]);
+    let raw = scene.image("r");
+    for (name, more) in [("a", &["--rescue", raw.as_str()][..]), ("b", &["--resume"])] {
+        let image = scene.image(name);
+        fs::write(format!("{image}.partial"), &whole[..whole.len() / 4 * 3]).unwrap();
+        let path = drive.path();
+        let args: Vec<&str> =
+            ["save", &path, &image].into_iter().chain(more.iter().copied()).collect();
+        let _ = dacapo(&args).exits(3).says("nothing of it is used");
+        scene.assert_image(&image, &bad);
+        assert!(!Path::new(&format!("{image}.partial")).exists());
+    }
+}
+
+#[test]
+fn a_rescue_of_what_was_cut_off_or_used_since_is_refused() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let drive = scene.drive(&bad_places(), &[]);
+    let image = scene.image("a.img.zst");
+    let _ = dacapo(&["save", &drive.path(), &image]).exits(3);
+    let raw = format!("{image}.rescue");
+    let again = scene.image("b.img.zst");
+    // In a folder the image has a name of its own.
+    let images = scene.image("images");
+    fs::create_dir(&images).unwrap();
+    let _ = dacapo(&["save", &drive.path(), &images, "--rescue", &raw]).exits(3);
+    let made = fs::read_dir(&images).unwrap().next().unwrap().unwrap().path();
+    scene.assert_image(made.to_str().unwrap(), &bad_places());
+    drop(drive);
+    // Used in one place only, far behind the first that are compared.
+    let before = scene.content.clone();
+    scene.change(Extent::at(20 << 20, 200 << 10));
+    let drive = scene.drive(&bad_places(), &[]);
+    let _ = dacapo(&["save", &drive.path(), &again, "--rescue", &raw]).exits(5).says("used since");
+    drop(drive);
+    scene.content = before;
+    fs::write(&scene.raw, &scene.content).unwrap();
+    let drive = scene.drive(&bad_places(), &[]);
+    fs::File::options().write(true).open(&raw).unwrap().set_len(10 << 20).unwrap();
+    let _ = dacapo(&["save", &drive.path(), &again, "--rescue", &raw]).exits(4).says("cut off");
+    assert_eq!(fs::metadata(&raw).unwrap().len(), 10 << 20);
+    assert!(!Path::new(&again).exists());
+}
+
+#[test]
+fn a_drive_whose_filesystem_was_mounted_in_between_is_refused() {
+    if !requires(&["root", "nbdkit", "nbdfuse", "mkfs.ext4", "sgdisk"]) {
+        return;
+    }
+    let mut scene = Scene::new();
+    let (part, tree) = (scene.image("part"), scene.image("tree"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(format!("{tree}/song"), junk(14 << 20, 7)).unwrap();
+    fs::write(&part, vec![0; 22 << 20]).unwrap();
+    let _ = run("mkfs.ext4", &["-q", "-F", "-d", &tree, &part]);
+    scene.content.fill(0);
+    scene.content[1 << 20..23 << 20].copy_from_slice(&fs::read(&part).unwrap());
+    fs::write(&scene.raw, &scene.content).unwrap();
+    let _ = run("sgdisk", &["-o", "-n1:2048:+22M", &scene.raw]);
+    scene.content = fs::read(&scene.raw).unwrap();
+    // A rescue that has read all of it; the superblock is in none of the places
+    // that are spread over the drive.
+    let raw = scene.image("r");
+    let identity = format!(
+        "{{\"path\":\"{}/drive/disk\",\"size\":{LEN},\"bus\":\"file\"}}",
+        scene.folder.path().display()
+    );
+    fs::write(&raw, &scene.content).unwrap();
+    let map = format!("# Drive: {identity}\n0x0 + 1\n0x0 {LEN:#x} +\n");
+    fs::write(format!("{raw}.map"), map).unwrap();
+    // The time of the last write in the superblock.
+    scene.change(Extent::at((1 << 20) + 1024 + 0x30, 4));
+    let drive = scene.drive(&[], &[]);
+    let image = scene.image("a.img.zst");
+    let _ = dacapo(&["save", &drive.path(), &image, "--rescue", &raw]).exits(5).says("used since");
+}
+
+#[test]
+fn what_ddrescue_has_begun_is_proven_to_be_of_this_drive_and_is_kept() {
+    if !requires(&["root", "nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&[], &[]);
+    let (raw, image) = (scene.image("r"), scene.image("a.img.zst"));
+    let map = format!("{raw}.map");
+    // Only zeros were read until now, which any drive may have.
+    fs::write(&raw, vec![0; 12 << 20]).unwrap();
+    let text = "# Mapfile. Created by GNU ddrescue version 1.27\n0x800000 ? 1\n\
+                0x0 0x800000 ?\n0x800000 0x400000 +\n0xC00000 0xC00000 ?\n";
+    fs::write(&map, text).unwrap();
+    let args = ["save", &drive.path(), &image, "--rescue", &raw];
+    let _ = dacapo(&args).exits(5).says("may be of another drive");
+    assert_eq!(fs::metadata(&raw).unwrap().len(), 12 << 20);
+    assert_eq!(fs::read_to_string(&map).unwrap(), text);
+    // Now there is something to compare.
+    fs::write(&raw, &scene.content[..1 << 20]).unwrap();
+    fs::write(&map, "0x100000 ? 1\n0x0 0x100000 +\n0x100000 0x1700000 ?\n").unwrap();
+    let _ = dacapo(&args).success().says("were not begun by dacapo and are kept");
+    scene.assert_image(&image, &[]);
+    assert!(fs::read(&raw).unwrap() == scene.content);
+    assert_eq!(finished(&map), ExtentSet::all(LEN));
 }

@@ -2,10 +2,11 @@
 //! Saving a drive that is failing: it is read into a file beside the image
 //! first, good areas before bad ones, and the image is made of that.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::store::{Store, is_same_drive};
+use super::store::{Store, compare, is_same_drive, places};
 use crate::device::{DiskIdentity, Source, check_opened_source, disks, is_partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::ExtentSet;
@@ -99,11 +100,17 @@ pub(super) fn rescue(
     let mut state = store.state.clone();
     let mut teller = Teller::new(progress, &state);
     let mut saved = Instant::now();
-    let mut drive = LiveDrive::new(source);
+    let known = RefCell::default();
+    let mut drive = LiveDrive::new(source, &store.raw, &known);
+    let mut was_gone = false;
     let result = {
         let store = &*store;
         let mut listener = |state: &State| {
             teller.tell(state);
+            if state.is_gone && !was_gone {
+                *known.borrow_mut() = state.blocks.finished();
+            }
+            was_gone = state.is_gone;
             cancel.check()?;
             if saved.elapsed() >= SAVE_EVERY {
                 store.save(state)?;
@@ -113,6 +120,7 @@ pub(super) fn rescue(
         };
         Passes::new(&mut drive, &store.raw, settings, &mut state, &mut listener).run()
     };
+    let source = drive.source;
     store.state = state;
     // In any case, so that nothing has to be read twice; it may take longer than
     // an interrupted program is given to end.
@@ -126,7 +134,7 @@ pub(super) fn rescue(
         ));
     }
     kept?;
-    Ok(drive.source)
+    Ok(source)
 }
 
 /// Tells a listener how a rescue goes.
@@ -180,17 +188,20 @@ impl<'a> Teller<'a> {
 }
 
 /// A drive that is opened again when it has gone and come back.
-struct LiveDrive {
+struct LiveDrive<'a> {
     source: Option<Source>,
     path: PathBuf,
     identity: DiskIdentity,
     is_partition: bool,
     began: Instant,
     gone: Gone,
+    raw: &'a RawFile,
+    /// What had been read when it went.
+    known: &'a RefCell<ExtentSet>,
 }
 
-impl LiveDrive {
-    fn new(source: Source) -> Self {
+impl<'a> LiveDrive<'a> {
+    fn new(source: Source, raw: &'a RawFile, known: &'a RefCell<ExtentSet>) -> Self {
         let path = PathBuf::from(source.path());
         Self {
             identity: source.identity(),
@@ -199,10 +210,12 @@ impl LiveDrive {
             source: Some(source),
             path,
             began: Instant::now(),
+            raw,
+            known,
         }
     }
 
-    /// The same drive, if it is at `path`.
+    /// The same drive, if it is at `path`; refused if it was used since.
     fn at(&self, path: &Path) -> Result<Option<Source>> {
         let Ok(source) = Source::claim(path, None) else { return Ok(None) };
         let found = DiskIdentity { path: self.identity.path.clone(), ..source.identity() };
@@ -210,11 +223,16 @@ impl LiveDrive {
             return Ok(None);
         }
         check_opened_source(&source)?;
-        Ok(Some(source))
+        match compare(self.raw, &places(&self.known.borrow()), &source) {
+            Ok(_) => Ok(Some(source)),
+            Err(error) if error.kind() == ErrorKind::Refused => Err(error),
+            // It has gone again.
+            Err(_) => Ok(None),
+        }
     }
 }
 
-impl Drive for LiveDrive {
+impl Drive for LiveDrive<'_> {
     fn reader(&self) -> &dyn ReadAt {
         match &self.source {
             Some(source) => source,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::browse::OpenDisk;
 use crate::browse::lost::{LostVolume, lost_files};
-use crate::device::Source;
+use crate::device::{DiskIdentity, Source};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{Rescan, read_head};
 use crate::image::{Head, Writer};
@@ -33,7 +33,7 @@ use crate::units::human;
 
 use super::open::{check_still_unused, readers};
 pub use failing::Reading;
-use store::Store;
+use store::{Store, is_same_drive};
 pub use store::{map_path, raw_path};
 
 /// The image is written in pieces of this many bytes.
@@ -45,6 +45,7 @@ pub struct Prepared {
     source: Source,
     others: Vec<Source>,
     plan: Plan,
+    options: Options,
     reading: Reading,
     /// True if something could not be read already.
     is_failing: bool,
@@ -62,8 +63,8 @@ impl Prepared {
         let plan = Plan::with(&strict, &readers(&others), source.identity(), options)?;
         let plan = plan.of_drive(&source);
         let is_failing = strict.has_failed();
-        let reading = Reading::default();
-        Ok(Self { source, others, plan, reading, is_failing, rescue: None })
+        let (reading, options) = (Reading::default(), options.clone());
+        Ok(Self { source, others, plan, options, reading, is_failing, rescue: None })
     }
 
     /// As [`Prepared::new`], for an image in the file or folder `path`: if it is
@@ -90,9 +91,11 @@ impl Prepared {
         progress.stage("looking at what is on the disk", 0);
         let through = Through::new(&source, &store.raw, &mut store.state.blocks);
         let plan = Plan::with(&through, &readers(&others), source.identity(), options)?;
+        let seen = through.seen();
+        store.check_seen(&seen, &source)?;
         let plan = plan.of_drive(&source);
-        let rescue = Some((store, image));
-        Ok(Self { source, others, plan, reading, is_failing: true, rescue })
+        let (rescue, options) = (Some((store, image)), options.clone());
+        Ok(Self { source, others, plan, options, reading, is_failing: true, rescue })
     }
 
     /// The disk to be saved.
@@ -113,7 +116,7 @@ impl Prepared {
     #[must_use]
     pub fn image_path(&self, path: &Path, resume: bool) -> PathBuf {
         match &self.rescue {
-            Some((_, image)) if path.is_dir() => image.clone(),
+            Some((_, image)) if path.is_dir() && !image.is_dir() => image.clone(),
             _ => image_path(&self.plan, path, resume),
         }
     }
@@ -128,7 +131,7 @@ impl Prepared {
         if self.is_failing {
             return Ok(self.plan.to_read().bytes());
         }
-        self.plan.estimate(&self.source)
+        self.plan.estimate(&Strict::new(&self.source))
     }
 
     /// The file of the rescue that goes on.
@@ -176,12 +179,19 @@ impl Prepared {
         let interrupted = partial_path(path);
         let is_rescue = !self.reading.in_place && (self.is_failing || self.reading.raw.is_some());
         if is_rescue || self.rescue.is_some() {
-            return self.begin_rescue(path);
+            return self.begin_rescue(path, progress);
         }
         let kept = if resume && interrupted.exists() {
             match self.keep_interrupted(&interrupted, cancel, progress) {
-                Err(_) if self.is_failing && !cancel.is_cancelled() && !self.reading.in_place => {
-                    return self.begin_rescue(path);
+                // It could not be compared to its end; that it has changed is no
+                // matter of bad places.
+                Err(error)
+                    if self.is_failing
+                        && error.kind() != ErrorKind::Refused
+                        && !cancel.is_cancelled()
+                        && !self.reading.in_place =>
+                {
+                    return self.begin_rescue(path, progress);
                 }
                 kept => kept?,
             }
@@ -207,11 +217,20 @@ impl Prepared {
         Ok(Begun { prepared: self, file: Some((partial, kept)), path: path.to_owned() })
     }
 
-    /// The image is made when the drive was read.
-    fn begin_rescue(self, path: &Path) -> Result<Begun> {
+    /// The image is made when the drive was read. An interrupted one is not gone
+    /// on with: nobody knows whether the drive was used since.
+    fn begin_rescue(self, path: &Path, progress: &dyn Progress) -> Result<Begun> {
         // Before hours are spent on it.
         Partial::check(path)?;
-        self.refuse_foreign(&partial_path(path))?;
+        let interrupted = partial_path(path);
+        self.refuse_foreign(&interrupted)?;
+        if interrupted.exists() {
+            progress.note(&Event::Notice(format!(
+                "{} was interrupted; it is replaced in the end, and nothing of it is used: a \
+                 drive with places that cannot be read is not compared with it",
+                interrupted.display()
+            )));
+        }
         Ok(Begun { prepared: self, file: None, path: path.to_owned() })
     }
 
@@ -253,7 +272,21 @@ impl Prepared {
 
 fn is_of_same_disk(one: &Head, other: &Head) -> bool {
     let (old, new) = (&one.about.disk, &other.about.disk);
-    one.disk_len == other.disk_len && old.serial == new.serial && old.model == new.model
+    one.disk_len == other.disk_len
+        && is_same_drive(&DiskIdentity { size: new.size, ..old.clone() }, new)
+        && partition_number(&old.path) == partition_number(&new.path)
+}
+
+/// The number of the partition that a path names: a drive may have several of
+/// the same size.
+fn partition_number(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/dev/")?.rsplit('/').next()?;
+    let stem = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let number = name.get(stem.len()..).filter(|number| !number.is_empty())?;
+    let is_disk = ["sd", "hd", "vd", "xvd"].iter().any(|kind| stem.starts_with(kind));
+    let digit_p = |stem: &str| stem.ends_with(|letter: char| letter.is_ascii_digit());
+    let is_part = stem.ends_with("-part") || stem.strip_suffix('p').is_some_and(digit_p);
+    (is_disk || is_part).then_some(number)
 }
 
 /// The file to write: in a folder it is named after the label or model and
@@ -339,7 +372,7 @@ impl Begun {
     fn save(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
         let Self { prepared, file, path } = self;
         let Some((partial, kept)) = file else {
-            return prepared.rescue_to(&path, cancel, progress);
+            return prepared.rescue_to(&path, false, cancel, progress);
         };
         let name = partial.partial().to_owned();
         match prepared.straight(partial, kept, cancel, progress) {
@@ -353,7 +386,7 @@ impl Begun {
                      bad ones in the end"
                         .into(),
                 ));
-                prepared.rescue_to(&path, cancel, progress)
+                prepared.rescue_to(&path, true, cancel, progress)
             }
             Err((error, _)) => Err(with_way_on(error, &name)),
         }
@@ -392,8 +425,15 @@ impl Prepared {
     }
 
     /// Reads the drive into a file, as much of it as can be read, and makes the
-    /// image of that.
-    fn rescue_to(self, path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+    /// image of that. With `takes_over`, what is in the interrupted image is of
+    /// this state of the drive: it was just read or compared.
+    fn rescue_to(
+        self,
+        path: &Path,
+        takes_over: bool,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<Done> {
         let raw = match (&self.rescue, &self.reading.raw) {
             (Some((store, _)), _) => store.raw.path().to_owned(),
             (None, Some(raw)) => raw.clone(),
@@ -407,7 +447,8 @@ impl Prepared {
                 map_path(&raw).display()
             ))
         };
-        let Self { source, others, mut plan, reading, rescue, .. } = self;
+        let Self { source, others, mut plan, options, reading, rescue, .. } = self;
+        let is_new = rescue.is_none();
         let mut store = match rescue {
             Some((store, _)) => store,
             None => {
@@ -417,15 +458,27 @@ impl Prepared {
         };
         let make = || -> Result<Done> {
             let interrupted = partial_path(path);
-            let is_same = |head: &Head| is_of_same_disk(&plan.head, head);
-            if let Ok(old) = Source::open(&interrupted)
-                && store.adopt(&old, is_same, cancel, progress)?
+            if takes_over
+                && let Ok(old) = Source::open(&interrupted)
+                && store.adopt(&old, cancel, progress)?
             {
                 std::fs::remove_file(&interrupted)
                     .context(|| format!("removing {}", interrupted.display()))?;
             }
+            if is_new {
+                // What filesystems keep of themselves comes first: this look brings
+                // it home. What is in use is known already, and whatever fails
+                // here fails or is waited for below.
+                progress.stage("reading what filesystems keep of themselves", 0);
+                let through = Through::new(&source, &store.raw, &mut store.state.blocks);
+                let _ = Plan::with(&through, &readers(&others), source.identity(), &options);
+                cancel.check()?;
+            }
             let domain = plan.to_read();
             let source = failing::rescue(&mut store, source, &domain, &reading, cancel, progress)?;
+            // It may have come back under another name.
+            let now_at = source.as_ref().map(|source| PathBuf::from(source.path()));
+            plan.drive = plan.drive.take().and(now_at);
             source.iter().chain(&others).try_for_each(check_still_unused)?;
             let lost = store.state.lost();
             plan = plan.clone().without(&lost);
@@ -443,8 +496,14 @@ impl Prepared {
             Ok(Done { rescue, ..Done::new(saved, plan.clone(), path.to_owned()) })
         };
         let done = make().map_err(kept)?;
-        if done.rescue.is_none() {
+        if done.rescue.is_none() && store.is_ours() {
             store.remove()?;
+        } else if done.rescue.is_none() {
+            progress.note(&Event::Notice(format!(
+                "{} and {} were not begun by dacapo and are kept; nothing in use is missing in them",
+                raw.display(),
+                map_path(&raw).display()
+            )));
         }
         Ok(done)
     }
@@ -512,5 +571,34 @@ impl Done {
             Err(error) => progress
                 .note(&Event::Notice(format!("which files are lost was not found out: {error}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_partition_or_disk_is_not_the_same() {
+        let head = |path: &str, serial: Option<&str>, wwn: Option<&str>| {
+            let disk = DiskIdentity {
+                path: path.into(),
+                serial: serial.map(Into::into),
+                wwn: wwn.map(Into::into),
+                ..DiskIdentity::default()
+            };
+            let memory = crate::io::Memory::zeros(1 << 20);
+            Plan::new(&memory, disk, &Options::default()).unwrap().head
+        };
+        let named = |path: &str| head(path, Some("S1"), Some("W1"));
+        assert!(is_of_same_disk(&named("/dev/sda2"), &named("/dev/sdb2")));
+        assert!(!is_of_same_disk(&named("/dev/sda2"), &named("/dev/sda3")));
+        assert!(!is_of_same_disk(&named("/dev/sda"), &named("/dev/sda3")));
+        assert!(!is_of_same_disk(&named("/dev/nvme0n1p1"), &named("/dev/nvme0n1p2")));
+        assert!(is_of_same_disk(&named("/dev/nvme0n1"), &named("/dev/nvme1n1")));
+        assert!(!is_of_same_disk(&named("/dev/sda"), &head("/dev/sda", Some("S1"), Some("W2"))));
+        let nameless = |path: &str| head(path, None, None);
+        assert!(is_of_same_disk(&nameless("one.raw"), &nameless("one.raw")));
+        assert!(!is_of_same_disk(&nameless("one.raw"), &nameless("two.raw")));
     }
 }

@@ -4,27 +4,32 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
 
 use crate::device::{AlignedBuffer, DiskIdentity, Source};
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::format::Kind;
 use crate::image::frame::{Decompressor, is_zero};
+use crate::image::reader;
 use crate::image::rescan::rescan;
-use crate::image::{Head, reader};
 use crate::io::rescue::{Mapfile, RawFile, State, Status};
 use crate::io::{ReadAt, WriteAt, read_vec};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{now, range};
+use crate::store::flush_folder;
 
 /// In front of what the drive says of itself, in the comments of a mapfile.
 const DRIVE: &str = "Drive: ";
-/// In so many places the drive is compared with what was read of it before.
-const COMPARED: usize = 16;
-/// So many places are looked at to find some that are not zero.
-const LOOKED_AT: u64 = 256;
+/// In so many places the drive is compared with what was read of it before,
+/// unless they are zero.
+const COMPARED: u64 = 256;
+/// The longest command line that is kept in a map.
+const MAX_COMMAND: usize = 8 << 10;
 /// What is compared in each place.
 const PLACE: u64 = 4096;
 
@@ -97,7 +102,7 @@ impl Store {
     /// Begins a rescue.
     pub(super) fn create(path: &Path, source: &Source, command: &[String]) -> Result<Self> {
         let map = map_path(path);
-        for taken in [path, &map] {
+        for taken in [path, &map, &with_ending(&map, ".new")] {
             if taken.symlink_metadata().is_ok() {
                 return Err(Error::refused(format!(
                     "{} exists, but not what belongs to it: a rescue has a raw file and its map",
@@ -109,7 +114,7 @@ impl Store {
         let drive = serde_json::to_string(&source.identity()).unwrap_or_default();
         let comments = vec![
             format!("Mapfile. Created by dacapo version {}", env!("CARGO_PKG_VERSION")),
-            format!("Command line: {}", command.join(" ")),
+            format!("Command line: {}", shortened(command.join(" "))),
             format!("{DRIVE}{drive}"),
             format!("Start time:   {}", now()),
         ];
@@ -130,8 +135,10 @@ impl Store {
     /// Refused if it is of another one, or the drive has changed since.
     pub(super) fn open(path: &Path, source: &Source, progress: &dyn Progress) -> Result<Self> {
         let map_file = map_path(path);
-        let map = read_map(&map_file)?;
         let (shown, len) = (path.display(), source.len());
+        // First it is locked: another program may be writing the map.
+        let raw = RawFile::open_unchanged(path, len, source.sector_size())?;
+        let map = read_map(&map_file)?;
         if map.end() > len {
             return Err(Error::refused(format!(
                 "{shown} is of a drive of {} bytes, and this one has {len}",
@@ -139,22 +146,52 @@ impl Store {
             ))
             .hint("give another name for the image, or with --rescue"));
         }
-        let raw = RawFile::open(path, len, source.sector_size())?;
         let state = State::new(len, Some(&map));
+        let finished = state.blocks.finished();
+        raw.check_reaches(finished.iter().last().map_or(0, |last| last.end()))?;
         let known = drive_of(&map);
-        let is_same = known.as_ref().is_none_or(|known| is_same_drive(known, &source.identity()));
-        let compared = compare(&raw, &state.blocks.finished(), source)?;
-        if compared == 0 && !is_same {
-            return Err(Error::refused(format!("{shown} is of another drive"))
-                .hint("give another name for the image, or with --rescue"));
+        let is_same = known.as_ref().map(|known| is_same_drive(known, &source.identity()));
+        let compared = compare(&raw, &places(&finished), source)?;
+        match is_same {
+            Some(false) if compared == 0 => {
+                return Err(Error::refused(format!("{shown} is of another drive"))
+                    .hint("give another name for the image, or with --rescue"));
+            }
+            None if compared == 0 && !finished.is_empty() => {
+                return Err(Error::refused(format!(
+                    "{shown} may be of another drive: its map does not say of which, and nothing \
+                     that was read could be compared"
+                ))
+                .hint("let ddrescue read more of it, or give another name with --rescue"));
+            }
+            _ => {}
         }
-        if !is_same {
+        raw.extend()?;
+        if is_same == Some(false) {
             progress.note(&Event::Notice(format!(
                 "the drive says another name than when the rescue began, as in another case, but \
                  what is on it is the same in {compared} places"
             )));
         }
         Ok(Self { raw, map: map_file, comments: map.comments, state })
+    }
+
+    /// Compares the drive with what a look around on it has taken from the file:
+    /// what filesystems keep of themselves changes with every use.
+    ///
+    /// # Errors
+    /// Refused if it differs.
+    pub(super) fn check_seen(&self, seen: &ExtentSet, drive: &dyn ReadAt) -> Result<()> {
+        let starts = seen.iter().take(COMPARED as usize);
+        let starts: ExtentSet =
+            starts.map(|extent| Extent::at(extent.start(), PLACE).intersect(&extent)).collect();
+        let all = starts.union(&places(seen).into_iter().collect());
+        compare(&self.raw, &all.iter().collect::<Vec<_>>(), drive).map(drop)
+    }
+
+    /// True if the rescue was begun here, and both files are ours to remove.
+    pub(super) fn is_ours(&self) -> bool {
+        self.comments.iter().any(|comment| comment.starts_with(DRIVE))
     }
 
     /// Brings both files to the medium: the map never says more than the raw
@@ -166,11 +203,15 @@ impl Store {
         let mut comments = self.comments.clone();
         comments.retain(|it| !it.starts_with("current_pos") && !it.starts_with("Current time:"));
         comments.push(format!("Current time: {}", now()));
-        let file = File::create(&new).context(what)?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true);
+        // Whatever a link of that name leads to is not ours to overwrite.
+        let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(&new).context(what)?;
         let mut out = BufWriter::new(file);
         state.mapfile(comments).write(&mut out).context(what)?;
         out.get_ref().sync_data().context(what)?;
-        fs::rename(&new, &self.map).context(what)
+        fs::rename(&new, &self.map).context(what)?;
+        flush_folder(&self.map)
     }
 
     /// Removes both files.
@@ -181,19 +222,19 @@ impl Store {
         fs::remove_file(self.raw.path()).context(what)
     }
 
-    /// Takes over what an interrupted image of this disk has, so that it is not
-    /// read from the drive again. What is damaged in it is left out. False if it is
-    /// nothing that could be taken over.
+    /// Takes over what an interrupted image has, so that it is not read from the
+    /// drive again. What is damaged in it is left out. False if it is nothing
+    /// that could be taken over. It must be known to be of this state of the
+    /// drive: nothing is compared.
     pub(super) fn adopt(
         &mut self,
         partial: &dyn ReadAt,
-        is_same_disk: impl Fn(&Head) -> bool,
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<bool> {
         let Ok(found) = rescan(partial) else { return Ok(false) };
         let head = &found.head;
-        if !is_same_disk(head) {
+        if head.disk_len != self.raw.len() {
             return Ok(false);
         }
         let total = found.entries.last().map_or(0, |last| last.extent(head).end());
@@ -238,14 +279,20 @@ impl Store {
     }
 }
 
-/// Compares the drive with what was read of it, in some places that are not
+/// A command line, cut so that it is no line that is too long for a map.
+fn shortened(mut command: String) -> String {
+    command.truncate(command.floor_char_boundary(MAX_COMMAND));
+    command
+}
+
+/// Compares the drive with what was read of it, in those places that are not
 /// zero and can be read; gives back how many.
 ///
 /// # Errors
 /// Refused if it differs.
-fn compare(raw: &RawFile, finished: &ExtentSet, drive: &dyn ReadAt) -> Result<usize> {
+pub(super) fn compare(raw: &RawFile, places: &[Extent], drive: &dyn ReadAt) -> Result<usize> {
     let mut compared = 0;
-    for place in places(finished) {
+    for place in places {
         let wanted = read_vec(raw, place.start(), place.len() as usize)?;
         if is_zero(&wanted) {
             continue;
@@ -265,16 +312,13 @@ fn compare(raw: &RawFile, finished: &ExtentSet, drive: &dyn ReadAt) -> Result<us
             Err(error) if error.is_media_error() => {}
             Err(error) => return Err(error),
         }
-        if compared == COMPARED {
-            break;
-        }
     }
     Ok(compared)
 }
 
-/// Places spread evenly over a set, at most [`LOOKED_AT`].
-fn places(set: &ExtentSet) -> Vec<Extent> {
-    let step = (set.bytes() / LOOKED_AT).max(PLACE);
+/// Places spread evenly over a set, about [`COMPARED`].
+pub(super) fn places(set: &ExtentSet) -> Vec<Extent> {
+    let step = (set.bytes() / COMPARED).max(PLACE);
     let (mut places, mut before, mut next) = (Vec::new(), 0, 0);
     for extent in set.iter() {
         while next < before + extent.len() {
