@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use super::contents::Contents;
-use super::digest::PIECE;
+use super::digest::{self, Digests, PIECE};
 use super::drive::{self, Drive};
 use super::{missing, record};
 use crate::device::{RAW_SECTOR, Source};
@@ -24,6 +24,9 @@ use crate::progress::{Event, Progress};
 const PROGRAMS: [(&str, &[&str]); 2] = [("xorriso", &["-as", "cdrecord"]), ("cdrskin", &[])];
 /// How much of what a program says is kept for messages.
 const MOST_SAID: u64 = 64 << 10;
+
+/// What to do with an image that has rotted.
+const ANOTHER: &str = "nothing was written; take another copy of the image, or read the disc again";
 
 /// A program that burns discs.
 #[derive(Debug, Clone)]
@@ -61,6 +64,8 @@ impl Burner {
 pub struct Image {
     path: PathBuf,
     source: Source,
+    /// The hashes that it had when it was read.
+    digests: Option<Digests>,
     /// Sectors that were missing when it was read.
     pub missing_sectors: u64,
 }
@@ -86,7 +91,32 @@ impl Image {
         let source = Source::open(path)?;
         let lacks = missing::of(path, source.len(), record.as_ref())?;
         let missing_sectors = missing::count(&lacks, record.as_ref());
-        Ok(Self { path: path.to_owned(), source, missing_sectors })
+        if let Some(record) = &record
+            && record.bytes != source.len()
+        {
+            let (shown, len) = (path.display(), source.len());
+            return Err(Error::damaged(format!(
+                "{shown} has {len} bytes, and had {} when the disc was read",
+                record.bytes
+            ))
+            .hint(ANOTHER));
+        }
+        let digests = record.map(|record| record.digests);
+        Ok(Self { path: path.to_owned(), source, digests, missing_sectors })
+    }
+
+    /// Checks that it is what it was when the disc was read, if that is known.
+    ///
+    /// # Errors
+    /// Damaged if it is not; if it cannot be read.
+    pub fn check_content(&self, cancel: &Cancel, progress: &dyn Progress) -> Result<()> {
+        let Some(digests) = &self.digests else { return Ok(()) };
+        progress.stage("checking", self.len());
+        if digest::hash_all(&self.source, cancel, progress)? == *digests {
+            return Ok(());
+        }
+        let text = "is not what was read: its hashes differ from those of its record";
+        Err(Error::damaged(format!("{} {text}", self.path.display())).hint(ANOTHER))
     }
 
     /// Refuses to write to the image itself or to anything that is archived.

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::scene::{NEEDS, Scene, sum};
+use super::scene::{NEEDS, Scene, flip, sum};
 use crate::support::{dacapo, dacapo_command, find_program, finish, requires};
 
 /// A folder with one program only, as PATH.
@@ -94,4 +94,23 @@ fn an_archived_disc_is_never_burnt_over() {
         assert_eq!(sum("sha256sum", file), before);
     }
     assert_eq!(fs::read(scene.at("one.json")).unwrap(), record);
+}
+
+#[test]
+fn an_image_that_has_rotted_is_not_burnt() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let (image, blank) = (scene.at("image.iso"), scene.at("blank.disc"));
+    let _ = dacapo(&["disc", "read", disc.to_str().unwrap(), &image]).success();
+    fs::write(&blank, b"").unwrap();
+    flip(&image, 1_000_000);
+    dacapo(&["disc", "write", &image, &blank]).exits(4).says("is not what was read");
+    flip(&image, 1_000_000);
+    let file = fs::File::options().write(true).open(&image).unwrap();
+    file.set_len(fs::metadata(&image).unwrap().len() - 2048).unwrap();
+    dacapo(&["disc", "write", &image, &blank]).exits(4).says("when the disc was read");
+    assert_eq!(fs::read(&blank).unwrap(), b"");
 }

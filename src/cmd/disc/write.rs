@@ -106,6 +106,7 @@ pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
     let _confirmed = confirm(&target, &how, output)?;
     let started = Instant::now();
     let listener = output.listener();
+    image.check_content(cancel, &*listener)?;
     write::burn(&burner, &image, &args.drive, is_drive, cancel, &*listener)?;
     if !args.no_verify {
         write::compare(&image, &*drive::open(&args.drive)?, cancel, &*listener)?;
