@@ -105,16 +105,6 @@ impl OpticalDrive {
         PROFILES.iter().find(|(number, _)| *number == profile).map(|(_, name)| *name)
     }
 
-    /// The size by READ CAPACITY in bytes, straight from the drive.
-    #[must_use]
-    pub fn capacity(&self) -> Option<u64> {
-        let mut answer = [0; 8];
-        self.command(&[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], &mut answer).ok()?;
-        let answer = answer.as_slice();
-        let sectors = u64::from(answer.u32_be(0)?).checked_add(1)?;
-        sectors.checked_mul(u64::from(answer.u32_be(4)?))
-    }
-
     /// The table of contents; None if the drive gives none that makes sense.
     #[must_use]
     pub fn toc(&self) -> Option<Toc> {

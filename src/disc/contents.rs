@@ -117,10 +117,11 @@ impl Contents {
             let label = |it: &Self| it.volume.label.clone().unwrap_or_default();
             return Err(format!("its label is '{}', not '{}'", label(other), label(self)));
         }
-        if self.volume.descriptors_blake3.is_none() {
-            return Err("this one has no descriptors that could be compared".to_owned());
+        let hashes = [&self.volume, &other.volume].map(|it| it.descriptors_blake3.as_ref());
+        if hashes == [None, None] {
+            return Err("they have no descriptors that could be compared".to_owned());
         }
-        if self.volume.descriptors_blake3 != other.volume.descriptors_blake3 {
+        if !self.volume.is_of_same_disc(&other.volume) {
             return Err("its volume descriptors differ".to_owned());
         }
         // The end of a file that is too short is no reason.
@@ -143,7 +144,10 @@ impl Contents {
     /// ends behind that.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.sizes.filesystems().max(self.sizes.capacity)
+        // Tables of contents of DVDs are made up by their drives.
+        let is_cd = self.medium.as_deref().is_some_and(|medium| medium.starts_with("CD"));
+        let lead_out = self.sizes.lead_out.filter(|_| is_cd).unwrap_or(0);
+        self.sizes.filesystems().max(self.sizes.capacity).max(lead_out)
     }
 
     /// True if nothing is known to be on it.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::digest::{self, Digests, PIECE};
 use super::drive::Drive;
 use super::output::Output;
+use super::same::{self, Sameness};
 use super::volume::SECTOR;
 use crate::error::Result;
 use crate::extent::{Extent, ExtentSet};
@@ -121,6 +122,12 @@ impl<'a> Copying<'a> {
         // What was read is there, whatever came after it.
         self.blocks = state.blocks.with_domain(&self.domain);
         result.map(drop)
+    }
+
+    /// Compares what is there with another copy of the disc.
+    pub(super) fn compare(&self, drive: &dyn Drive) -> Result<Sameness> {
+        let there = self.blocks.of(Status::Finished);
+        same::compare(&**self.out.file(), &there, drive, self.cancel)
     }
 
     /// What of the disc is not there.

@@ -22,12 +22,11 @@ use crate::io::rescue::{Blocks, Mapfile};
 pub(super) fn of(image: &Path, len: u64, record: Option<&Record>) -> Result<ExtentSet> {
     let image = &*record::followed(image);
     let map = record::map_of(image);
-    let is_partial = record::is_partial(image);
     let mut missing = ExtentSet::new();
     if map != image && map.exists() {
         let map = read_map(&map)?;
         missing = Blocks::new(len, &map.blocks).finished().complement(len);
-    } else if is_partial {
+    } else if record::is_partial(image) {
         return Err(Error::refused(format!(
             "{} was interrupted, and {} is missing, which says what was read",
             image.display(),
@@ -44,8 +43,7 @@ pub(super) fn of(image: &Path, len: u64, record: Option<&Record>) -> Result<Exte
     // What lies between sessions was never there, which the map does not know.
     let gaps = record.toc.iter().flat_map(crate::device::Toc::gaps);
     let gaps = gaps.map(|(start, end)| bytes(start.into(), end.into())).collect();
-    // The record of one that is gone on with is older than its map.
-    let unreadable = record.unreadable.iter().filter(|_| !is_partial);
+    let unreadable = record.unreadable.iter();
     let unreadable =
         unreadable.map(|it| bytes(it.first, it.first.saturating_add(it.count))).collect();
     Ok(missing.subtract(&gaps).union(&unreadable))

@@ -12,6 +12,7 @@
 //! - [`implanted`]: the MD5 that makers of Linux discs put into them
 //! - [`sector`]: sectors with all their bytes
 //! - [`read`]: a disc to a file
+//! - `same`: is it the disc that was begun?
 //! - [`raw`]: a CD with sound, sector by sector, and its cue sheet ([`cue`])
 //! - [`protection`]: bad sectors that somebody may have made on purpose
 //! - [`record`]: the file beside it
@@ -34,6 +35,7 @@ pub mod protection;
 pub mod raw;
 pub mod read;
 pub mod record;
+mod same;
 pub mod sector;
 pub mod shelf;
 #[cfg(test)]

@@ -52,10 +52,15 @@ impl Output {
     /// Opens those of a disc that was found to go on with.
     pub(super) fn resume(path: &Path, begun: &Begun, len: u64) -> Result<Self> {
         let partial = store::partial_path(path);
+        let what = || format!("opening {}", begun.file.display());
+        // One with something behind the end that is known now keeps it.
+        let len = begun.file.metadata().context(what)?.len().max(len);
+        // An archived disc keeps its name until it is sure that it can be gone
+        // on with.
+        let file = RawFile::open(&begun.file, len, SectorSize::B512)?;
         if begun.file != partial {
             store::rename_new(&begun.file, &partial)?;
         }
-        let file = RawFile::open(&partial, len, SectorSize::B512)?;
         Ok(Self::of(path, file, true))
     }
 
@@ -148,6 +153,8 @@ pub(super) struct Begun {
     pub(super) file: PathBuf,
     /// What was read of it.
     pub(super) map: Mapfile,
+    /// What is known of it, if it was read to its end before.
+    pub(super) record: Option<Record>,
 }
 
 impl Begun {
@@ -177,8 +184,25 @@ impl Begun {
             };
             return Err(Error::refused(text).hint("read it anew, to another name"));
         }
-        Ok(Self { file, map: missing::read_map(&map)? })
+        Ok(Self { file, map: missing::read_map(&map)?, record: record_of(path)? })
     }
+}
+
+/// The record of a disc that is gone on with. What the user has said in it is
+/// nowhere else, so that none is replaced that is not understood.
+fn record_of(path: &Path) -> Result<Option<Record>> {
+    let beside = record::path_of(path);
+    if beside.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let shown = beside.display();
+    let why = match Record::read(&beside) {
+        Ok(Some(record)) if record.is_of(path) => return Ok(Some(record)),
+        Ok(Some(record)) => format!("{shown} belongs to {}", record.file),
+        Ok(None) => format!("{shown} is no record of a disc"),
+        Err(error) => format!("{error}, and would be replaced"),
+    };
+    Err(Error::refused(why).hint("move it to another folder"))
 }
 
 impl Drop for Output {

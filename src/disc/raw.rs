@@ -15,6 +15,7 @@ use super::output::{Output, check_name, refuse_existing};
 use super::read::{Done, Options, name_of, now, sectors_of};
 use super::record::{Behind, Record};
 use super::sector::{self, Found};
+use super::volume::SECTOR;
 use super::{cue, digest};
 use crate::device::{RAW_SECTOR, Toc, Track};
 use crate::error::{Context, Error, Result};
@@ -27,9 +28,9 @@ use crate::progress::{Event, Progress};
 const AT_ONCE: u32 = 27;
 /// How often a sector is tried whose checksums are wrong, or that fails.
 const TRIES: u32 = 3;
-/// Where sound and data meet, and at the end of a track with data, nobody can
-/// read this many sectors: a pause of two seconds, and two sectors of run-out.
-const PAUSE: u32 = 152;
+/// At the end of a track with data, where sound follows or the disc ends, nobody
+/// can read this many sectors: a pause of two seconds, and two of run-out.
+const PAUSE: u64 = 152;
 
 /// An error if a disc cannot be read raw.
 ///
@@ -76,14 +77,15 @@ pub fn run(
         let mut position = 0;
         while position < toc.lead_out {
             cancel.check()?;
-            let track =
-                toc.tracks.iter().find(|it| it.start <= position && position < toc.end_of(it));
-            let end = track.map_or_else(|| next_start(toc, position), |it| toc.end_of(it));
+            let (track, end) = part_at(toc, position);
             let count = AT_ONCE.min(end - position);
             let mut bytes = vec![0; count as usize * RAW_SECTOR];
             if let Some(track) = track {
                 read(drive, track, position, &mut bytes, &mut lost, cancel)?;
-                if track.is_data() && !modes.iter().any(|(number, _)| *number == track.number) {
+                if track.is_data()
+                    && position >= track.start
+                    && !modes.iter().any(|(number, _)| *number == track.number)
+                {
                     modes.push((track.number, sector::mode(&bytes).unwrap_or(1)));
                 }
             }
@@ -94,8 +96,8 @@ pub fn run(
         }
         Ok(())
     })?;
-    let pauses = pauses(toc);
-    let missing = lost.subtract(&pauses);
+    let run_out = run_out(toc, contents.sizes.filesystems(), &lost);
+    let missing = lost.subtract(&run_out);
     for extent in missing.iter() {
         let extent = Extent::new(extent.start() * size, extent.end() * size);
         progress.note(&Event::Unreadable { extent, cause: "all attempts have failed".into() });
@@ -116,7 +118,8 @@ pub fn run(
         digests,
         volume: contents.volume.clone(),
         sizes: contents.sizes.clone(),
-        behind: Behind { run_out_sectors: lost.intersect(&pauses).bytes(), ..Behind::default() },
+        behind: Behind { run_out_sectors: run_out.bytes(), ..Behind::default() },
+        run_out: sectors_of(&run_out, 1),
         unreadable: sectors_of(&missing, 1),
         medium: contents.medium.clone(),
         drive: contents.drive.clone(),
@@ -132,10 +135,21 @@ pub fn run(
     Ok(Done { path: path.to_owned(), record })
 }
 
-/// The first track behind a sector that is in none.
-fn next_start(toc: &Toc, position: u32) -> u32 {
-    let starts = toc.tracks.iter().map(|track| track.start);
-    starts.filter(|start| *start > position).min().unwrap_or(toc.lead_out)
+/// The track that a sector is read as, and where that ends; None between
+/// sessions, where nobody can read. What is in front of the first track belongs
+/// to it: discs hide a song there.
+fn part_at(toc: &Toc, position: u32) -> (Option<&Track>, u32) {
+    let gaps = toc.gaps();
+    if let Some((_, end)) = gaps.iter().find(|(start, end)| (*start..*end).contains(&position)) {
+        return (None, *end);
+    }
+    let holds = |track: &&Track| track.start <= position && position < toc.end_of(track);
+    let next = || toc.tracks.iter().find(|track| position < track.start);
+    match (toc.tracks.iter().find(holds), next()) {
+        (Some(track), _) => (Some(track), toc.end_of(track)),
+        (None, Some(track)) => (Some(track), track.start),
+        (None, None) => (toc.tracks.last(), toc.lead_out),
+    }
 }
 
 /// Reads sectors of a track; what cannot be read stays zero, and what its
@@ -177,17 +191,23 @@ fn read(
     Ok(())
 }
 
-/// The sectors that nobody can read, of any such disc.
-fn pauses(toc: &Toc) -> ExtentSet {
-    toc.tracks
-        .iter()
-        .filter_map(|track| {
-            let end = toc.end_of(track);
-            let next = toc.tracks.iter().find(|it| it.start == end);
-            let meets_other = next.is_some_and(|next| next.is_data() != track.is_data());
-            let ends_data = next.is_none() && track.is_data();
-            (meets_other || ends_data)
-                .then(|| Extent::new(end.saturating_sub(PAUSE).max(track.start).into(), end.into()))
-        })
-        .collect()
+/// The sectors that nobody can read, of those that are lost: what ends a track
+/// with data where sound follows or the disc ends, without a gap up to its last
+/// sector. What a filesystem may have there is a loss.
+fn run_out(toc: &Toc, filesystems: u64, lost: &ExtentSet) -> ExtentSet {
+    if filesystems == 0 {
+        return ExtentSet::new();
+    }
+    let filesystems = filesystems.div_ceil(SECTOR);
+    let excused = |track: &Track| {
+        let end = toc.end_of(track);
+        let next = toc.tracks.iter().find(|it| it.start == end);
+        if !track.is_data() || next.is_some_and(Track::is_data) {
+            return None;
+        }
+        let (start, end) = (u64::from(track.start), u64::from(end));
+        let last = lost.within(Extent::new(start.max(filesystems), end)).last()?;
+        (last.end() == end && last.len() <= PAUSE).then_some(last)
+    };
+    toc.tracks.iter().filter_map(excused).collect()
 }

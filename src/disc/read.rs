@@ -18,6 +18,7 @@ use super::drive::{self, Drive, WithGaps};
 use super::output::{Begun, Output};
 use super::protection;
 use super::record::{Behind, Record, Sectors};
+use super::same::{self, Sameness};
 use super::volume::{self, SECTOR};
 use crate::browse::{OpenDisk, lost};
 use crate::device::Source;
@@ -142,12 +143,13 @@ pub fn run(
 ) -> Result<Done> {
     contents.check_plain()?;
     let others = Other::open_all(&options.others, contents)?;
-    let len = contents.len();
-    let (mut out, known) = if options.resume {
+    let (mut out, known, old) = if options.resume {
         let begun = Begun::find(path, drive.path())?;
-        check_begun(&begun, contents)?;
-        (Output::resume(path, &begun, len)?, Some(begun.map))
+        check_begun(&begun, drive, contents, cancel)?;
+        let out = Output::resume(path, &begun, contents.len())?;
+        (out, Some(begun.map), begun.record.unwrap_or_default())
     } else {
+        let len = contents.len();
         let out = Output::create(path, drive.path(), len)?;
         let room = store::room_at(path)?;
         if len > room {
@@ -156,15 +158,16 @@ pub fn run(
                 format!("the disc has {}, and there is room for {}", human(len), human(room)),
             ));
         }
-        (out, None)
+        (out, None, Record::default())
     };
+    let len = out.file().len();
     progress.stage("reading", len);
     let gaps = contents.gaps();
     let known = known.as_ref();
     let mut copying =
         Copying::new(&mut out, (len, &gaps), known, options.retries, cancel, progress);
     let copied = copy(&mut copying, drive, &others, known.is_some());
-    let Copied { digests, merged } = match copied {
+    let Copied { digests, merged: filled } = match copied {
         Ok(copied) => copied,
         // What has ended it counts, also if not even the map can be written.
         Err(error) if copying.save_map().is_err() => return Err(error),
@@ -177,7 +180,7 @@ pub fn run(
         // What comes now takes time, and a reading that was hard is not lost.
         copying.save_map()?;
     }
-    let ends = Ends::of(contents, &copying.missing());
+    let ends = Ends::of(contents, len, &copying.missing());
     let map = (!ends.lost.is_empty()).then(|| copying.map());
     for extent in ends.lost.iter() {
         let cause = "all attempts have failed".to_owned();
@@ -195,13 +198,15 @@ pub fn run(
     };
     let is_zero = out.is_zero(Extent::new(contents.sizes.filesystems().min(ends.len), ends.len))?;
     let about = &options.about;
+    let mut merged = old.merged_from;
+    merged.extend(filled);
     let record = Record {
         file: name_of(path),
         bytes: ends.len,
         sector_size: 2048,
-        title: about.title.clone(),
-        note: about.note.clone(),
-        serial: about.serial.clone(),
+        title: about.title.clone().or(old.title),
+        note: about.note.clone().or(old.note),
+        serial: about.serial.clone().or(old.serial),
         read_at: now(),
         digests,
         volume: contents.volume.clone(),
@@ -215,9 +220,9 @@ pub fn run(
         damaged_files: damaged_files(&out, &ends.lost, cancel)?,
         suspicion: protection::suspicion(&ends.lost),
         merged_from: merged,
-        medium: contents.medium.clone(),
-        drive: contents.drive.clone(),
-        toc: contents.toc.clone(),
+        medium: contents.medium.clone().or(old.medium),
+        drive: contents.drive.clone().or(old.drive),
+        toc: contents.toc.clone().or(old.toc),
         ..Record::new()
     };
     cancel.finish();
@@ -250,8 +255,25 @@ fn copy(
     }
     let mut merged = Vec::new();
     for other in others {
+        if copying.missing().is_empty() {
+            break;
+        }
+        let shown = other.drive.path().display().to_string();
+        match copying.compare(&*other.drive)? {
+            Sameness::Same => {}
+            Sameness::Differs(sector) => {
+                return Err(Error::refused(format!(
+                    "{shown} is not the same disc: its sector {sector} differs"
+                ))
+                .hint(
+                    "only another copy of the same disc can fill what is missing: leave it out",
+                ));
+            }
+            Sameness::Untold if other.is_known => {}
+            Sameness::Untold => return Err(untold(&shown)),
+        }
         if copying.fill(&*other.drive)? > 0 {
-            merged.push(other.drive.path().display().to_string());
+            merged.push(shown);
             digests = None;
         }
     }
@@ -261,6 +283,8 @@ fn copy(
 /// Another copy of the disc.
 struct Other {
     drive: Box<dyn Drive>,
+    /// True if it has the same descriptors.
+    is_known: bool,
 }
 
 impl Other {
@@ -270,33 +294,55 @@ impl Other {
             .iter()
             .map(|path| {
                 let drive = drive::open(path)?;
-                contents.check_same(&Contents::of(&*drive)).map_err(|what| {
+                let other = Contents::of(&*drive);
+                contents.check_same(&other).map_err(|what| {
                     Error::refused(format!("{} is not the same disc: {what}", path.display()))
                         .hint("only another copy of the same disc can fill what is missing")
                 })?;
-                Ok(Self { drive })
+                let is_known = contents.volume.has_descriptors_of(&other.volume);
+                Ok(Self { drive, is_known })
             })
             .collect()
     }
 }
 
 /// Refuses to go on with a file that is of another disc.
-fn check_begun(begun: &Begun, contents: &Contents) -> Result<()> {
+fn check_begun(
+    begun: &Begun,
+    drive: &dyn Drive,
+    contents: &Contents,
+    cancel: &Cancel,
+) -> Result<()> {
+    let shown = begun.file.display();
     let file = Source::open(&begun.file)?;
-    let missing = Blocks::new(file.len(), &begun.map.blocks).finished().complement(file.len());
+    let finished = Blocks::new(file.len(), &begun.map.blocks).finished();
+    let missing = finished.complement(file.len());
     let there = WithGaps::new(file, missing);
     let (volume, _) = volume::read(&there, contents.session());
     // An interrupted read may not have got to the descriptors.
     let is_read = volume.descriptors_blake3.is_some() || volume.label.is_some();
     if is_read && !volume.is_of_same_disc(&contents.volume) {
         return Err(Error::refused(format!(
-            "{} was read from another disc: '{}'",
-            begun.file.display(),
+            "{shown} was read from another disc: '{}'",
             volume.label.as_deref().unwrap_or_default()
         ))
         .hint("put that disc in, or choose another name"));
     }
-    Ok(())
+    match same::compare(&there, &finished, drive, cancel)? {
+        Sameness::Same => Ok(()),
+        Sameness::Differs(sector) => Err(Error::refused(format!(
+            "{shown} was read from another disc: sector {sector} differs"
+        ))
+        .hint("put that disc in, or choose another name")),
+        Sameness::Untold if volume.has_descriptors_of(&contents.volume) => Ok(()),
+        Sameness::Untold => Err(untold(&shown.to_string())),
+    }
+}
+
+/// Nothing says whether two discs are the same.
+fn untold(shown: &str) -> Error {
+    Error::refused(format!("nothing tells whether {shown} is of the same disc"))
+        .hint("what was read there cannot be read here; clean the disc, or use another drive")
 }
 
 /// The time, as it is written into records.
@@ -351,9 +397,12 @@ struct Ends {
 }
 
 impl Ends {
-    fn of(contents: &Contents, lost: &ExtentSet) -> Self {
-        let len = contents.len();
+    fn of(contents: &Contents, len: u64, lost: &ExtentSet) -> Self {
         let end = contents.sizes.filesystems();
+        if end == 0 {
+            // Nothing is known of it: all may be its content.
+            return Self { len, run_out: 0, lost: lost.clone() };
+        }
         let last = lost.iter().last().filter(|last| last.end() == len && last.end() > end);
         let start = last.map_or(len, |last| last.start().max(end));
         if len - start > RUN_OUT {
@@ -380,7 +429,8 @@ mod tests {
     }
 
     fn ends(filesystems: u64, capacity: u64, bad: &[(u64, u64)]) -> (u64, u64, u64) {
-        let ends = Ends::of(&contents(filesystems, capacity), &lost(bad));
+        let contents = contents(filesystems, capacity);
+        let ends = Ends::of(&contents, contents.len(), &lost(bad));
         (ends.len / SECTOR, ends.run_out / SECTOR, ends.lost.bytes() / SECTOR)
     }
 
@@ -400,6 +450,6 @@ mod tests {
         // A disc that stops short of what its filesystem needs.
         assert_eq!(ends(100, 80, &[(80, 100)]), (100, 0, 20));
         // Nothing is known of it: all is its content.
-        assert_eq!(ends(0, 100, &[(98, 100)]), (98, 2, 0));
+        assert_eq!(ends(0, 100, &[(98, 100)]), (100, 0, 2));
     }
 }

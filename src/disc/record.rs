@@ -77,6 +77,10 @@ pub struct Record {
     pub sizes: Sizes,
     /// What lies behind the end of all filesystems.
     pub behind: Behind,
+    /// Of a disc that was read raw: sectors at the ends of tracks with data that
+    /// nobody can read; they are zero in the file, or as they came.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub run_out: Vec<Sectors>,
     /// Sectors that could not be read; they are zero in the file.
     pub unreadable: Vec<Sectors>,
     /// The files in them, as far as that can be told.
@@ -174,6 +178,14 @@ impl Record {
         store::flush_folder(path)
     }
 
+    /// True if it belongs to the file that it is beside: it has its name, or the
+    /// file that it names is gone, and both have got another one.
+    #[must_use]
+    pub fn is_of(&self, image: &Path) -> bool {
+        let named = image.with_file_name(&self.file);
+        named == image || named.symlink_metadata().is_err()
+    }
+
     /// The sectors that are missing.
     #[must_use]
     pub fn missing_sectors(&self) -> u64 {
@@ -195,12 +207,11 @@ impl Record {
 pub fn beside(image: &Path) -> Result<Option<Record>> {
     let image = &*followed(image);
     let path = path_of(image);
-    if path == image || !path.exists() {
+    // The record of a disc that is gone on with is of what it was before.
+    if is_partial(image) || path == image || !path.exists() {
         return Ok(None);
     }
-    let record = Record::read(&path)?;
-    let name = whole_of(image).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(record.filter(|record| record.file == name))
+    Ok(Record::read(&path)?.filter(|record| record.is_of(image)))
 }
 
 /// A file itself, if this is a link to it: what belongs to it is beside it.

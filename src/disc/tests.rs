@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::contents::Contents;
 use super::drive::Drive;
-use super::read::{self, Options};
-use super::record::{Sectors, path_of};
+use super::read::{self, About, Options};
+use super::record::{Record, Sectors, path_of};
 use super::sector::samples::mode_1;
 use super::volume::SECTOR;
 use super::{drive, raw, verify, write};
@@ -19,6 +19,9 @@ use crate::io::{Memory, ReadAt};
 use crate::pipeline::Cancel;
 use crate::progress::Silent;
 
+mod again;
+mod raw_discs;
+
 /// A drive made of memory.
 struct MadeUp {
     data: Memory,
@@ -28,6 +31,8 @@ struct MadeUp {
     copyright: Option<u8>,
     /// Sectors that give other bytes the first time.
     shaky: Option<u32>,
+    /// True if it never gives the right ones.
+    is_never_right: bool,
     raw_reads: AtomicU32,
 }
 
@@ -43,6 +48,7 @@ impl MadeUp {
             medium: "CD-R",
             copyright: None,
             shaky: None,
+            is_never_right: false,
             raw_reads: AtomicU32::new(0),
         }
     }
@@ -97,12 +103,13 @@ impl Drive for MadeUp {
         for (number, sector) in (first..).zip(buf.chunks_mut(RAW_SECTOR)) {
             let mut data = vec![0; 2048];
             self.read_at(u64::from(number) * SECTOR, &mut data)?;
-            match self.track_of(number) {
+            let first = self.toc.tracks.first().filter(|first| number < first.start);
+            match self.track_of(number).or(first) {
                 Some(track) if track.is_data() => sector.copy_from_slice(&mode_1(number, &data)),
                 Some(_) => sector.iter_mut().zip(1..).for_each(|(byte, n)| *byte = n as u8),
                 None => return Err(Error::failed("between sessions")),
             }
-            if self.shaky == Some(number) && reads < 2 {
+            if self.shaky == Some(number) && (reads < 2 || self.is_never_right) {
                 sector[100] ^= 1;
             }
         }
@@ -278,7 +285,9 @@ fn sound_and_protected_discs_never_become_an_iso() {
 
 /// Data and two songs.
 fn mixed() -> MadeUp {
-    let mut drive = MadeUp::new(iso(3000, "MIXED"));
+    let mut data = iso(3000, "MIXED");
+    data[..990 * 2048].copy_from_slice(&iso(990, "MIXED"));
+    let mut drive = MadeUp::new(data);
     let track = |number, start, control| Track { number, session: 1, start, control };
     let tracks = vec![track(1, 0, 4), track(2, 1000, 0), track(3, 2000, 2)];
     drive.toc = Toc::of_tracks(tracks, 3000, None).unwrap();

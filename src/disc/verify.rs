@@ -14,6 +14,7 @@ use super::record;
 use super::sector::{self, Found};
 use crate::device::{RAW_SECTOR, Source};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::progress::Progress;
@@ -82,7 +83,15 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         None => is_raw(&source),
     };
     let mut implanted = (!is_raw).then(|| Implanted::of(&source)).flatten();
-    let mut sectors = is_raw.then(Raw::default);
+    let mut sectors = is_raw.then(|| {
+        let size = RAW_SECTOR as u64;
+        let bad = missing.align_outwards(size, u64::MAX);
+        let mut known: ExtentSet =
+            bad.iter().map(|it| Extent::new(it.start() / size, it.end() / size)).collect();
+        let run_out = record.iter().flat_map(|record| &record.run_out);
+        run_out.for_each(|it| known.insert(Extent::at(it.first, it.count)));
+        Raw { known, ..Raw::default() }
+    });
     progress.stage("verifying", source.len());
     let ((), digests) = digest::hash(|feed| {
         // Whole sectors of either kind.
@@ -129,7 +138,7 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
     let (good_sectors, damaged_sectors) = match sectors {
         None => (None, Vec::new()),
         Some(raw) => {
-            if raw.damaged > 0 && missing_sectors == 0 {
+            if raw.damaged > 0 {
                 let first = raw.named.first().copied().unwrap_or_default();
                 problems.push(format!(
                     "the checksums of {} of its raw sectors are wrong, the first is sector {first}",
@@ -178,6 +187,8 @@ fn is_raw(source: &Source) -> bool {
 
 #[derive(Default)]
 struct Raw {
+    /// Those that were wrong when the disc was read.
+    known: ExtentSet,
     position: u64,
     good: u64,
     damaged: u64,
@@ -190,6 +201,7 @@ impl Raw {
             match sector::check(sector) {
                 Found::Plain => {}
                 Found::Good => self.good += 1,
+                Found::Damaged if self.known.touches(Extent::at(self.position, 1)) => {}
                 Found::Damaged => {
                     self.damaged += 1;
                     if self.named.len() < MOST_NAMED {

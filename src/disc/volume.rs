@@ -61,10 +61,20 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// True if both are descriptors of the same disc.
+    /// True if both can be descriptors of the same disc. Of one whose descriptors
+    /// cannot all be read, the label alone says so.
     #[must_use]
     pub fn is_of_same_disc(&self, other: &Self) -> bool {
-        self.label == other.label && self.descriptors_blake3 == other.descriptors_blake3
+        let differ = self.descriptors_blake3.is_some()
+            && other.descriptors_blake3.is_some()
+            && !self.has_descriptors_of(other);
+        self.label == other.label && !differ
+    }
+
+    /// True if all descriptors of both are known and the same.
+    #[must_use]
+    pub fn has_descriptors_of(&self, other: &Self) -> bool {
+        self.descriptors_blake3.is_some() && self.descriptors_blake3 == other.descriptors_blake3
     }
 }
 
@@ -195,6 +205,9 @@ impl Found<'_> {
         if entry == Some((Some(b"SP"), Some(&[0xbe, 0xef]))) {
             self.format("Rock Ridge");
         }
+        if found.is_cut {
+            return Some(());
+        }
         // At most 64 sectors.
         let len = usize::try_from(found.extent.len()).ok()?;
         let bytes = read_vec(self.disc, found.extent.start(), len).ok()?;
@@ -224,7 +237,7 @@ impl Found<'_> {
             end(&mut anchors.iter().flat_map(|anchor| [anchor.main, anchor.reserve]));
         self.sizes.udf_partition = end(&mut found.partitions.iter().map(|it| it.extent))
             .max(Some(found.logical.integrity.end()));
-        if self.volume.descriptors_blake3.is_none() {
+        if self.sizes.primary.is_none() {
             let bytes = read_vec(self.disc, anchors.first()?.main.start(), 2048).ok()?;
             self.volume.descriptors_blake3 = Some(blake3::hash(&bytes).to_hex().to_string());
         }

@@ -190,6 +190,14 @@ fn notes(done: &Done) -> Vec<String> {
             human(record.sizes.capacity)
         ));
     }
+    if let Some(end) = record.sizes.partition_table.filter(|end| *end > record.sizes.capacity) {
+        notes.push(format!(
+            "the partition table reaches to {}, behind the end of the disc at {}; such tables are \
+             made for USB sticks, and no more was read for it",
+            human(end),
+            human(record.sizes.capacity)
+        ));
+    }
     if let Some(start) = record.toc.as_ref().and_then(crate::device::Toc::last_session) {
         notes.push(format!(
             "the disc has several sessions; to see the last one, mount the file with the option \

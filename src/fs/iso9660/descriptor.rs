@@ -232,6 +232,8 @@ pub struct Descriptors {
     pub extent: Extent,
     /// True if a terminator ends them, as there has to be one.
     pub is_terminated: bool,
+    /// True if what follows them cannot be read: there may be more.
+    pub is_cut: bool,
 }
 
 impl Descriptors {
@@ -244,14 +246,22 @@ impl Descriptors {
     pub fn read(disc: &dyn ReadAt, session: u64) -> Result<Option<Self>, FormatError> {
         let first = session.saturating_add(FIRST).saturating_mul(SECTOR);
         let (mut primary, mut supplementary, mut boot_records) = (None, Vec::new(), Vec::new());
-        let mut is_terminated = false;
+        let (mut is_terminated, mut is_cut) = (false, false);
         let mut end = first;
         for position in Extent::at(first, MOST.saturating_mul(SECTOR)).pieces(SECTOR) {
             if position.end() > disc.len() {
                 break;
             }
             let len = usize::try_from(SECTOR).unwrap_or(0);
-            let bytes = read_vec(disc, position.start(), len)?;
+            let bytes = match read_vec(disc, position.start(), len) {
+                Ok(bytes) => bytes,
+                // One that is known is not lost by a bad sector behind it.
+                Err(_) if primary.is_some() => {
+                    is_cut = true;
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if bytes.bytes_at(1, 5) != Some(b"CD001") {
                 break;
             }
@@ -278,7 +288,7 @@ impl Descriptors {
             let (expected, found) = ("a primary volume descriptor", "others only");
             FormatError::corrupt("volume descriptors", first, expected, found)
         })?;
-        Ok(Some(Self { primary, supplementary, boot_records, extent, is_terminated }))
+        Ok(Some(Self { primary, supplementary, boot_records, extent, is_terminated, is_cut }))
     }
 
     /// The Joliet descriptor of the highest level.
