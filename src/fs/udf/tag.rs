@@ -153,7 +153,6 @@ pub(super) fn seal(bytes: &mut [u8], id: u16, location: u32) {
 
 /// Makes both checksums of a changed descriptor right again, for tests.
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "test numbers")]
 pub(super) fn reseal(bytes: &mut [u8]) {
     let len = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
     let crc = crc_16(&bytes[LEN..(LEN + len).min(bytes.len())]);
