@@ -3,7 +3,10 @@
 
 use super::*;
 
-fn unreadable(drive: &MadeUp) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+/// First sectors and counts.
+type Ranges = Vec<(u64, u64)>;
+
+fn unreadable(drive: &MadeUp) -> (Ranges, Ranges) {
     let out = Out::new();
     let record = read_raw(drive, &out.at("m.bin")).unwrap().record;
     let pairs = |all: &[Sectors]| all.iter().map(|it| (it.first, it.count)).collect();
