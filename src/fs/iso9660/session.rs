@@ -47,14 +47,20 @@ pub fn sessions(disc: &dyn ReadAt) -> Result<Vec<Session>, FormatError> {
     }
     let mut sessions = Vec::new();
     loop {
-        let end = descriptors.primary.end().div_ceil(super::SECTOR).next_multiple_of(UNIT);
-        let is_more = end > start;
+        // From the start of the disc, or, as genisoimage counts, from that of the
+        // session.
+        let size = descriptors.primary.end().div_ceil(super::SECTOR);
+        let from_session = Some(start.saturating_add(size)).filter(|_| start > 0);
+        let ends = [Some(size), from_session].into_iter().flatten().filter(move |end| *end > start);
         sessions.push(Session { start, descriptors });
-        if !is_more || sessions.len() >= MOST {
+        if sessions.len() >= MOST {
             return Ok(sessions);
         }
-        let gap = Extent::at(end, GAP).pieces(UNIT).map(|piece| piece.start());
-        let next = gap.take_while(|start| start.saturating_mul(super::SECTOR) < disc.len());
+        let next = ends.flat_map(|end| {
+            let gap = Extent::at(end.next_multiple_of(UNIT), GAP).pieces(UNIT);
+            let gap = gap.map(|piece| piece.start());
+            gap.take_while(|start| start.saturating_mul(super::SECTOR) < disc.len())
+        });
         let mut next =
             next.filter_map(|start| Some((start, Descriptors::read(disc, start).ok().flatten()?)));
         match next.next() {

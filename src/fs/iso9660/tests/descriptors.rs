@@ -115,6 +115,11 @@ fn sessions_are_found_behind_each_other() {
     let found = sessions(&disc).unwrap();
     assert_eq!(found.iter().map(|it| it.start).collect::<Vec<_>>(), [0, 11_456, 11_504]);
     assert_eq!(found[1].descriptors.primary.space_size, 11_500);
+    // As genisoimage -C has it, sizes count from the start of the session.
+    put_session(&disc, 11_456, 40);
+    put_session(&disc, 11_504, 40);
+    let found = sessions(&disc).unwrap();
+    assert_eq!(found.iter().map(|it| it.start).collect::<Vec<_>>(), [0, 11_456, 11_504]);
 }
 
 #[test]
