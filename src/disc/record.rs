@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digests;
@@ -114,10 +115,10 @@ impl Record {
         }
     }
 
-    /// Reads a record. None if the file is something else.
+    /// Reads a record. None if the file is other JSON.
     ///
     /// # Errors
-    /// If it cannot be read; damaged if it is cut or contradicts itself;
+    /// If it cannot be read; damaged if it is no JSON, or contradicts itself;
     /// unsupported if it is newer than this program.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         let what = || format!("reading {}", path.display());
@@ -138,9 +139,8 @@ impl Record {
             dacapo_disc: u32,
         }
         let Ok(head) = serde_json::from_slice::<Head>(text) else {
-            let is_ours = text.len() as u64 >= MOST_BYTES
-                || text.windows(13).take(64).any(|part| part == b"\"dacapo_disc\"");
-            if is_ours {
+            let is_json = serde_json::from_slice::<IgnoredAny>(text).is_ok();
+            if text.len() as u64 >= MOST_BYTES || is_meant(text) || !is_json {
                 return Err(Error::damaged("this record of a disc is cut or damaged"));
             }
             return Ok(None);
@@ -198,6 +198,18 @@ impl Record {
         let title = self.title.as_deref().or(self.volume.label.as_deref());
         title.filter(|title| !title.is_empty()).unwrap_or(&self.file)
     }
+}
+
+/// True if a text names itself a record of a disc, however it goes on.
+fn is_meant(text: &[u8]) -> bool {
+    text.windows(13).take(64).any(|part| part == b"\"dacapo_disc\"")
+}
+
+/// True if a file that is no record may have been one.
+pub(super) fn was_record(path: &Path) -> bool {
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1024).read_to_end(&mut text));
+    read.is_err() || is_meant(&text)
 }
 
 /// The record that is beside the file of a disc and names it.
@@ -260,9 +272,11 @@ mod tests {
         record.write(&path).unwrap();
         assert_eq!(Record::read(&path).unwrap(), Some(record.clone()));
         assert_eq!(record.missing_sectors(), 2);
-        for other in [&b"{}"[..], b"[]", b"", b"no json", b"{\"dacapo_disc\":\"x\"}"] {
-            let found = Record::parse(other);
-            assert!(matches!(found, Ok(None) | Err(_)), "{found:?}");
+        for other in [&b"{}"[..], b"[]", b"{\"disc\": 1}"] {
+            assert_eq!(Record::parse(other).unwrap(), None);
+        }
+        for lost in [&b""[..], b"no json", &[0; 100], b"{\"dacapo_disc\":\"x\"}", b"{\"a\":"] {
+            assert_eq!(Record::parse(lost).unwrap_err().kind(), ErrorKind::Damaged);
         }
         let text = std::fs::read(&path).unwrap();
         assert_eq!(Record::parse(&text[..text.len() / 2]).unwrap_err().kind(), ErrorKind::Damaged);

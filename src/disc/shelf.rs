@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::record::Record;
-use crate::error::{Context, Error, Result};
+use super::record::{Record, was_record};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::pipeline::Cancel;
 
 /// How deep folders are looked into; links are not followed.
@@ -35,20 +35,30 @@ impl Shelved {
     }
 }
 
-/// Finds all discs of a folder, by their path.
+/// All discs of a folder and the folders in it.
+#[derive(Debug)]
+pub struct Shelf {
+    /// The discs, by their path.
+    pub discs: Vec<Shelved>,
+    /// Folders in it that cannot be read, of which nobody knows what is there.
+    pub failures: Vec<Error>,
+}
+
+/// Finds all discs of a folder.
 ///
 /// # Errors
-/// If the folder, or one in it, cannot be read.
-pub fn find(folder: &Path, cancel: &Cancel) -> Result<Vec<Shelved>> {
-    let mut found = BTreeMap::new();
-    look(folder, 0, &mut found, cancel)?;
-    Ok(found.into_values().collect())
+/// If the folder itself cannot be read.
+pub fn find(folder: &Path, cancel: &Cancel) -> Result<Shelf> {
+    let (mut found, mut failures) = (BTreeMap::new(), Vec::new());
+    look(folder, 0, &mut found, &mut failures, cancel)?;
+    Ok(Shelf { discs: found.into_values().collect(), failures })
 }
 
 fn look(
     folder: &Path,
     depth: usize,
     found: &mut BTreeMap<PathBuf, Shelved>,
+    failures: &mut Vec<Error>,
     cancel: &Cancel,
 ) -> Result<()> {
     let what = || format!("reading the folder {}", folder.display());
@@ -61,14 +71,27 @@ fn look(
         let (path, kind) = (entry.path(), entry.file_type().context(what)?);
         let extension = path.extension().map(|it| it.to_string_lossy().to_ascii_lowercase());
         if kind.is_dir() {
-            look(&path, depth + 1, found, cancel)?;
+            match look(&path, depth + 1, found, failures, cancel) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                Err(error) => failures.push(error),
+            }
         } else if !kind.is_file() {
             continue;
         } else if extension.as_deref() == Some("json") {
             let (image, record, trouble) = match Record::read(&path) {
                 Ok(None) => continue,
-                Ok(Some(record)) => (folder.join(&record.file), Some(record), None),
-                Err(error) => (image_of(&path), None, Some(error)),
+                Ok(Some(record)) => {
+                    let named = folder.join(&record.file);
+                    // Both may have got another name.
+                    let image = if named.is_file() { None } else { image_beside(&path) };
+                    (image.unwrap_or(named), Some(record), None)
+                }
+                Err(error) => match image_beside(&path) {
+                    Some(image) => (image, None, Some(error)),
+                    None if was_record(&path) => (path.with_extension("iso"), None, Some(error)),
+                    None => continue,
+                },
             };
             found.insert(image.clone(), Shelved { image, record, trouble });
         } else if extension.as_deref().is_some_and(|it| {
@@ -83,12 +106,10 @@ fn look(
     Ok(())
 }
 
-/// The file that a record which cannot be read most likely belongs to.
-fn image_of(record: &Path) -> PathBuf {
-    let all = EXTENSIONS.into_iter().chain([RAW_EXTENSION]);
-    all.map(|extension| record.with_extension(extension))
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| record.with_extension("iso"))
+/// The file that a record belongs to by its own name.
+fn image_beside(record: &Path) -> Option<PathBuf> {
+    let mut all = EXTENSIONS.into_iter().chain([RAW_EXTENSION]);
+    all.find_map(|extension| Some(record.with_extension(extension)).filter(|path| path.is_file()))
 }
 
 #[cfg(test)]
@@ -100,17 +121,28 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("mac")).unwrap();
-        for name in ["a.iso", "b.ISO", "notes.txt", "x.bin", "mac/c.iso", "d.iso"] {
+        for name in
+            ["a.iso", "b.ISO", "notes.txt", "x.bin", "mac/c.iso", "d.iso", "e.iso", "new.iso"]
+        {
             fs::write(at(name), b"x").unwrap();
         }
         fs::write(at("other.json"), b"{}").unwrap();
         fs::write(at("d.json"), b"{\"dacapo_disc\": 1, \"fi").unwrap();
-        for (record, file) in [("a.json", "a.iso"), ("mac/gone.json", "gone.iso")] {
+        fs::write(at("notes.json"), b"// none").unwrap();
+        // One that was emptied, and one that has got another name with its file.
+        fs::write(at("e.json"), b"").unwrap();
+        fs::create_dir_all(at(&"deep/".repeat(MOST_DEPTH + 1))).unwrap();
+        let names = [("a.json", "a.iso"), ("mac/gone.json", "gone.iso"), ("new.json", "old.iso")];
+        for (record, file) in names {
             let record_path = at(record);
             let record = Record { file: file.into(), sector_size: 2048, ..Record::new() };
             record.write(&record_path).unwrap();
         }
-        let found = find(folder.path(), &Cancel::default()).unwrap();
+        let shelf = find(folder.path(), &Cancel::default()).unwrap();
+        // What cannot be looked into is told, and all else is found.
+        assert_eq!(shelf.failures.len(), 1);
+        assert!(shelf.failures[0].to_string().contains("too deep"));
+        let found = shelf.discs;
         let shown: Vec<(String, bool, bool, bool)> = found
             .iter()
             .map(|it| {
@@ -125,8 +157,10 @@ mod tests {
                 row("a.iso", true, true, false),
                 row("b.ISO", true, false, false),
                 row("d.iso", true, false, true),
+                row("e.iso", true, false, true),
                 row("mac/c.iso", true, false, false),
                 row("mac/gone.iso", false, true, false),
+                row("new.iso", true, true, false),
             ]
         );
     }

@@ -63,6 +63,8 @@ pub struct Checked {
     pub digests: Digests,
     /// The name by which people know it.
     pub name: String,
+    /// The name that its record has for the file, if that is another.
+    pub recorded_file: Option<String>,
 }
 
 /// Checks an archived disc; one of raw sectors, too.
@@ -158,6 +160,8 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         State::Good
     };
     let name = record.as_ref().map(|record| record.name().to_owned());
+    let recorded_file =
+        record.map(|record| record.file).filter(|file| *file != file_name(&record::followed(path)));
     Ok(Checked {
         file: path.to_owned(),
         state,
@@ -170,6 +174,7 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         missing_sectors,
         digests,
         name: name.unwrap_or_else(|| file_name(path)),
+        recorded_file,
     })
 }
 
@@ -241,7 +246,11 @@ impl Checked {
     pub fn evidence(&self) -> String {
         let mut found = Vec::new();
         if self.record.is_some() {
-            found.push("the hashes of its record".to_owned());
+            let mut text = "the hashes of its record".to_owned();
+            if let Some(file) = &self.recorded_file {
+                text += &format!(", in which it is called {file}");
+            }
+            found.push(text);
         }
         if self.implanted_md5.is_some() {
             found.push("the MD5 implanted by its maker".to_owned());

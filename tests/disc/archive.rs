@@ -127,3 +127,27 @@ fn a_disc_is_described_without_being_read() {
     let ran = dacapo(&["disc", "info", disc.to_str().unwrap(), "--json"]).success();
     assert_eq!(ran.messages("summary")[0]["contents"]["volume"]["label"], "SYNTH_2");
 }
+
+#[test]
+fn a_record_that_was_emptied_or_has_another_name_is_told() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let shelf = scene.at("shelf");
+    fs::create_dir(&shelf).unwrap();
+    let at = |name: &str| format!("{shelf}/{name}");
+    let _ = dacapo(&["disc", "read", disc.to_str().unwrap(), &at("old.iso")]).success();
+    fs::rename(at("old.iso"), at("new.iso")).unwrap();
+    fs::rename(at("old.json"), at("new.json")).unwrap();
+    let ran = dacapo(&["disc", "verify", &at("new.iso")]).success();
+    assert!(ran.out().contains("in which it is called old.iso"), "{ran}");
+    let _ = dacapo(&["disc", "scan", &shelf]).success();
+    flip(at("new.iso"), 500_000);
+    dacapo(&["disc", "scan", &shelf]).exits(4).says("its hashes differ");
+    flip(at("new.iso"), 500_000);
+    fs::write(at("new.json"), b"").unwrap();
+    dacapo(&["disc", "verify", &at("new.iso")]).exits(4).says("cut or damaged");
+    dacapo(&["disc", "scan", &shelf]).exits(4).says("cut or damaged");
+}

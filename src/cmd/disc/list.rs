@@ -7,7 +7,8 @@ use clap::{Args, ValueHint};
 
 use crate::cmd::Outcome;
 use crate::cmd::output::{Output, json_line, plain};
-use crate::disc::{page, shelf};
+use crate::disc::page;
+use crate::disc::shelf::{self, Shelf};
 use crate::error::Result;
 use crate::pipeline::Cancel;
 use crate::units::human;
@@ -41,7 +42,7 @@ pub struct ListArgs {
 /// # Errors
 /// If the folder cannot be read, or the page not be written.
 pub fn run(args: &ListArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let discs = shelf::find(&args.folder, cancel)?;
+    let Shelf { discs, mut failures } = shelf::find(&args.folder, cancel)?;
     let mut rows = vec![["disc", "read", "size", "file"].map(str::to_owned)];
     for disc in &discs {
         let file = disc.image.strip_prefix(&args.folder).unwrap_or(&disc.image);
@@ -90,5 +91,7 @@ pub fn run(args: &ListArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     }
     let html = args.html.as_ref().map(|path| path.to_string_lossy());
     output.summary(&serde_json::json!({ "discs": discs.len(), "html": html }));
-    Ok(Outcome::Done)
+    let last = failures.pop();
+    failures.iter().for_each(|failure| output.error(failure));
+    Ok(last.map_or(Outcome::Done, Outcome::Finding))
 }

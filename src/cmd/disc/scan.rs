@@ -7,7 +7,8 @@ use clap::{Args, ValueHint};
 
 use crate::cmd::Outcome;
 use crate::cmd::output::Output;
-use crate::disc::{shelf, verify};
+use crate::disc::shelf::{self, Shelf};
+use crate::disc::verify;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Cancel;
 
@@ -35,12 +36,13 @@ pub struct ScanArgs {
 /// # Errors
 /// Damaged if a disc is; losses if one was read with losses.
 pub fn run(args: &ScanArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let discs = shelf::find(&args.folder, cancel)?;
-    if discs.is_empty() {
+    let Shelf { discs, failures } = shelf::find(&args.folder, cancel)?;
+    if discs.is_empty() && failures.is_empty() {
         return Err(Error::failed(format!("no discs are in {}", args.folder.display()))
             .hint("files of discs end in .iso; 'dacapo disc read' makes them"));
     }
     let mut tally = Tally::default();
+    failures.into_iter().for_each(|failure| tally.add_failure(failure, output));
     for disc in discs {
         if !disc.is_there() {
             let error = Error::damaged(format!("{} is missing", disc.image.display()))
