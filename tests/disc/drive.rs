@@ -50,12 +50,13 @@ fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
     assert!(shown.contains("QEMU DVD-ROM") && shown.contains("CD-ROM"), "{shown}");
     let wait = Duration::from_secs(180);
     let ask = |command: &str, wanted: &str| {
-        // The typed line is on the screen, too, and must not be taken for the answer.
-        guest.screen.type_keys(&format!("{command}; echo co''de=$?\r"));
-        let shown = guest.screen.wait_for("code=", wait);
+        // The typed line is on the screen, too, and must not be taken for the answer;
+        // nor must half of the answer.
+        guest.screen.type_keys(&format!("{command}; echo co''de=$?=do''ne\r"));
+        let shown = guest.screen.wait_for("=done", wait);
         assert!(shown.contains(wanted), "{shown}");
         guest.screen.type_keys("clear\r");
-        guest.screen.wait_until_gone("code=", wait);
+        guest.screen.wait_until_gone("=done", wait);
     };
     ask("dacapo disc read /dev/sr0 a -q", "code=3");
     ask("dacapo disc read /dev/sr1 b -q", "code=0");
