@@ -45,7 +45,6 @@ fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
     }
     let mut guest = machine.start();
     open_shell(&guest);
-    let _ = type_command(&guest, "mkdir -p /x; mount /dev/vda1 /x; cd /x; mkdir a b");
     let shown = type_command(&guest, "dacapo disc info /dev/sr0 | grep -E 'drive|medium|data'");
     assert!(shown.contains("QEMU DVD-ROM") && shown.contains("CD-ROM"), "{shown}");
     let wait = Duration::from_secs(180);
@@ -58,6 +57,7 @@ fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
         guest.screen.type_keys("clear\r");
         guest.screen.wait_until_gone("=done", wait);
     };
+    ask("mkdir -p /x; mount -t ext4 /dev/vda1 /x && cd /x && mkdir a b", "code=0");
     ask("dacapo disc read /dev/sr0 a -q", "code=3");
     ask("dacapo disc read /dev/sr1 b -q", "code=0");
     // What is missing comes from the other drive.
