@@ -238,17 +238,31 @@ pub trait Filesystem: Sync {
 /// The disc that a disk is, whatever its partition table says: an installer
 /// that starts from a stick as well. `None` if it is none, or it cannot be told
 /// where it ends.
-#[must_use]
-pub fn disc(disk: &dyn ReadAt) -> Option<Identity> {
-    let udf = udf::Udf.probe(&[disk]).ok().flatten();
-    let iso9660 = iso9660::Iso9660.probe(&[disk]).ok().flatten();
-    let of_udf = udf.as_ref().and_then(|_| udf::Descriptors::read(disk).ok().flatten());
-    let of_iso9660 = iso9660.as_ref();
-    let of_iso9660 = of_iso9660.and_then(|_| iso9660::Descriptors::read(disk, 0).ok().flatten());
-    let of_udf = of_udf.map_or(0, |descriptors| descriptors.end());
-    let end = of_udf.max(of_iso9660.map_or(0, |descriptors| descriptors.primary.end()));
-    let identity = udf.or(iso9660).filter(|_| end > 0)?;
-    Some(Identity { size: end, ..identity })
+///
+/// # Errors
+/// If a place where one is told by cannot be read.
+pub fn disc(disk: &dyn ReadAt) -> Result<Option<Identity>, FormatError> {
+    let udf = readable(udf::Udf.probe(&[disk]))?;
+    let iso9660 = readable(iso9660::Iso9660.probe(&[disk]))?;
+    let mut end = 0;
+    if udf.is_some() {
+        let found = readable(udf::Descriptors::read(disk))?;
+        end = found.map_or(0, |descriptors| descriptors.end());
+    }
+    if iso9660.is_some() {
+        let found = readable(iso9660::Descriptors::read(disk, 0))?;
+        end = end.max(found.map_or(0, |descriptors| descriptors.primary.end()));
+    }
+    let identity = udf.or(iso9660).filter(|_| end > 0);
+    Ok(identity.map(|identity| Identity { size: end, ..identity }))
+}
+
+/// `None` of what is damaged, but not of what cannot be read.
+fn readable<T>(found: Result<Option<T>, FormatError>) -> Result<Option<T>, FormatError> {
+    match found {
+        Err(error @ FormatError::Io(_)) => Err(error),
+        found => Ok(found.unwrap_or(None)),
+    }
 }
 
 /// What else than the filesystem of `owner` this volume may be. One of them is

@@ -205,7 +205,8 @@ pub fn raw(disk: &dyn ReadAt) -> Scan {
 }
 
 enum Found {
-    Table(PartitionTable),
+    /// A table, and the disc that some of its partitions may lie in.
+    Table(PartitionTable, Option<Identity>),
     None,
     Whole(Option<TableSummary>, String),
 }
@@ -239,16 +240,25 @@ fn find_table(disk: &dyn ReadAt) -> Found {
                     );
                     return Found::Whole(Some(summary), why);
                 }
-                if let Some(identity) = disc_around(disk, &table) {
+                let disc = match fs::disc(disk) {
+                    Ok(disc) => disc,
+                    Err(error) => {
+                        let why = format!("what else the disk may be cannot be read: {error}");
+                        return Found::Whole(Some(summary), why);
+                    }
+                };
+                if let Some(disc) = &disc
+                    && is_around(disc, &table)
+                {
                     // What a partition calls free is a part of a file of the disc.
-                    let (disc, table) = (&identity.name, table.kind);
+                    let (disc, table) = (&disc.name, table.kind);
                     let why = format!(
                         "it is a disc ({disc}) whose {table} partition table shows parts of it as \
                          partitions"
                     );
                     return Found::Whole(Some(summary), why);
                 }
-                return Found::Table(table);
+                return Found::Table(table, disc);
             }
             Err(error) => {
                 let why = format!("the {} partition table cannot be used: {error}", kind.name());
@@ -259,14 +269,13 @@ fn find_table(disk: &dyn ReadAt) -> Found {
     Found::None
 }
 
-/// The disc that all partitions of a table are in: an installer that starts from
-/// a stick as well. What is left of a disc at the start of a disk that was
-/// partitioned since has partitions behind its end.
-fn disc_around(disk: &dyn ReadAt, table: &PartitionTable) -> Option<Identity> {
+/// True of a disc that all partitions of a table are in: an installer that
+/// starts from a stick as well. What is left of a disc at the start of a disk that
+/// was partitioned since has partitions behind its end, as has an installer to
+/// which one was added.
+fn is_around(disc: &Identity, table: &PartitionTable) -> bool {
     let mut partitions = table.partitions.iter().filter(|it| !it.extent.is_empty()).peekable();
-    partitions.peek()?;
-    let identity = fs::disc(disk)?;
-    partitions.all(|it| it.extent.end() <= identity.size).then_some(identity)
+    partitions.peek().is_some() && partitions.all(|it| it.extent.end() <= disc.size)
 }
 
 fn summarize(table: &PartitionTable) -> TableSummary {
@@ -280,7 +289,7 @@ fn volumes<'a>(disk: &'a dyn ReadAt, found: &Found) -> Vec<Window<&'a dyn ReadAt
     match found {
         Found::None => vec![Window::new(disk, all)],
         Found::Whole(..) => Vec::new(),
-        Found::Table(table) => table
+        Found::Table(table, _) => table
             .partitions
             .iter()
             .filter(|it| !it.container && !it.extent.is_empty() && all.contains(&it.extent))
@@ -296,7 +305,9 @@ impl Scan {
         let mut scan = Self::default();
         let extent = Extent::new(0, disk.len());
         match find_table(disk) {
-            Found::Table(table) => scan.partitioned(disk, &table, others, depth),
+            Found::Table(table, disc) => {
+                scan.partitioned(disk, &table, disc.as_ref(), others, depth);
+            }
             Found::None => {
                 let understood = understand(&[&[disk], others].concat(), depth);
                 scan.push(RegionKind::Volume, extent, None, understood);
@@ -320,6 +331,7 @@ impl Scan {
         &mut self,
         disk: &dyn ReadAt,
         table: &PartitionTable,
+        disc: Option<&Identity>,
         others: Readers,
         depth: u32,
     ) {
@@ -346,6 +358,8 @@ impl Scan {
                 Some("it reaches past the end of the disk")
             } else if overlaps {
                 Some("it overlaps another partition or the table")
+            } else if disc.is_some_and(|disc| extent.end() <= disc.size) {
+                Some("it lies in a disc, and what it calls free may be a part of a file there")
             } else {
                 None
             };

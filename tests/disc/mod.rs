@@ -4,6 +4,7 @@
 
 mod archive;
 mod drive;
+mod hybrid;
 mod read;
 mod scene;
 mod write;
