@@ -12,6 +12,7 @@ use super::implanted::Implanted;
 use super::missing;
 use super::record;
 use super::sector::{self, Found};
+use super::volume;
 use crate::device::{RAW_SECTOR, Source};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
@@ -132,6 +133,15 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         }
         was == source.len() && record.digests == digests
     });
+    if record.is_none() && !is_raw {
+        let needed = volume::read(&source, 0).1.filesystems();
+        if needed > source.len() {
+            problems.push(format!(
+                "its end is missing: its filesystem has {needed} bytes, and the file {}",
+                source.len()
+            ));
+        }
+    }
     // Of a disc with gaps, the implanted MD5 cannot be right.
     let implanted = implanted.map(Implanted::is_good);
     if implanted == Some(false) && missing_sectors == 0 {

@@ -28,6 +28,9 @@ fn one_changed_byte_is_found_and_so_is_a_cut_file() {
     dacapo(&["disc", "verify", &out]).exits(4).says("bytes, and had");
     // A file without a record is not called good.
     dacapo(&["disc", "verify", disc.to_str().unwrap()]).success().says("nothing to compare");
+    // What is cut off is missed without one, too.
+    fs::File::options().write(true).open(&disc).unwrap().set_len(len / 2 / 2048 * 2048).unwrap();
+    dacapo(&["disc", "verify", disc.to_str().unwrap()]).exits(4).says("its end is missing");
 }
 
 #[test]
