@@ -13,7 +13,7 @@ use super::record::{self, Record};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::io::ReadAt;
-use crate::io::rescue::{Mapfile, RawFile};
+use crate::io::rescue::{Blocks, Mapfile, RawFile};
 use crate::store;
 use crate::units::SectorSize;
 
@@ -57,7 +57,10 @@ impl Output {
         let len = begun.file.metadata().context(what)?.len().max(len);
         // An archived disc keeps its name until it is sure that it can be gone
         // on with.
-        let file = RawFile::open(&begun.file, len, SectorSize::B512)?;
+        let file = RawFile::open_unchanged(&begun.file, len, SectorSize::B512)?;
+        let finished = Blocks::new(len, &begun.map.blocks).finished();
+        file.check_reaches(finished.iter().last().map_or(0, |last| last.end()))?;
+        file.extend()?;
         if begun.file != partial {
             store::rename_new(&begun.file, &partial)?;
         }

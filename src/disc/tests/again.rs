@@ -59,6 +59,21 @@ fn equal_descriptors_do_not_make_two_discs_one() {
 }
 
 #[test]
+fn zeros_do_not_stand_for_what_was_cut_off() {
+    let out = Out::new();
+    let path = out.at("a.iso");
+    let wanted = iso(3000, "CUT");
+    read(&MadeUp::new(wanted.clone()).bad(100, 1), &path, &Options::default()).unwrap();
+    // Copied to a drive that had no room for all of it, with all of its map.
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(2000 * SECTOR).unwrap();
+    let error = read(&MadeUp::new(wanted), &path, &RESUME).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    assert!(error.to_string().contains("it was cut off"), "{error}");
+    assert_eq!(path.metadata().unwrap().len(), 2000 * SECTOR);
+}
+
+#[test]
 fn what_the_user_has_said_stays() {
     let out = Out::new();
     let (path, json) = (out.at("a.iso"), out.at("a.json"));
