@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use percent_encoding::percent_decode_str;
 
 use crate::device::{Disk, disks, volumes};
 use crate::error::{Error, Result};
@@ -68,7 +69,9 @@ impl Wanted {
                 Error::refused(format!("dacapo.wait={seconds} is no number of seconds"))
             })?),
         };
-        let (image, target) = (value("dacapo.restore")?, value("dacapo.target")?);
+        let (image, target) = (value("dacapo.restore")?, plain_value(&value("dacapo.target")?)?);
+        // What the percent signs of an address mean is known to its server.
+        let image = if store::is_address(Path::new(&image)) { image } else { plain_value(&image)? };
         let network = match line.value("dacapo.ip") {
             Some(setting) => Some(Setting::parse(setting)?),
             None if store::is_address(Path::new(&image)) && media::in_rescue() => {
@@ -82,6 +85,13 @@ impl Wanted {
     fn is_address(&self) -> bool {
         store::is_address(Path::new(&self.image))
     }
+}
+
+/// A label or a number with `%20` for a blank: where GRUB reads the arguments
+/// from a file, quotes do not hold words together.
+fn plain_value(value: &str) -> Result<String> {
+    let text = percent_decode_str(value).decode_utf8();
+    Ok(text.map_err(|_| Error::refused(format!("{value} means no text")))?.into_owned())
 }
 
 /// Runs the command.
@@ -274,6 +284,12 @@ mod tests {
         let remote = wanted(remote).unwrap();
         assert!(remote.is_address());
         assert_eq!(remote.network, Some(Setting::Dhcp { interface: None }));
+        // As it stands where GRUB knows no quotes.
+        let blanks = wanted("dacapo.restore=Studio%201,%20100%25 dacapo.target=S%201").unwrap();
+        assert_eq!((blanks.image.as_str(), blanks.target.as_str()), ("Studio 1, 100%", "S 1"));
+        let address = wanted("dacapo.restore=http://nas/a%20b.zst dacapo.target=S1").unwrap();
+        assert_eq!(address.image, "http://nas/a%20b.zst");
+        assert!(wanted("dacapo.restore=a%ff dacapo.target=S1").is_err());
         assert!(wanted("dacapo.restore=a dacapo.target=S1 dacapo.ip=yes").is_err());
         for text in [
             "quiet",

@@ -63,7 +63,7 @@ pub(crate) fn kernel() -> &'static Path {
 }
 
 /// Arguments with which the medium starts a shell on the serial port.
-pub(crate) const SHELL: &str = "rdinit=/bin/sh console=ttyS0,115200 thirty=1";
+pub(crate) const SHELL: &str = "rdinit=/bin/sh console=ttyS0,115200 thirty=Studio%201%25";
 
 /// A medium that was built to start that shell, built once for all tests.
 pub(crate) fn shell_iso() -> &'static Path {

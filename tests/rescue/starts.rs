@@ -39,7 +39,8 @@ fn starts(firmware: Firmware, as_stick: bool) {
     let screen = &guest.screen;
     screen.wait_for_output("job control turned off", START);
     screen.type_keys("mount -t proc p /proc; mount -t sysfs s /sys; cat /proc/cmdline\r");
-    screen.wait_for_output("thirty=1", SOON);
+    // Neither GRUB nor what it reads the line from makes something else of it.
+    screen.wait_for_output(" thirty=Studio%201%25", SOON);
     let ask = "insmod /lib/modules/*/kernel/fs/efivarfs/efivarfs.ko; \
                mount -t efivarfs e /sys/firmware/efi/efivars; \
                echo secure-boot $(od -An -tx1 /sys/firmware/efi/efivars/SecureBoot-*) .\r";

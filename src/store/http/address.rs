@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use ureq::http::Uri;
 
 use crate::error::{Error, Result};
@@ -42,7 +43,9 @@ impl Address {
         }
         let authorization = user.map(|user| {
             let (name, password) = user.split_once(':').unwrap_or((user, ""));
-            let pair = [decode(name), vec![b':'], decode(password)].concat();
+            let mut pair: Vec<u8> = percent_decode_str(name).collect();
+            pair.push(b':');
+            pair.extend(percent_decode_str(password));
             format!("Basic {}", base64(&pair))
         });
         Ok(Self { uri, shown, authorization })
@@ -132,22 +135,6 @@ fn encode(text: &str) -> String {
     encoded
 }
 
-/// The bytes that a text with `%41` for `A` means.
-fn decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let (mut decoded, mut at) = (Vec::new(), 0);
-    while at < bytes.len() {
-        let digits = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let value = digits
-            .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(value.unwrap_or(bytes[at]));
-        at += if value.is_some() { 3 } else { 1 };
-    }
-    decoded
-}
-
 /// RFC 4648 section 4.
 fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -233,6 +220,5 @@ mod tests {
         for (bytes, text) in pairs {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
-        assert_eq!(decode("a%41%4%zz%"), b"aA%4%zz%");
     }
 }
