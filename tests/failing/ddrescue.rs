@@ -113,11 +113,11 @@ fn write_map(path: &str, good: &ExtentSet) {
     fs::write(path, text).unwrap();
 }
 
-fn read_map(path: impl AsRef<Path>) -> Mapfile {
+pub(super) fn read_map(path: impl AsRef<Path>) -> Mapfile {
     Mapfile::read(fs::read(path).unwrap().as_slice()).unwrap()
 }
 
-fn finished(map: &Mapfile) -> ExtentSet {
+pub(super) fn finished(map: &Mapfile) -> ExtentSet {
     let blocks = map.blocks.iter().filter(|block| block.status == Status::Finished);
     blocks.map(|block| block.extent).collect()
 }

@@ -5,4 +5,5 @@
 mod ddrescue;
 mod files;
 mod health;
+mod mapper;
 mod save;

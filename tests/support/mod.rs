@@ -10,6 +10,7 @@
 #![allow(unreachable_pub)]
 
 mod disk;
+mod guest;
 mod http_server;
 pub mod machine;
 mod needs;
@@ -18,6 +19,7 @@ mod program;
 pub mod screen;
 
 pub use disk::*;
+pub use guest::*;
 pub use http_server::*;
 pub use needs::*;
 pub use program::*;
