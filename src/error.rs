@@ -202,18 +202,26 @@ impl Error {
     /// True if the cause at the bottom is an unreadable sector.
     #[must_use]
     pub fn is_media_error(&self) -> bool {
-        let Some(source) = &self.source else { return false };
-        if let Some(inner) = source.downcast_ref::<Self>() {
-            return inner.is_media_error();
+        // What the kernel reports for a medium that cannot be read.
+        self.os_error().is_some_and(|code| {
+            [libc::EIO, libc::EBADMSG, libc::ENODATA, libc::EILSEQ, libc::EREMOTEIO].contains(&code)
+        })
+    }
+
+    /// True if the cause at the bottom is that the drive is not there any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        // What the kernel reports once it has noticed.
+        self.os_error().is_some_and(|code| [libc::ENODEV, libc::ENXIO].contains(&code))
+    }
+
+    /// The system's number of the cause at the bottom.
+    fn os_error(&self) -> Option<i32> {
+        let source = self.source.as_ref()?;
+        match source.downcast_ref::<Self>() {
+            Some(inner) => inner.os_error(),
+            None => source.downcast_ref::<io::Error>()?.raw_os_error(),
         }
-        source
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-            // What the kernel reports for a medium that cannot be read.
-            .is_some_and(|code| {
-                [libc::EIO, libc::EBADMSG, libc::ENODATA, libc::EILSEQ, libc::EREMOTEIO]
-                    .contains(&code)
-            })
     }
 }
 
@@ -291,6 +299,6 @@ mod tests {
         let eio = Error::io("a", io::Error::from_raw_os_error(libc::EIO));
         assert!(Err::<(), _>(eio).context(|| "b".into()).unwrap_err().is_media_error());
         let other = Error::io("a", io::Error::from_raw_os_error(libc::ENXIO));
-        assert!(!other.is_media_error());
+        assert!(!other.is_media_error() && other.is_gone());
     }
 }

@@ -311,6 +311,11 @@ impl Medium {
     }
 
     fn ends_early(&self, position: u64) -> Error {
+        if self.is_device {
+            // The kernel calls a device whose drive is gone empty.
+            let gone = io::Error::from_raw_os_error(libc::ENODEV);
+            return Error::io(format!("reading {} at {position:#x}", self.path), gone);
+        }
         Error::failed(format!(
             "reading {}: it ends at {position:#x}, but had {:#x} bytes when it was opened",
             self.path, self.len

@@ -23,6 +23,8 @@ const WINDOW_LEN: u64 = 128 * KIB;
 #[derive(Debug)]
 pub struct Source {
     medium: Medium,
+    /// As it was when it was opened: a drive that has gone says nothing.
+    identity: DiskIdentity,
     window: Mutex<Window>,
 }
 
@@ -81,7 +83,8 @@ impl Source {
             // Advice only: without it the file is read as well, just slower.
             let _ = posix_fadvise(medium.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
         }
-        Ok(Self { medium, window: Mutex::default() })
+        let identity = identity::of_medium(&medium);
+        Ok(Self { medium, identity, window: Mutex::default() })
     }
 
     /// The path it was opened by.
@@ -116,10 +119,11 @@ impl Source {
         self.medium.node()
     }
 
-    /// What the disk says of itself; of a partition, the disk it is on.
+    /// What the disk said of itself when it was opened; of a partition, the disk
+    /// it is on.
     #[must_use]
     pub fn identity(&self) -> DiskIdentity {
-        identity::of_medium(&self.medium)
+        self.identity.clone()
     }
 
     /// Answers a small read from the window, which is moved if need be.

@@ -22,7 +22,7 @@ pub use limit::Limit;
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use scratch::{Place, Scratch};
-pub use strict::Strict;
+pub use strict::{Strict, Trouble};
 pub use temporary::{scratch_folder, unnamed_file};
 pub use window::Window;
 

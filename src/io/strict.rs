@@ -2,29 +2,38 @@
 //! A reader for which an unreadable medium is a failure like any other, so that
 //! a job ends at the first bad place instead of working on it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::ReadAt;
 use crate::error::{Error, Result};
 use crate::extent::ExtentSet;
 use crate::units::SectorSize;
 
-/// A reader that remembers whether the medium could not be read somewhere.
+/// What was wrong with a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It has places that cannot be read.
+    BadPlaces,
+    /// It is not there any more.
+    Gone,
+}
+
+/// A reader that remembers the first trouble with the drive.
 #[derive(Debug)]
 pub struct Strict<R> {
     inner: R,
-    has_failed: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
 }
 
 impl<R: ReadAt> Strict<R> {
     /// Reads from `inner`.
     pub const fn new(inner: R) -> Self {
-        Self { inner, has_failed: AtomicBool::new(false) }
+        Self { inner, trouble: Mutex::new(None) }
     }
 
-    /// True if there was something that could not be read.
-    pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
+    /// What was wrong first.
+    pub fn trouble(&self) -> Option<Trouble> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -39,11 +48,15 @@ impl<R: ReadAt> ReadAt for Strict<R> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.inner.read_at(offset, buf).map_err(|error| {
-            if !error.is_media_error() {
-                return error;
-            }
-            self.has_failed.store(true, Ordering::Relaxed);
-            Error::failed(error.to_string())
+            let (trouble, hint) = match (error.is_media_error(), error.is_gone()) {
+                (true, _) => (Trouble::BadPlaces, None),
+                (_, true) => (Trouble::Gone, Some("check its cable and power")),
+                _ => return error,
+            };
+            let mut first = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(trouble);
+            let failed = Error::failed(error.to_string());
+            hint.into_iter().fold(failed, Error::hint)
         })
     }
 
@@ -66,8 +79,31 @@ mod tests {
         let strict = Strict::new(Memory::new(bytes).unreadable(Extent::at(1024, 1)));
         strict.read_at(0, &mut [0; 512]).unwrap();
         assert!(strict.read_at(4900, &mut [0; 512]).is_err());
-        assert!(!strict.has_failed(), "the end is no bad place");
+        assert_eq!(strict.trouble(), None, "the end is no bad place");
         assert!(!strict.read_at(1000, &mut [0; 512]).unwrap_err().is_media_error());
-        assert!(strict.has_failed());
+        assert_eq!(strict.trouble(), Some(Trouble::BadPlaces));
+    }
+
+    /// A drive that was pulled out.
+    struct Gone;
+
+    impl ReadAt for Gone {
+        fn len(&self) -> u64 {
+            4096
+        }
+
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Result<()> {
+            Err(Error::io("reading", std::io::Error::from_raw_os_error(libc::ENODEV)))
+        }
+    }
+
+    #[test]
+    fn a_drive_that_has_gone_has_no_bad_places() {
+        let strict = Strict::new(Gone);
+        let error = strict.read_at(0, &mut [0; 512]).unwrap_err();
+        assert!(
+            !error.is_media_error() && error.hint_text().is_some_and(|it| it.contains("cable"))
+        );
+        assert_eq!(strict.trouble(), Some(Trouble::Gone));
     }
 }

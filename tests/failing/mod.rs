@@ -7,3 +7,4 @@ mod files;
 mod health;
 mod mapper;
 mod save;
+mod unplugged;

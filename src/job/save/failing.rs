@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::store::{Store, compare, is_same_drive, places};
-use crate::device::{DiskIdentity, Source, check_opened_source, disks, is_partition};
+use crate::device::{DiskIdentity, Source, check_opened_source, disks, find_by_path, is_partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::ExtentSet;
 use crate::io::ReadAt;
@@ -61,8 +61,8 @@ pub(super) fn check_room(raw: &Path, len: u64, domain: u64, progress: &dyn Progr
     Err(Error::new(
         ErrorKind::NoSpace,
         format!(
-            "the drive has places that cannot be read, so that it is read into {shown} first; \
-             that takes up to {}, and {} are free",
+            "the drive cannot be read in one go, so that it is read into {shown} first; that takes \
+             up to {}, and {} are free",
             human(needed),
             human(room)
         ),
@@ -215,11 +215,21 @@ impl<'a> LiveDrive<'a> {
         }
     }
 
+    /// True if it is this drive that says so, by whatever name. Of the size counts
+    /// what can be reached, which only one that is open knows.
+    fn is_this(&self, found: DiskIdentity) -> bool {
+        let (path, size) = (self.identity.path.clone(), self.identity.size);
+        is_same_drive(&self.identity, &DiskIdentity { path, size, ..found })
+    }
+
     /// The same drive, if it is at `path`; refused if it was used since.
     fn at(&self, path: &Path) -> Result<Option<Source>> {
+        // Another one is not even opened.
+        if find_by_path(path).is_ok_and(|found| !self.is_this(found)) {
+            return Ok(None);
+        }
         let Ok(source) = Source::claim(path, None) else { return Ok(None) };
-        let found = DiskIdentity { path: self.identity.path.clone(), ..source.identity() };
-        if !is_same_drive(&self.identity, &found) || source.len() != self.gone.len {
+        if !self.is_this(source.identity()) || source.len() != self.gone.len {
             return Ok(None);
         }
         check_opened_source(&source)?;
@@ -247,10 +257,9 @@ impl Drive for LiveDrive<'_> {
         let is_named = self.identity.serial.is_some() || self.identity.wwn.is_some();
         if self.source.is_none() && is_named && !self.is_partition {
             for disk in disks().unwrap_or_default() {
-                let found =
-                    DiskIdentity { path: self.identity.path.clone(), ..disk.identity.clone() };
-                if is_same_drive(&self.identity, &found) {
-                    self.source = self.at(Path::new(&disk.identity.path))?;
+                self.source = self.at(Path::new(&disk.identity.path))?;
+                if self.source.is_some() {
+                    break;
                 }
             }
         }

@@ -24,7 +24,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{Rescan, read_head};
 use crate::image::{Head, Writer};
 use crate::io::rescue::Through;
-use crate::io::{ReadAt, Strict};
+use crate::io::{ReadAt, Strict, Trouble};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
@@ -62,7 +62,7 @@ impl Prepared {
         let strict = Strict::new(&source);
         let plan = Plan::with(&strict, &readers(&others), source.identity(), options)?;
         let plan = plan.of_drive(&source);
-        let is_failing = strict.has_failed();
+        let is_failing = strict.trouble().is_some();
         let (reading, options) = (Reading::default(), options.clone());
         Ok(Self { source, others, plan, options, reading, is_failing, rescue: None })
     }
@@ -264,7 +264,8 @@ impl Prepared {
         let strict = Strict::new(&self.source);
         let source: &dyn ReadAt = if self.reading.in_place { &self.source } else { &strict };
         let kept = resume_check(&mut self.plan, source, &old, cancel, progress);
-        self.is_failing |= strict.has_failed();
+        // One that has gone says nothing of the interrupted image.
+        self.is_failing |= strict.trouble() == Some(Trouble::BadPlaces);
         let kept = kept?;
         Ok(Some(Kept { found: kept.found, bytes: kept.bytes }))
     }
@@ -380,12 +381,15 @@ impl Begun {
                 let Prepared { plan, .. } = prepared;
                 Ok(Done::new(saved, plan, path))
             }
-            Err((_, true)) if !cancel.is_cancelled() => {
-                progress.note(&Event::Notice(
-                    "the drive has places that cannot be read: good areas are read first now, and \
-                     bad ones in the end"
-                        .into(),
-                ));
+            Err((_, Some(trouble))) if !cancel.is_cancelled() => {
+                // That it has gone is told when it is waited for.
+                if trouble == Trouble::BadPlaces {
+                    progress.note(&Event::Notice(
+                        "the drive has places that cannot be read: good areas are read first now, \
+                         and bad ones in the end"
+                            .into(),
+                    ));
+                }
                 prepared.rescue_to(&path, true, cancel, progress)
             }
             Err((error, _)) => Err(with_way_on(error, &name)),
@@ -394,15 +398,14 @@ impl Begun {
 }
 
 impl Prepared {
-    /// Saves front to back. The error comes with whether it is that of a place
-    /// that cannot be read.
+    /// Saves front to back. The error comes with what was wrong with the drive.
     fn straight(
         &self,
         partial: Partial,
         kept: Option<Kept>,
         cancel: &Cancel,
         progress: &dyn Progress,
-    ) -> Result<Saved, (Error, bool)> {
+    ) -> Result<Saved, (Error, Option<Trouble>)> {
         let strict = Strict::new(&self.source);
         let source: &dyn ReadAt = if self.reading.in_place { &self.source } else { &strict };
         let save = || -> Result<Saved> {
@@ -421,7 +424,7 @@ impl Prepared {
             partial.commit()?;
             Ok(saved)
         };
-        save().map_err(|error| (error, strict.has_failed()))
+        save().map_err(|error| (error, strict.trouble()))
     }
 
     /// Reads the drive into a file, as much of it as can be read, and makes the
@@ -452,8 +455,13 @@ impl Prepared {
         let mut store = match rescue {
             Some((store, _)) => store,
             None => {
-                failing::check_room(&raw, source.len(), plan.to_read().bytes(), progress)?;
-                Store::create(&raw, &source, &plan.head.about.command)?
+                let domain = plan.to_read().bytes();
+                let made = failing::check_room(&raw, source.len(), domain, progress)
+                    .and_then(|()| Store::create(&raw, &source, &plan.head.about.command));
+                made.map_err(|error| match takes_over {
+                    true => with_way_on(error, &partial_path(path)),
+                    false => error,
+                })?
             }
         };
         let make = || -> Result<Done> {
