@@ -5,6 +5,7 @@
 mod clients;
 mod export;
 mod garbage;
+mod kernel;
 mod overlay;
 
 use std::fs::{self, File};
@@ -36,6 +37,11 @@ pub(crate) struct Saved {
 impl Saved {
     pub(crate) fn image(&self) -> String {
         self.folder.join("disk.img.zst")
+    }
+
+    /// A file that is on the disk, by its name there.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.folder.join(&format!("files/{name}"))
     }
 
     /// What zstd makes of the image: unused bytes are zero.
@@ -81,7 +87,18 @@ impl Serving {
     pub(crate) fn start(image: &str, options: &[&str]) -> Self {
         let folder = temp_dir();
         let socket = folder.join("socket");
-        let args = [&["serve", image, "--json", "--socket", &socket], options].concat();
+        Self::start_in(folder, image, &[&["--socket", &socket], options].concat())
+    }
+
+    /// Serves at a port that nobody uses.
+    #[track_caller]
+    pub(crate) fn start_at_port(image: &str, options: &[&str]) -> Self {
+        Self::start_in(temp_dir(), image, &[&["--port", "0"], options].concat())
+    }
+
+    #[track_caller]
+    fn start_in(folder: TempDir, image: &str, options: &[&str]) -> Self {
+        let args = [&["serve", image, "--json"], options].concat();
         let mut command = dacapo_command(&args);
         command.env("TMPDIR", folder.path()).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
