@@ -3,7 +3,6 @@
 //! it is whole; what was read of it until then is in the map beside it.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,13 +91,7 @@ impl Output {
     pub(super) fn save_map(&mut self, map: &Mapfile) -> Result<()> {
         use crate::io::WriteAt as _;
         self.file.flush()?;
-        let new = store::partial_path(&self.map);
-        let what = || format!("writing {}", new.display());
-        let file = File::create(&new).context(what)?;
-        let mut out = BufWriter::new(file);
-        map.write(&mut out).and_then(|()| out.flush()).context(what)?;
-        out.get_ref().sync_all().context(what)?;
-        fs::rename(&new, &self.map).context(what)?;
+        store::replace(&self.map, |out| map.write(out))?;
         self.keeps = true;
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use super::shelf::Shelved;
@@ -178,9 +178,7 @@ pub fn write(path: &Path, html: &str) -> Result<()> {
             .hint("give another name"));
         }
     }
-    let partial = store::partial_path(path);
-    fs::write(&partial, html).context(what)?;
-    fs::rename(&partial, path).context(what)
+    store::replace(path, |out| out.write_all(html.as_bytes()))
 }
 
 #[cfg(test)]

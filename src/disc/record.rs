@@ -167,15 +167,10 @@ impl Record {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let partial = store::partial_path(path);
-        let what = || format!("writing {}", partial.display());
         let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| Error::failed(format!("{}: {error}", what())))?;
+            .map_err(|error| Error::failed(format!("writing {}: {error}", path.display())))?;
         text.push(b'\n');
-        let mut file = File::create(&partial).context(what)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).context(what)?;
-        std::fs::rename(&partial, path).context(what)?;
-        store::flush_folder(path)
+        store::replace(path, |out| out.write_all(&text))
     }
 
     /// True if it belongs to the file that it is beside: it has its name, or the

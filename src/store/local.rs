@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -179,6 +179,31 @@ pub(crate) fn flush_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Writes a small file beside others, whole or not at all; one that is there is
+/// replaced. What stands at the name that it has until then is removed, never
+/// written to: a link or a second name there leads to what is not ours.
+///
+/// # Errors
+/// If it cannot be written.
+pub(crate) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<()> {
+    let new = partial_path(path);
+    let what = || format!("writing {}", new.display());
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).context(what);
+        }
+        _ => {}
+    }
+    let mut out = BufWriter::new(File::create_new(&new).context(what)?);
+    write(&mut out).and_then(|()| out.flush()).context(what)?;
+    out.get_ref().sync_all().context(what)?;
+    std::fs::rename(&new, path).context(what)?;
+    flush_folder(path)
+}
+
 /// Renames a file, unless the new name is taken.
 ///
 /// # Errors
@@ -324,6 +349,35 @@ pub fn find_interrupted(folder: &Path, title: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_that_a_planted_name_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (mine, path) = (at("mine"), at("a.map"));
+        std::fs::write(&mine, "mine").unwrap();
+        std::fs::write(&path, "old").unwrap();
+        let new = partial_path(&path);
+        let plants: [&dyn Fn(); 3] = [
+            &|| std::os::unix::fs::symlink(&mine, &new).unwrap(),
+            &|| std::fs::hard_link(&mine, &new).unwrap(),
+            &|| std::fs::write(&new, "a longer one that was interrupted").unwrap(),
+        ];
+        for plant in plants {
+            plant();
+            replace(&path, |out| out.write_all(b"new")).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"new");
+            assert_eq!(std::fs::read(&mine).unwrap(), b"mine");
+            assert!(new.symlink_metadata().is_err());
+            assert!(path.symlink_metadata().unwrap().is_file());
+        }
+        // What cannot be written leaves the old one.
+        assert!(replace(&path, |_| Err(io::Error::other("full"))).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        std::fs::remove_file(&new).unwrap();
+        std::fs::create_dir(&new).unwrap();
+        assert!(replace(&path, |_| Ok(())).is_err());
+    }
 
     #[test]
     fn an_image_has_its_name_only_when_it_is_whole() {

@@ -20,7 +20,7 @@ use crate::io::ReadAt;
 pub use local::{
     Partial, default_name, find_interrupted, partial_path, refuse_device, refuse_existing, room_at,
 };
-pub(crate) use local::{flush_folder, rename_new};
+pub(crate) use local::{flush_folder, rename_new, replace};
 
 /// The kinds of addresses that an image can have instead of a path.
 pub const SCHEMES: [&str; 2] = ["http", "https"];
