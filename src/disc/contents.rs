@@ -48,6 +48,8 @@ impl Contents {
         };
         let data_end = toc.as_ref().and_then(Toc::data_end);
         sizes.lead_out = data_end.map(|end| u64::from(end) * SECTOR);
+        let medium = drive.medium();
+        sizes.most = Some(volume::most_of(medium.as_deref()));
         let protection = match drive.copyright() {
             None | Some(0) => None,
             Some(1) => Some("CSS".to_owned()),
@@ -58,7 +60,7 @@ impl Contents {
         Self {
             volume,
             sizes,
-            medium: drive.medium(),
+            medium,
             is_in_drive: identity.is_some(),
             drive: identity,
             toc,
@@ -140,13 +142,14 @@ impl Contents {
             .collect()
     }
 
-    /// How long the disc is, by whatever says the most: nothing that is on it
-    /// ends behind that.
+    /// How long the disc is, by whatever says the most that such a disc can hold:
+    /// nothing that is on it ends behind that.
     #[must_use]
     pub fn len(&self) -> u64 {
         // Tables of contents of DVDs are made up by their drives.
         let is_cd = self.medium.as_deref().is_some_and(|medium| medium.starts_with("CD"));
-        let lead_out = self.sizes.lead_out.filter(|_| is_cd).unwrap_or(0);
+        let lead_out = self.sizes.lead_out.filter(|end| is_cd && self.sizes.is_possible(*end));
+        let lead_out = lead_out.unwrap_or(0);
         self.sizes.filesystems().max(self.sizes.capacity).max(lead_out)
     }
 

@@ -15,7 +15,7 @@ use super::output::{Output, check_name, refuse_existing};
 use super::read::{Done, Options, name_of, now, sectors_of};
 use super::record::{Behind, Record};
 use super::sector::{self, Found};
-use super::volume::SECTOR;
+use super::volume::{SECTOR, most_of};
 use super::{cue, digest};
 use crate::device::{RAW_SECTOR, Toc, Track};
 use crate::error::{Context, Error, Result};
@@ -39,6 +39,13 @@ const PAUSE: u64 = 152;
 pub fn check(contents: &Contents) -> Result<&Toc> {
     let is_cd = contents.medium.as_deref().is_none_or(|medium| medium.starts_with("CD"));
     match &contents.toc {
+        Some(toc) if is_cd && u64::from(toc.lead_out) * SECTOR > most_of(Some("CD")) => {
+            Err(Error::damaged(format!(
+                "the table of contents of the disc is damaged: it has {} sectors, more than any CD",
+                toc.lead_out
+            ))
+            .hint("another drive may read it right"))
+        }
         Some(toc) if is_cd => Ok(toc),
         _ => Err(Error::unsupported("only CDs in a drive have raw sectors")
             .hint("without --raw the disc becomes a plain .iso")),

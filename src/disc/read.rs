@@ -151,13 +151,10 @@ pub fn run(
     } else {
         let len = contents.len();
         let out = Output::create(path, drive.path(), len)?;
-        let room = store::room_at(path)?;
-        if len > room {
-            return Err(Error::new(
-                ErrorKind::NoSpace,
-                format!("the disc has {}, and there is room for {}", human(len), human(room)),
-            ));
-        }
+        // What nobody can give is a hole, and takes no room.
+        let copies = others.iter().map(|other| other.drive.len());
+        let there = copies.chain([drive.len()]).max().unwrap_or(0);
+        check_room(path, len.min(there))?;
         (out, None, Record::default())
     };
     let len = out.file().len();
@@ -304,6 +301,19 @@ impl Other {
             })
             .collect()
     }
+}
+
+/// Refuses a disc that has more bytes than there is room for.
+pub(super) fn check_room(path: &Path, len: u64) -> Result<()> {
+    let room = store::room_at(path)?;
+    if len <= room {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NoSpace,
+        format!("the disc has {}, and there is room for {}", human(len), human(room)),
+    )
+    .hint("give a place on another disk"))
 }
 
 /// Refuses to go on with a file that is of another disc.

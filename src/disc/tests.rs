@@ -21,6 +21,7 @@ use crate::progress::Silent;
 
 mod again;
 mod raw_discs;
+mod sizes;
 
 /// A drive made of memory.
 struct MadeUp {

@@ -134,7 +134,14 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         was == source.len() && record.digests == digests
     });
     if record.is_none() && !is_raw {
-        let needed = volume::read(&source, 0).1.filesystems();
+        let sizes = volume::read(&source, 0).1;
+        let needed = sizes.filesystems();
+        if let Some(end) = sizes.impossible() {
+            problems.push(format!(
+                "what it says of its size is damaged: {}, more than any disc holds",
+                human(end)
+            ));
+        }
         if needed > source.len() {
             problems.push(format!(
                 "its end is missing: its filesystem has {needed} bytes, and the file {}",

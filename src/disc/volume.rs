@@ -19,6 +19,25 @@ use crate::table;
 
 /// The unit in which discs are read.
 pub const SECTOR: u64 = 2048;
+/// The most that a disc of any kind holds: a BD-R of four layers (MMC-6, table
+/// 355, and the white paper of BDXL: 62,500,864 sectors).
+const MOST_OF_ANY: u64 = 62_500_864 * SECTOR;
+/// The most that a CD holds: its addresses end at 99:59:74.
+const MOST_OF_CD: u64 = 450_000 * SECTOR;
+/// The most that a DVD of two layers holds, 4,173,824 sectors, and what burners
+/// write behind that.
+const MOST_OF_DVD: u64 = 5_000_000 * SECTOR;
+
+/// The most that a kind of disc holds, in bytes; of one that is not known, the
+/// most that any does.
+pub(super) fn most_of(medium: Option<&str>) -> u64 {
+    match medium {
+        Some(medium) if medium.starts_with("CD") => MOST_OF_CD,
+        Some(medium) if medium.starts_with("DVD") => MOST_OF_DVD,
+        _ => MOST_OF_ANY,
+    }
+}
+
 /// What the descriptors of a disc say.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -112,14 +131,37 @@ pub struct Sizes {
     /// By the table of contents: the end of the last track with data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lead_out: Option<u64>,
+    /// The most that a disc of its kind holds. What a structure says beyond that
+    /// and the capacity is no size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most: Option<u64>,
 }
 
 impl Sizes {
     /// How far the filesystems reach. What a partition table says is believed
-    /// only as far as the disc goes: such tables are made for USB sticks.
+    /// only as far as the disc goes: such tables are made for USB sticks. What no
+    /// such disc can hold is not believed of any structure.
     #[must_use]
     pub fn filesystems(&self) -> u64 {
         let table = self.partition_table.filter(|end| *end <= self.capacity);
+        let ends = self.claims().chain(table).filter(|end| self.is_possible(*end));
+        let end = ends.max().unwrap_or(0);
+        end.checked_next_multiple_of(SECTOR).unwrap_or(end)
+    }
+
+    /// The largest size that is not believed: more than such a disc can hold.
+    #[must_use]
+    pub fn impossible(&self) -> Option<u64> {
+        self.claims().chain(self.lead_out).filter(|end| !self.is_possible(*end)).max()
+    }
+
+    /// True if a disc of this kind can reach so far.
+    pub(super) fn is_possible(&self, end: u64) -> bool {
+        end <= self.most.unwrap_or(u64::MAX).max(self.capacity)
+    }
+
+    /// What the filesystems say.
+    fn claims(&self) -> impl Iterator<Item = u64> {
         let ends = [
             self.primary,
             self.supplementary,
@@ -128,10 +170,8 @@ impl Sizes {
             self.udf_descriptors,
             self.udf_anchor,
             self.hfs,
-            table,
         ];
-        let end = ends.into_iter().flatten().max().unwrap_or(0);
-        end.checked_next_multiple_of(SECTOR).unwrap_or(end)
+        ends.into_iter().flatten()
     }
 }
 
@@ -142,7 +182,7 @@ pub fn read(disc: &dyn ReadAt, session: u32) -> (Volume, Sizes) {
     let mut found = Found {
         disc,
         volume: Volume::default(),
-        sizes: Sizes { capacity: disc.len(), ..Sizes::default() },
+        sizes: Sizes { capacity: disc.len(), most: Some(most_of(None)), ..Sizes::default() },
     };
     found.iso9660(u64::from(session));
     found.udf();
@@ -300,6 +340,28 @@ mod tests {
             let (volume, sizes) = read(&Memory::zeros(len), 0);
             assert_eq!(volume, Volume::default());
             assert_eq!((sizes.filesystems(), usize::try_from(sizes.capacity)), (0, Ok(len)));
+        }
+    }
+
+    #[test]
+    fn what_no_disc_of_its_kind_holds_is_no_size() {
+        let sizes = |medium: Option<&str>, end: u64, capacity: u64| {
+            let most = Some(most_of(medium));
+            let primary = Some(100 * SECTOR);
+            let udf_partition = Some(end * SECTOR);
+            let capacity = capacity * SECTOR;
+            let sizes = Sizes { primary, udf_partition, capacity, most, ..Sizes::default() };
+            (sizes.filesystems() / SECTOR, sizes.impossible().map(|end| end / SECTOR))
+        };
+        assert_eq!(sizes(Some("CD-R"), 450_000, 90), (450_000, None));
+        assert_eq!(sizes(Some("CD-R"), 450_001, 90), (100, Some(450_001)));
+        // What the drive says is there is there.
+        assert_eq!(sizes(Some("CD-R"), 450_001, 450_001), (450_001, None));
+        assert_eq!(sizes(Some("DVD+R DL"), 4_173_824, 90), (4_173_824, None));
+        assert_eq!(sizes(Some("DVD+R DL"), 6_000_000, 90), (100, Some(6_000_000)));
+        for medium in [None, Some("BD-R"), Some("HD DVD-ROM")] {
+            assert_eq!(sizes(medium, 62_500_864, 90), (62_500_864, None));
+            assert_eq!(sizes(medium, 1 << 32, 90), (100, Some(1 << 32)));
         }
     }
 

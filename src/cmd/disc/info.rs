@@ -112,6 +112,8 @@ fn lines(contents: &Contents, record: Option<&Record>) -> Vec<(&'static str, Str
     ] {
         add(name, size.and_then(bytes));
     }
+    let not_believed = |end| format!("{end} bytes ({}), more than such a disc holds", human(end));
+    add("not believed", sizes.impossible().map(not_believed));
     let drive = contents.drive.as_ref().or(record.and_then(|record| record.drive.as_ref()));
     add("drive", drive.and_then(|drive| drive.model.clone()));
     add("medium", contents.medium.clone().or(record.and_then(|record| record.medium.clone())));

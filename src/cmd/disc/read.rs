@@ -190,6 +190,14 @@ fn notes(done: &Done) -> Vec<String> {
             human(record.sizes.capacity)
         ));
     }
+    if let Some(end) = record.sizes.impossible() {
+        notes.push(format!(
+            "the disc says that it has {}, which no such disc can hold ({} at most): that is not \
+             believed, and no more was read for it",
+            human(end),
+            human(record.sizes.most.unwrap_or(0).max(record.sizes.capacity))
+        ));
+    }
     if let Some(end) = record.sizes.partition_table.filter(|end| *end > record.sizes.capacity) {
         notes.push(format!(
             "the partition table reaches to {}, behind the end of the disc at {}; such tables are \
