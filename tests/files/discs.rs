@@ -187,6 +187,37 @@ fn compressed_files_are_as_before() {
 }
 
 #[test]
+fn files_compressed_by_xorriso_are_as_it_extracts_them() {
+    if !requires(&["root", "xorriso"]) {
+        return;
+    }
+    let scene = Scene::new(&[
+        "mkdir \"$1\"/tree; cd \"$1\"/tree; seq 100000 >text; : >zero; echo 1 >small; \
+         (seq 5000; head -c 900000 /dev/zero; seq 9) >holes; (head -c 100000 /dev/urandom; seq 9999) >junk",
+    ]);
+    let at = |name: &str| scene.folder.path().join(name).to_str().unwrap().to_owned();
+    let tree = at("tree");
+    // The second version, marked in either way, and the first.
+    for how in ["version_2=on:susp_z2=off", "version_2=on:susp_z2=on", "version_2=off"] {
+        let (disc, out) = (at("disc.iso"), at("out"));
+        let _ = std::fs::remove_file(&disc);
+        let _ = std::fs::remove_dir_all(&out);
+        let mut args = vec!["-zisofs", how, "-outdev", &disc, "-map", &tree, "/", "-find", "/"];
+        args.extend(["-type", "f", "-exec", "set_filter", "--zisofs", "--", "-commit"]);
+        run("xorriso", &args);
+        let bytes = std::fs::read(&disc).unwrap();
+        let has = |magic: &[u8]| bytes.windows(magic.len()).any(|it| it == magic);
+        assert_eq!(has(b"\xef\x22\x55\xa1\xbc\x1b\x95\xa0"), how.contains("2=on"), "{how}");
+        assert_eq!(has(b"Z2\x10\x02PZ"), how.ends_with("z2=on"), "{how}");
+        run("xorriso", &["-osirrox", "on", "-indev", &disc, "-extract", "/", &out]);
+        run("diff", &["-r", &tree, &out]);
+        let judge = Judge { modified: false, ..Judge::FOREIGN };
+        let files = disc_files(Path::new(&disc));
+        assert_eq!(compare_files(files.as_ref(), Path::new(&out), judge), 6, "{how}");
+    }
+}
+
+#[test]
 fn a_file_of_more_than_four_gibibytes_is_one_file() {
     if !all() || !requires(&["xorriso"]) {
         return;

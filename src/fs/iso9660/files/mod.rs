@@ -213,7 +213,7 @@ impl IsoFiles {
             let (pieces, size) = self.pieces(&record)?;
             let compressed = rock_ridge.and_then(|it| it.compressed);
             if let Some(compressed) = compressed {
-                zisofs::check(self.volume.as_ref(), &pieces, compressed, node.number)?;
+                zisofs::check(self.volume.as_ref(), &pieces, size, compressed, node.number)?;
             }
             let size = compressed.map_or(size, |it| it.size);
             let bytes = pieces.weight().saturating_add(size_of::<Opened>());

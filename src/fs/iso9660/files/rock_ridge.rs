@@ -2,6 +2,7 @@
 //! Rock Ridge: what Unix keeps of a file, in entries behind its name (System
 //! Use Sharing Protocol 1.12, Rock Ridge Interchange Protocol 1.12).
 
+use super::zisofs;
 use crate::fs::files::{NodeKind, Times};
 use crate::fs::iso9660::date;
 use crate::fs::iso9660::descriptor::both_32;
@@ -46,8 +47,8 @@ pub(super) struct RockRidge {
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Compressed {
-    /// False for what is not zisofs of version 1.
-    pub(super) is_known: bool,
+    /// The version of zisofs, if it is one that is known, and by zlib.
+    pub(super) version: Option<zisofs::Version>,
     pub(super) header_len: u64,
     /// The logarithm of the size of a block.
     pub(super) block_bits: u8,
@@ -139,7 +140,7 @@ impl RockRidge {
                     let (high, low) = (u64::from(long(4)), u64::from(long(12)));
                     self.sparse = Some(high.wrapping_shl(32) | low);
                 }
-                b"ZF" if len >= 16 => self.compressed = Some(compressed(entry)),
+                b"ZF" | b"Z2" if len >= 16 => self.compressed = Some(compressed(entry)),
                 _ => {}
             }
             rest = rest.get(len..).unwrap_or_default();
@@ -195,11 +196,12 @@ impl RockRidge {
 }
 
 fn compressed(entry: &[u8]) -> Compressed {
+    let is_second = entry.u8_at(3) == Some(2);
     Compressed {
-        is_known: entry.bytes_at(3, 3) == Some(b"\x01pz"),
+        version: zisofs::Version::of(entry.bytes_at(3, 3).unwrap_or_default()),
         header_len: u64::from(entry.u8_at(6).unwrap_or(0)).saturating_mul(4),
         block_bits: entry.u8_at(7).unwrap_or(0),
-        size: both_32(entry, 8).0.into(),
+        size: if is_second { entry.u64_le(8).unwrap_or(0) } else { both_32(entry, 8).0.into() },
     }
 }
 
