@@ -4,11 +4,73 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::files::{Files, Node, NodeKind};
+use crate::error::Result;
+use crate::io::ReadAt;
 
 /// How many names of a folder are looked at.
 const MOST_NAMES: usize = 2000;
+
+/// A volume that counts what is read of it.
+#[derive(Debug)]
+pub struct Counted<R> {
+    inner: R,
+    bytes: AtomicU64,
+}
+
+impl<R> Counted<R> {
+    /// Counts from now on.
+    pub const fn new(inner: R) -> Self {
+        Self { inner, bytes: AtomicU64::new(0) }
+    }
+
+    /// How many bytes were read.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl<R: ReadAt> ReadAt for Counted<R> {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.bytes.fetch_add(u64::try_from(buf.len()).unwrap_or(0), Ordering::Relaxed);
+        self.inner.read_at(offset, buf)
+    }
+}
+
+/// Looks at every node that can be reached, and into every folder once, as
+/// programs do that walk through all of a volume. Returns how many there were,
+/// and the last error.
+pub fn visit(files: &dyn Files) -> (usize, Option<String>) {
+    let mut seen = BTreeSet::from([files.root()]);
+    let mut queue = VecDeque::from([files.root()]);
+    let mut failed = None;
+    while let Some(node) = queue.pop_front() {
+        match files.attributes(node) {
+            Ok(known) if known.kind == NodeKind::Folder => {}
+            Ok(_) => continue,
+            Err(error) => {
+                failed = Some(error.to_string());
+                continue;
+            }
+        }
+        let listed = files.list(node, &mut |entry| {
+            match entry {
+                Ok(entry) if seen.insert(entry.node) => queue.push_back(entry.node),
+                Ok(_) => {}
+                Err(error) => failed = Some(error.to_string()),
+            }
+            ControlFlow::Continue(())
+        });
+        failed = listed.err().map(|error| error.to_string()).or(failed);
+    }
+    (seen.len(), failed)
+}
 
 /// Asks a filesystem on a volume of `len` bytes everything about at most `most`
 /// nodes. Errors are answers; returns how many nodes had none.

@@ -19,6 +19,7 @@ pub mod apfs;
 mod bitlocker;
 mod bitmap;
 pub mod btrfs;
+mod budget;
 mod cache;
 #[doc(hidden)]
 pub mod conformance;

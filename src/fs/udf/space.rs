@@ -12,6 +12,7 @@ use super::files::entry::Entry;
 use super::partition::PartitionMap;
 use super::tag::{Tag, id};
 use crate::extent::Extent;
+use crate::fs::budget::Spending;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
 
@@ -69,6 +70,7 @@ impl Space {
     pub(super) fn open(
         volume: Arc<dyn ReadAt>,
         descriptors: &Descriptors,
+        spending: &mut Spending,
     ) -> Result<Self, FormatError> {
         let logical = &descriptors.logical;
         let mut space = Self { volume, block_size: logical.block_size, partitions: Vec::new() };
@@ -109,12 +111,14 @@ impl Space {
             let mapped = match map {
                 PartitionMap::Metadata { partition, file, mirror } => {
                     let partition = physical(*partition)?;
-                    let main = space.metadata(Address { partition, block: *file });
-                    let copy = || space.metadata(Address { partition, block: *mirror });
+                    let main = space.metadata(Address { partition, block: *file }, spending);
+                    let mut copy =
+                        || space.metadata(Address { partition, block: *mirror }, spending);
                     Mapped::Metadata(main.or_else(|error| copy().map_err(|_| error))?)
                 }
                 PartitionMap::Virtual { partition } => {
-                    Mapped::Virtual(*below, space.virtual_table(physical(*partition)?, *below)?)
+                    let table = space.virtual_table(physical(*partition)?, *below, spending)?;
+                    Mapped::Virtual(*below, table)
                 }
                 _ => continue,
             };
@@ -264,27 +268,35 @@ impl Space {
     }
 
     /// Where the blocks of a metadata partition are, by its file.
-    fn metadata(&self, file: Address) -> Result<Content, FormatError> {
-        let entry = Entry::read(self, file)?;
+    fn metadata(&self, file: Address, spending: &mut Spending) -> Result<Content, FormatError> {
+        let entry = Entry::read(self, file, spending)?;
         if !matches!(entry.file_type, 250 | 251) {
             let (expected, found) = ("the file of a metadata partition", entry.file_type);
             return Err(FormatError::corrupt("kind of a file", entry.position, expected, found));
         }
-        entry.content(self)
+        entry.content(self, spending)
     }
 
     /// The table of a virtual partition: the last file of the disc.
-    fn virtual_table(&self, partition: u16, below: Extent) -> Result<Vec<u32>, FormatError> {
+    fn virtual_table(
+        &self,
+        partition: u16,
+        below: Extent,
+        spending: &mut Spending,
+    ) -> Result<Vec<u32>, FormatError> {
         let end = self.volume.len().min(below.end());
         let count = end.saturating_sub(below.start()).checked_div(self.bytes()).unwrap_or(0);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         for less in 1..=MOST_BEHIND {
             let Some(block) = count.checked_sub(less) else { break };
-            let Ok(entry) = Entry::read(self, Address { partition, block }) else { continue };
+            spending.check()?;
+            let address = Address { partition, block };
+            let Ok(entry) = Entry::read(self, address, spending) else { continue };
             if !matches!(entry.file_type, 0 | 248) || entry.size > MOST_TABLE {
                 continue;
             }
-            let content = entry.content(self)?;
+            spending.spend(entry.size)?;
+            let content = entry.content(self, spending)?;
             let mut bytes = vec![0; usize::try_from(entry.size).unwrap_or(0)];
             content.read(self.volume.as_ref(), 0, &mut bytes)?;
             let table = if entry.file_type == 248 {

@@ -23,6 +23,7 @@ use rock_ridge::{Compressed, RockRidge};
 
 use super::descriptor::Descriptors;
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::budget::{Budget, Part, Spending};
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
 use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
@@ -39,8 +40,10 @@ const RECENT_BLOCKS: usize = 64;
 const RECENT_BLOCK_BYTES: usize = 8 << 20;
 /// Bytes of a folder that are read at a time.
 const PIECE: u64 = 1 << 16;
-/// How many records a file may have: 4 TiB of them.
+/// How many records a file may have: 4 TiB of them; bytes of records that do
+/// not count.
 const MOST_RECORDS: usize = 1024;
+const FREE_RECORDS: u64 = 1 << 13;
 
 /// Which of its names are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,7 @@ pub(super) struct IsoFiles {
     naming: Naming,
     /// The disc of the set that this is, if there are several.
     volume_sequence: Option<u16>,
+    budget: Budget,
     opened: Recent<Node, Opened>,
     blocks: Recent<(Node, u64), Vec<u8>>,
     listings: Listings,
@@ -96,6 +100,7 @@ impl IsoFiles {
             root: chosen.root,
             naming,
             volume_sequence: is_one_of_many.then_some(chosen.volume_sequence),
+            budget: Budget::new(volume.len()),
             volume,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
             blocks: Recent::new(RECENT_BLOCKS, RECENT_BLOCK_BYTES),
@@ -134,19 +139,22 @@ impl IsoFiles {
         RockRidge::read(volume, self.block_size, own, record.position).map(Some)
     }
 
-    /// Calls `each` with the records of a folder.
+    /// Calls `each` with the records of a folder, and what it costs.
     fn records(
         &self,
         folder: Extent,
-        each: &mut dyn FnMut(FileResult<Record>) -> ControlFlow<()>,
+        spending: &mut Spending,
+        each: &mut dyn FnMut(FileResult<Record>, &mut Spending) -> ControlFlow<()>,
     ) -> FileResult<()> {
         let mut position = folder.start();
         let (mut window, mut start) = (Vec::new(), position);
         while position < folder.end() {
+            spending.check()?;
             let at = usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX);
             let end = start.saturating_add(u64::try_from(window.len()).unwrap_or(0));
             if window.get(at..).is_none_or(|rest| rest.len() < MOST_BYTES) && end < folder.end() {
                 let len = folder.end().saturating_sub(position).min(PIECE);
+                spending.spend(len)?;
                 let len = usize::try_from(len).unwrap_or(0);
                 (window, start) = (read_vec(self.volume.as_ref(), position, len)?, position);
                 continue;
@@ -158,7 +166,7 @@ impl IsoFiles {
                 position = next.unwrap_or(u64::MAX);
                 continue;
             };
-            if each(Record::parse(bytes, position)).is_break() {
+            if each(Record::parse(bytes, position), spending).is_break() {
                 return Ok(());
             }
             position = position.saturating_add(len.into());
@@ -167,8 +175,13 @@ impl IsoFiles {
     }
 
     /// The entry that a record stands for; `None` if it has its name elsewhere.
-    fn entry(&self, record: &Record) -> FileResult<Option<DirectoryEntry>> {
+    fn entry(
+        &self,
+        record: &Record,
+        spending: &mut Spending,
+    ) -> FileResult<Option<DirectoryEntry>> {
         let rock_ridge = self.rock_ridge(record)?;
+        spending.spend(rock_ridge.as_ref().map_or(0, |it| it.elsewhere))?;
         let name = match (&rock_ridge, self.naming) {
             (Some(it), _) if !it.name.is_empty() => it.name.clone(),
             (_, Naming::Joliet) => {
@@ -224,6 +237,8 @@ impl IsoFiles {
     /// The records that a file goes on with, the first one included.
     fn parts(&self, first: &Record) -> FileResult<Vec<Record>> {
         let mut parts = vec![first.clone()];
+        let node = Node::new(first.position);
+        let mut spending = self.budget.begin(Part::Places, node, FREE_RECORDS);
         while let Some(last) = parts.last()
             && last.goes_on()
         {
@@ -234,6 +249,7 @@ impl IsoFiles {
             if parts.len() >= MOST_RECORDS {
                 return Err(corrupt("1024 parts at most", "more"));
             }
+            spending.spend(MOST_BYTES.try_into().unwrap_or(0))?;
             // The rest of a block may be zeros.
             let is_end = read_vec(self.volume.as_ref(), end, 1)? == [0];
             let next = if is_end { end.checked_next_multiple_of(self.block_size) } else { None };
@@ -356,14 +372,15 @@ impl Files for IsoFiles {
         let all = Extent::at(folder.number, record.size.into());
         let there = all.intersect(&Extent::new(0, self.volume.len()));
         let (mut goes_on, mut stopped) = (false, false);
-        self.records(there, &mut |record| {
+        let mut spending = self.budget.begin(Part::Names, folder, 0);
+        self.records(there, &mut spending, &mut |record, spending| {
             let flow = match record {
                 Ok(record) => {
                     let is_part = std::mem::replace(&mut goes_on, record.goes_on());
                     if is_part || record.is_dot() || record.is_associated() {
                         return ControlFlow::Continue(());
                     }
-                    match self.entry(&record) {
+                    match self.entry(&record, spending) {
                         Ok(None) => ControlFlow::Continue(()),
                         Ok(Some(entry)) => each(Ok(entry)),
                         Err(error) => each(Err(error)),

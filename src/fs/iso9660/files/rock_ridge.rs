@@ -21,6 +21,8 @@ const MOST_AREA: u32 = 1 << 15;
 pub(super) struct RockRidge {
     /// True if any of the entries is one of Rock Ridge.
     pub(super) is_there: bool,
+    /// How many bytes of entries were read elsewhere.
+    pub(super) elsewhere: u64,
     /// How many bytes in front of the entries are another's, if it is the root
     /// and it says so.
     pub(super) skip: Option<u8>,
@@ -79,6 +81,7 @@ impl RockRidge {
             }
             position = u64::from(block).saturating_mul(block_size).saturating_add(offset.into());
             area = read_vec(volume, position, usize::try_from(len).unwrap_or(usize::MAX))?;
+            found.elsewhere = found.elsewhere.saturating_add(len.into());
         }
         Err(corrupt(position, "64 areas at most", "more, or a loop".into()))
     }

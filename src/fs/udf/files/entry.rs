@@ -4,6 +4,7 @@
 
 use super::content::Content;
 use crate::extent::Extent;
+use crate::fs::budget::Spending;
 use crate::fs::files::{NodeKind, Times};
 use crate::fs::udf::space::{Address, Space};
 use crate::fs::udf::tag::{Tag, id};
@@ -14,6 +15,10 @@ use crate::ondisk::{Fields, FormatError};
 const MOST_INDIRECT: usize = 1024;
 /// How many blocks of allocation descriptors a file may have.
 const MOST_BLOCKS: usize = 1 << 16;
+/// What an entry costs; those that lead to it cost all of their blocks.
+const COST: u64 = 256;
+/// What it costs to find where a piece of a file is.
+const PIECE_COST: u64 = 16;
 
 /// A file entry.
 #[derive(Debug, Clone)]
@@ -42,9 +47,14 @@ pub(in crate::fs::udf) struct Entry {
 
 impl Entry {
     /// The entry at an address, or the newest that took its place.
-    pub(in crate::fs::udf) fn read(space: &Space, address: Address) -> Result<Self, FormatError> {
+    pub(in crate::fs::udf) fn read(
+        space: &Space,
+        address: Address,
+        spending: &mut Spending,
+    ) -> Result<Self, FormatError> {
         let mut address = address;
-        for _ in 0..MOST_INDIRECT {
+        for number in 0..MOST_INDIRECT {
+            spending.spend(if number == 0 { COST } else { space.bytes().saturating_mul(2) })?;
             let (position, bytes) = space.block(address)?;
             let tag = Tag::parse(&bytes, position, Some(address.block))?;
             // The strategy by which a newer entry may follow.
@@ -169,7 +179,11 @@ impl Entry {
     }
 
     /// Where the content is.
-    pub(in crate::fs::udf) fn content(&self, space: &Space) -> Result<Content, FormatError> {
+    pub(in crate::fs::udf) fn content(
+        &self,
+        space: &Space,
+        spending: &mut Spending,
+    ) -> Result<Content, FormatError> {
         let mut content = Content::new(self.size);
         let kind = Allocation::of(self.flags & 7);
         let Some(kind) = kind else {
@@ -183,12 +197,13 @@ impl Entry {
         // No two pieces of a file are the same bytes.
         let mut left = space.volume.len().saturating_add(space.bytes());
         for _ in 0..MOST_BLOCKS {
-            let Some(next) =
-                self.descriptors(space, kind, &descriptors, &mut content, &mut left)?
+            let room = (&mut left, &mut *spending);
+            let Some(next) = self.descriptors(space, kind, &descriptors, &mut content, room)?
             else {
                 content.fill_last_block(space.bytes());
                 return Ok(content);
             };
+            spending.spend(space.bytes())?;
             let (position, bytes) = space.block(next)?;
             Tag::expect(&bytes, position, Some(next.block), id::ALLOCATION_EXTENT)?;
             let len = usize::try_from(bytes.u32_le(20).unwrap_or(0)).unwrap_or(usize::MAX);
@@ -202,14 +217,15 @@ impl Entry {
         Err(FormatError::corrupt("allocation of a file", self.position, expected, found))
     }
 
-    /// Adds what these descriptors say; returns where they go on.
+    /// Adds what these descriptors say, of so many bytes that are left on the
+    /// volume; returns where they go on.
     fn descriptors(
         &self,
         space: &Space,
         kind: Allocation,
         descriptors: &[u8],
         content: &mut Content,
-        left: &mut u64,
+        (left, spending): (&mut u64, &mut Spending),
     ) -> Result<Option<Address>, FormatError> {
         for descriptor in descriptors.chunks_exact(kind.len()) {
             let field = descriptor.u32_le(0).unwrap_or(0);
@@ -241,6 +257,7 @@ impl Entry {
                         FormatError::corrupt("allocation of a file", position, expected, found)
                     })?;
                     space.places(address, len, &mut |extent: Extent| {
+                        spending.spend(PIECE_COST)?;
                         content.push(extent.len(), Some(extent.start()))
                     })?;
                 }

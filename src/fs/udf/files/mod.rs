@@ -18,6 +18,7 @@ use super::space::{Address, Space};
 use super::tag::{Tag, id};
 use super::text::units;
 use crate::extent::ExtentSet;
+use crate::fs::budget::{Budget, Part, Spending};
 use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
 use crate::fs::listing::Listings;
 use crate::fs::names;
@@ -29,8 +30,11 @@ use crate::ondisk::{Fields, FormatError};
 /// Files whose places are kept, and bytes of these.
 const RECENT_FILES: usize = 128;
 const RECENT_BYTES: usize = 16 << 20;
-/// The largest folder that is read, in bytes.
+/// The largest folder that is read, and the largest of streams, in bytes.
 const MOST_FOLDER: u64 = 64 << 20;
+const MOST_STREAMS: u64 = 1 << 20;
+/// Bytes of the entry of a file, and of where its content is, that do not count.
+const FREE: u64 = 1 << 13;
 /// The longest link, in bytes.
 const MOST_LINK: u64 = 32 << 10;
 
@@ -39,6 +43,7 @@ const MOST_LINK: u64 = 32 << 10;
 pub(super) struct UdfFiles {
     space: Space,
     root: Address,
+    budget: Budget,
     opened: Recent<Node, Opened>,
     listings: Listings,
 }
@@ -49,6 +54,9 @@ struct Opened {
     entry: Entry,
     content: Content,
 }
+
+/// A name in a folder, and where its entry is.
+type Name = (Vec<u8>, Address);
 
 fn node(address: Address) -> Node {
     Node { tree: address.partition.into(), number: address.block.into() }
@@ -63,12 +71,17 @@ fn address(node: Node) -> Address {
 
 impl UdfFiles {
     pub(super) fn new(volume: Arc<dyn ReadAt>, descriptors: &Descriptors) -> FileResult<Self> {
-        let space = Space::open(volume, descriptors)?;
+        let budget = Budget::new(volume.len());
         let (partition, block) = descriptors.logical.file_set;
-        let root = space.file_set(Address { partition, block })?;
+        let file_set = Address { partition, block };
+        let mut spending = budget.begin(Part::Places, node(file_set), 0);
+        let space = Space::open(volume, descriptors, &mut spending)?;
+        drop(spending);
+        let root = space.file_set(file_set)?;
         Ok(Self {
             space,
             root,
+            budget,
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
             listings: Listings::new(),
         })
@@ -76,8 +89,9 @@ impl UdfFiles {
 
     fn open(&self, node: Node) -> FileResult<Arc<Opened>> {
         self.opened.get_or_open(node, || {
-            let entry = Entry::read(&self.space, address(node))?;
-            let content = entry.content(&self.space)?;
+            let mut spending = self.budget.begin(Part::Places, node, FREE);
+            let entry = Entry::read(&self.space, address(node), &mut spending)?;
+            let content = entry.content(&self.space, &mut spending)?;
             let own = size_of::<Opened>().saturating_add(content.weight());
             let bytes = own.saturating_add(usize::try_from(self.space.block_size).unwrap_or(0));
             Ok((Opened { entry, content }, bytes))
@@ -99,19 +113,24 @@ impl UdfFiles {
         Ok(bytes)
     }
 
-    /// Calls `each` with the names of a folder and where their entries are.
+    /// Calls `each` with the names of a folder of `most` bytes and where their
+    /// entries are, and what it costs.
     fn names(
         &self,
         folder: &Opened,
-        each: &mut dyn FnMut(FileResult<(Vec<u8>, Address)>) -> ControlFlow<()>,
+        most: u64,
+        spending: &mut Spending,
+        each: &mut dyn FnMut(FileResult<Name>, &mut Spending) -> ControlFlow<()>,
     ) -> FileResult<()> {
         const HEAD: usize = 38;
         const DELETED: u8 = 4;
         const PARENT: u8 = 8;
         let position = folder.entry.position;
-        let bytes = self.all(folder, MOST_FOLDER)?;
+        spending.spend(folder.content.size().min(most))?;
+        let bytes = self.all(folder, most)?;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
+            spending.check()?;
             let len = |offset: usize| rest.u8_at(offset).map_or(0, usize::from);
             let own = usize::from(rest.u16_le(36).unwrap_or(0));
             let start = HEAD.saturating_add(own);
@@ -135,7 +154,7 @@ impl UdfFiles {
                 names::check(&name, position)?;
                 Ok((name, Address::of_long_ad(record, 20)))
             };
-            if each(name()).is_break() {
+            if each(name(), spending).is_break() {
                 break;
             }
         }
@@ -143,12 +162,12 @@ impl UdfFiles {
     }
 
     /// The streams of a file: their names and entries.
-    fn stream_entries(&self, file: Node) -> FileResult<Vec<(Vec<u8>, Address)>> {
+    fn stream_entries(&self, file: Node, spending: &mut Spending) -> FileResult<Vec<Name>> {
         let Some(folder) = self.open(file)?.entry.streams else { return Ok(Vec::new()) };
         let folder = self.open(node(folder))?;
         let mut found = Vec::new();
         let mut failed = None;
-        self.names(&folder, &mut |entry| {
+        self.names(&folder, MOST_STREAMS, spending, &mut |entry, _| {
             match entry {
                 Ok(entry) => found.push(entry),
                 Err(error) => failed = Some(error),
@@ -251,9 +270,10 @@ impl Files for UdfFiles {
             let position = opened.entry.position;
             return Err(FormatError::corrupt("folder", position, "a folder", "something else"));
         }
-        self.names(&opened, &mut |found| {
+        let mut spending = self.budget.begin(Part::Names, folder, 0);
+        self.names(&opened, MOST_FOLDER, &mut spending, &mut |found, spending| {
             each(found.and_then(|(name, address)| {
-                let kind = Entry::read(&self.space, address)?.kind();
+                let kind = Entry::read(&self.space, address, spending)?.kind();
                 Ok(DirectoryEntry { name, node: node(address), kind })
             }))
         })
@@ -280,8 +300,10 @@ impl Files for UdfFiles {
     }
 
     fn streams(&self, file: Node) -> FileResult<Vec<(Vec<u8>, u64)>> {
-        let entries = self.stream_entries(file)?.into_iter();
-        entries.map(|(name, address)| Ok((name, Entry::read(&self.space, address)?.size))).collect()
+        let mut spending = self.budget.begin(Part::Streams, file, FREE);
+        let entries = self.stream_entries(file, &mut spending)?.into_iter();
+        let mut entry = |address| Entry::read(&self.space, address, &mut spending);
+        entries.map(|(name, address)| Ok((name, entry(address)?.size))).collect()
     }
 
     fn read_stream_at(
@@ -291,7 +313,9 @@ impl Files for UdfFiles {
         offset: u64,
         buf: &mut [u8],
     ) -> FileResult<usize> {
-        let found = self.stream_entries(file)?.into_iter().find(|(name, _)| name == stream);
+        let mut spending = self.budget.begin(Part::Streams, file, FREE);
+        let entries = self.stream_entries(file, &mut spending)?;
+        let found = entries.into_iter().find(|(name, _)| name == stream);
         let Some((_, address)) = found else {
             let name = String::from_utf8_lossy(stream);
             return Err(FormatError::unsupported(format!("there is no stream named {name}")));

@@ -4,3 +4,4 @@
 
 mod descriptors;
 mod files;
+mod hostile;
