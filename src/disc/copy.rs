@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::digest::{self, Digests, PIECE};
 use super::drive::Drive;
 use super::output::Output;
+use super::read::WAY_ON;
 use super::same::{self, Sameness};
 use super::volume::SECTOR;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::rescue::{self, Blocks, Mapfile, Passes, Phase, Settings, State, Status};
 use crate::io::{ReadAt, WriteAt as _};
@@ -21,12 +22,49 @@ use crate::progress::{Event, Progress};
 /// How often it is written down what was read.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 
+/// What a disc is, as far as it matters to whoever reads it.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    /// Its length in bytes.
+    pub(super) len: u64,
+    /// The bytes that are not there: between its sessions.
+    pub(super) gaps: ExtentSet,
+    /// The bytes of a sector.
+    pub(super) sector: u64,
+    /// The bytes that are sound, which need not be the same each time.
+    pub(super) sound: ExtentSet,
+}
+
+impl Shape {
+    /// A disc of data.
+    pub(super) const fn plain(len: u64, gaps: ExtentSet) -> Self {
+        Self { len, gaps, sector: SECTOR, sound: ExtentSet::new() }
+    }
+}
+
+/// Another copy of the disc.
+pub(super) struct Other<'a> {
+    pub(super) drive: Box<dyn Drive + 'a>,
+    /// True if something else than its sectors says that it is one.
+    pub(super) is_known: bool,
+}
+
+/// What came of the bytes of a disc.
+pub(super) struct Copied {
+    /// The hashes, if all was read front to back.
+    pub(super) digests: Option<Digests>,
+    /// The other copies that have filled something.
+    pub(super) merged: Vec<String>,
+}
+
 /// A disc that is being read.
 pub(super) struct Copying<'a> {
     out: &'a mut Output,
+    shape: &'a Shape,
     blocks: Blocks,
     phase: Phase,
-    len: u64,
+    /// True if something of it was read before.
+    is_resumed: bool,
     /// The bytes that the disc has; all others are between its sessions.
     domain: ExtentSet,
     retries: u32,
@@ -36,29 +74,89 @@ pub(super) struct Copying<'a> {
 }
 
 impl<'a> Copying<'a> {
-    /// A disc of `len` bytes, those of `gaps` not; `known` says what was read
-    /// before.
+    /// A disc of which `known` says what was read before.
     pub(super) fn new(
         out: &'a mut Output,
-        (len, gaps): (u64, &ExtentSet),
+        shape: &'a Shape,
         known: Option<&Mapfile>,
         retries: u32,
         cancel: &'a Cancel,
         progress: &'a dyn Progress,
     ) -> Self {
-        let domain = gaps.complement(len);
+        let domain = shape.gaps.complement(shape.len);
+        let is_resumed = known.is_some();
         let known = known.map_or(&[][..], |map| &map.blocks);
-        let blocks = Blocks::new(len, known).with_domain(&domain);
+        let blocks = Blocks::new(shape.len, known).with_domain(&domain);
         let (phase, saved) = (Phase::Copying, Instant::now());
-        Self { out, blocks, phase, len, domain, retries, saved, cancel, progress }
+        Self { out, shape, blocks, phase, is_resumed, domain, retries, saved, cancel, progress }
+    }
+
+    /// Reads all that `drive` gives, and what is missing then from the others.
+    ///
+    /// # Errors
+    /// Those of a drive or of what is written; what was read until then is
+    /// written down.
+    pub(super) fn run(&mut self, drive: &dyn Drive, others: &[Other<'_>]) -> Result<Copied> {
+        let copied = match self.copy(drive, others) {
+            Ok(copied) => copied,
+            // What has ended it counts, also if not even the map can be written.
+            Err(error) if self.save_map().is_err() => return Err(error),
+            Err(error) => {
+                let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+                return Err(error.hint(format!("{hint}{WAY_ON}")));
+            }
+        };
+        if copied.digests.is_none() {
+            // What comes now takes time, and a reading that was hard is not lost.
+            self.save_map()?;
+        }
+        Ok(copied)
+    }
+
+    fn copy(&mut self, drive: &dyn Drive, others: &[Other<'_>]) -> Result<Copied> {
+        let mut digests = None;
+        if self.is_resumed {
+            self.fill(drive)?;
+        } else {
+            digests = self.straight(drive)?;
+            if digests.is_none() {
+                self.rescue(drive)?;
+            }
+        }
+        let mut merged = Vec::new();
+        for other in others {
+            if self.missing().is_empty() {
+                break;
+            }
+            let shown = other.drive.path().display().to_string();
+            match self.compare(&*other.drive)? {
+                Sameness::Same => {}
+                Sameness::Differs(sector) => {
+                    return Err(Error::refused(format!(
+                        "{shown} is not the same disc: its sector {sector} differs"
+                    ))
+                    .hint(
+                        "only another copy of the same disc can fill what is missing: leave it out",
+                    ));
+                }
+                Sameness::Untold if other.is_known => {}
+                Sameness::Untold => return Err(same::untold(&shown)),
+            }
+            if self.fill(&*other.drive)? > 0 {
+                merged.push(shown);
+                digests = None;
+            }
+        }
+        Ok(Copied { digests, merged })
     }
 
     /// Reads a disc of which nothing is known front to back, up to the first
     /// error. Returns the hashes of what the file then is, if there was none.
-    pub(super) fn straight(&mut self, drive: &dyn Drive) -> Result<Option<Digests>> {
+    fn straight(&mut self, drive: &dyn Drive) -> Result<Option<Digests>> {
         let there = Extent::new(0, drive.len());
+        let piece = PIECE - PIECE % self.shape.sector;
         let (is_whole, digests) = digest::hash(|feed| {
-            for piece in Extent::new(0, self.len).pieces(PIECE) {
+            for piece in Extent::new(0, self.shape.len).pieces(piece) {
                 self.check()?;
                 // At most PIECE.
                 let mut bytes = vec![0; piece.len() as usize];
@@ -85,7 +183,7 @@ impl<'a> Copying<'a> {
 
     /// Reads from `drive` what was not tried yet, in the order that brings home
     /// most.
-    pub(super) fn rescue(&mut self, drive: &dyn Drive) -> Result<()> {
+    fn rescue(&mut self, drive: &dyn Drive) -> Result<()> {
         let there = self.domain.within(Extent::new(0, drive.len())).collect();
         let blocks = self.blocks.clone().with_domain(&there);
         self.passes(drive, blocks)
@@ -93,7 +191,7 @@ impl<'a> Copying<'a> {
 
     /// Reads from `drive` everything that is missing, once more or for the first
     /// time there, and returns how many bytes that brought.
-    pub(super) fn fill(&mut self, drive: &dyn Drive) -> Result<u64> {
+    fn fill(&mut self, drive: &dyn Drive) -> Result<u64> {
         let before = self.missing();
         let there: ExtentSet = before.within(Extent::new(0, drive.len())).collect();
         let mut blocks = self.blocks.clone().with_domain(&there);
@@ -112,8 +210,9 @@ impl<'a> Copying<'a> {
             title: String::new(),
             saved: Instant::now(),
         };
-        let mut state = State { blocks, ..State::new(self.len, None) };
-        let settings = Settings { retries: self.retries, ..Settings::new(drive.len(), SECTOR) };
+        let mut state = State { blocks, ..State::new(self.shape.len, None) };
+        let settings = Settings::new(drive.len(), self.shape.sector);
+        let settings = Settings { retries: self.retries, ..settings };
         let mut patient = Patient { drive, began: Instant::now() };
         let mut listen = |state: &State| listener.told(state);
         let passes = Passes::new(&mut patient, &*store, settings, &mut state, &mut listen);
@@ -125,9 +224,9 @@ impl<'a> Copying<'a> {
     }
 
     /// Compares what is there with another copy of the disc.
-    pub(super) fn compare(&self, drive: &dyn Drive) -> Result<Sameness> {
+    fn compare(&self, drive: &dyn Drive) -> Result<Sameness> {
         let there = self.blocks.of(Status::Finished);
-        same::compare(&**self.out.file(), &there, drive, self.cancel)
+        same::compare(&**self.out.file(), &there, drive, self.shape, self.cancel)
     }
 
     /// What of the disc is not there.
@@ -137,12 +236,12 @@ impl<'a> Copying<'a> {
 
     /// What became of it, to be kept.
     pub(super) fn map(&self) -> Mapfile {
-        let state = State { blocks: self.blocks.clone(), ..State::new(self.len, None) };
+        let state = State { blocks: self.blocks.clone(), ..State::new(self.shape.len, None) };
         State { phase: self.phase, ..state }.mapfile(comments())
     }
 
     /// Writes it down.
-    pub(super) fn save_map(&mut self) -> Result<()> {
+    fn save_map(&mut self) -> Result<()> {
         let map = self.map();
         self.out.save_map(&map)
     }

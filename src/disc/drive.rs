@@ -4,11 +4,12 @@
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{missing, record};
-use crate::device::{DiskIdentity, OpticalDrive, Source, Toc, is_optical};
+use super::volume::SECTOR;
+use super::{missing, record, sector};
+use crate::device::{DiskIdentity, OpticalDrive, RAW_SECTOR, Source, Toc, is_optical};
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::io::ReadAt;
+use crate::io::{ReadAt, check_range};
 use crate::units::SectorSize;
 
 /// A disc in a drive. Its bytes are those of its sectors of 2048 bytes; its
@@ -72,7 +73,19 @@ pub fn open(path: &Path) -> Result<Box<dyn Drive>> {
     let source = Source::open(path)?;
     let record = record::beside(path)?;
     let missing = missing::of(path, source.len(), record.as_ref())?;
-    Ok(Box::new(AsFile { path: path.to_owned(), file: WithGaps::new(source, missing) }))
+    let path = path.to_owned();
+    Ok(match record.filter(|record| record.sector_size as usize == RAW_SECTOR) {
+        None => Box::new(AsFile { path, file: WithGaps::new(source, missing) }),
+        Some(record) => {
+            // What nobody could read is no data either.
+            let size = RAW_SECTOR as u64;
+            let run_out = record.run_out.iter();
+            let run_out = run_out
+                .map(|it| Extent::at(it.first.saturating_mul(size), it.count.saturating_mul(size)));
+            let missing = missing.union(&run_out.collect());
+            Box::new(RawFileOfDisc { path, file: WithGaps::new(source, missing), toc: record.toc })
+        }
+    })
 }
 
 /// Bytes of which some are missing: reading them fails as on a bad disc.
@@ -147,6 +160,60 @@ impl Drive for InDrive {
 
     fn read_raw(&self, sector: u32, buf: &mut [u8]) -> Result<()> {
         self.drive.read_raw(sector, buf)
+    }
+}
+
+/// The file of a CD with all the bytes of its sectors.
+pub(super) struct RawFileOfDisc {
+    path: PathBuf,
+    file: WithGaps<Source>,
+    toc: Option<Toc>,
+}
+
+impl RawFileOfDisc {
+    /// One of which some bytes are missing.
+    pub(super) fn new(path: &Path, source: Source, missing: ExtentSet, toc: &Toc) -> Self {
+        let file = WithGaps::new(source, missing);
+        Self { path: path.to_owned(), file, toc: Some(toc.clone()) }
+    }
+}
+
+impl ReadAt for RawFileOfDisc {
+    fn len(&self) -> u64 {
+        self.file.len() / RAW_SECTOR as u64 * SECTOR
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(self.len(), offset, buf.len())?;
+        let mut raw = vec![0; RAW_SECTOR];
+        let (mut offset, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let (number, skip) = (offset / SECTOR, (offset % SECTOR) as usize);
+            self.file.read_at(number * RAW_SECTOR as u64, &mut raw)?;
+            let data = sector::data(&raw).and_then(|data| data.get(skip..)).ok_or_else(|| {
+                let cause = std::io::Error::from_raw_os_error(libc::EIO);
+                Error::io(format!("reading sector {number}, which has no data"), cause)
+            })?;
+            let len = data.len().min(rest.len());
+            let (part, behind) = rest.split_at_mut(len);
+            part.copy_from_slice(&data[..len]);
+            (offset, rest) = (offset + len as u64, behind);
+        }
+        Ok(())
+    }
+}
+
+impl Drive for RawFileOfDisc {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn toc(&self) -> Option<Toc> {
+        self.toc.clone()
+    }
+
+    fn read_raw(&self, sector: u32, buf: &mut [u8]) -> Result<()> {
+        self.file.read_at(u64::from(sector) * RAW_SECTOR as u64, buf)
     }
 }
 

@@ -40,9 +40,13 @@ pub(super) fn of(image: &Path, len: u64, record: Option<&Record>) -> Result<Exte
     let bytes = |first: u64, end: u64| {
         Extent::new(first.saturating_mul(size), end.saturating_mul(size)).intersect(&whole)
     };
-    // What lies between sessions was never there, which the map does not know.
+    // What lies between sessions was never there, and nobody can read what ends a
+    // track, which the map does not know.
     let gaps = record.toc.iter().flat_map(crate::device::Toc::gaps);
-    let gaps = gaps.map(|(start, end)| bytes(start.into(), end.into())).collect();
+    let gaps = gaps.map(|(start, end)| bytes(start.into(), end.into()));
+    let run_out = record.run_out.iter();
+    let run_out = run_out.map(|it| bytes(it.first, it.first.saturating_add(it.count)));
+    let gaps = gaps.chain(run_out).collect();
     let unreadable = record.unreadable.iter();
     let unreadable =
         unreadable.map(|it| bytes(it.first, it.first.saturating_add(it.count))).collect();

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::contents::Contents;
-use super::copy::Copying;
-use super::digest::{self, Digests};
+use super::copy::{Copied, Copying, Other, Shape};
+use super::digest;
 use super::drive::{self, Drive, WithGaps};
 use super::output::{Begun, Output};
 use super::protection;
 use super::record::{Behind, Record, Sectors};
-use super::same::{self, Sameness};
+use super::same;
 use super::volume::{self, SECTOR};
 use crate::browse::{OpenDisk, lost};
 use crate::device::Source;
@@ -142,7 +142,7 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<Done> {
     contents.check_plain()?;
-    let others = Other::open_all(&options.others, contents)?;
+    let others = open_others(&options.others, contents)?;
     let (mut out, known, old) = if options.resume {
         let begun = Begun::find(path, drive.path())?;
         check_begun(&begun, drive, contents, cancel)?;
@@ -159,24 +159,10 @@ pub fn run(
     };
     let len = out.file().len();
     progress.stage("reading", len);
-    let gaps = contents.gaps();
+    let shape = Shape::plain(len, contents.gaps());
     let known = known.as_ref();
-    let mut copying =
-        Copying::new(&mut out, (len, &gaps), known, options.retries, cancel, progress);
-    let copied = copy(&mut copying, drive, &others, known.is_some());
-    let Copied { digests, merged: filled } = match copied {
-        Ok(copied) => copied,
-        // What has ended it counts, also if not even the map can be written.
-        Err(error) if copying.save_map().is_err() => return Err(error),
-        Err(error) => {
-            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            return Err(error.hint(format!("{hint}{WAY_ON}")));
-        }
-    };
-    if digests.is_none() {
-        // What comes now takes time, and a reading that was hard is not lost.
-        copying.save_map()?;
-    }
+    let mut copying = Copying::new(&mut out, &shape, known, options.retries, cancel, progress);
+    let Copied { digests, merged: filled } = copying.run(drive, &others)?;
     let ends = Ends::of(contents, len, &copying.missing());
     let map = (!ends.lost.is_empty()).then(|| copying.map());
     for extent in ends.lost.iter() {
@@ -227,80 +213,19 @@ pub fn run(
     Ok(Done { path: path.to_owned(), record })
 }
 
-/// What came of the bytes of a disc.
-struct Copied {
-    /// The hashes, if all was read front to back.
-    digests: Option<Digests>,
-    /// The other copies that have filled something.
-    merged: Vec<String>,
-}
-
-fn copy(
-    copying: &mut Copying<'_>,
-    drive: &dyn Drive,
-    others: &[Other],
-    is_resumed: bool,
-) -> Result<Copied> {
-    let mut digests = None;
-    if is_resumed {
-        copying.fill(drive)?;
-    } else {
-        digests = copying.straight(drive)?;
-        if digests.is_none() {
-            copying.rescue(drive)?;
-        }
-    }
-    let mut merged = Vec::new();
-    for other in others {
-        if copying.missing().is_empty() {
-            break;
-        }
-        let shown = other.drive.path().display().to_string();
-        match copying.compare(&*other.drive)? {
-            Sameness::Same => {}
-            Sameness::Differs(sector) => {
-                return Err(Error::refused(format!(
-                    "{shown} is not the same disc: its sector {sector} differs"
-                ))
-                .hint(
-                    "only another copy of the same disc can fill what is missing: leave it out",
-                ));
-            }
-            Sameness::Untold if other.is_known => {}
-            Sameness::Untold => return Err(untold(&shown)),
-        }
-        if copying.fill(&*other.drive)? > 0 {
-            merged.push(shown);
-            digests = None;
-        }
-    }
-    Ok(Copied { digests, merged })
-}
-
-/// Another copy of the disc.
-struct Other {
-    drive: Box<dyn Drive>,
-    /// True if it has the same descriptors.
-    is_known: bool,
-}
-
-impl Other {
-    /// Opens them all, before anything is read.
-    fn open_all(paths: &[PathBuf], contents: &Contents) -> Result<Vec<Self>> {
-        paths
-            .iter()
-            .map(|path| {
-                let drive = drive::open(path)?;
-                let other = Contents::of(&*drive);
-                contents.check_same(&other).map_err(|what| {
-                    Error::refused(format!("{} is not the same disc: {what}", path.display()))
-                        .hint("only another copy of the same disc can fill what is missing")
-                })?;
-                let is_known = contents.volume.has_descriptors_of(&other.volume);
-                Ok(Self { drive, is_known })
-            })
-            .collect()
-    }
+/// Opens all other copies of the disc, before anything is read.
+fn open_others(paths: &[PathBuf], contents: &Contents) -> Result<Vec<Other<'static>>> {
+    let open = |path: &PathBuf| {
+        let drive = drive::open(path)?;
+        let other = Contents::of(&*drive);
+        contents.check_same(&other).map_err(|what| {
+            Error::refused(format!("{} is not the same disc: {what}", path.display()))
+                .hint("only another copy of the same disc can fill what is missing")
+        })?;
+        let is_known = contents.volume.has_descriptors_of(&other.volume);
+        Ok(Other { drive, is_known })
+    };
+    paths.iter().map(open).collect()
 }
 
 /// Refuses a disc that has more bytes than there is room for.
@@ -328,7 +253,16 @@ fn check_begun(
     let finished = Blocks::new(file.len(), &begun.map.blocks).finished();
     let missing = finished.complement(file.len());
     let there = WithGaps::new(file, missing);
-    let (volume, _) = volume::read(&there, contents.session());
+    let is_known = check_volume(&shown.to_string(), &there, contents)?;
+    let shape = Shape::plain(contents.len(), contents.gaps());
+    let found = same::compare(&there, &finished, drive, &shape, cancel)?;
+    same::check(&shown.to_string(), found, is_known)
+}
+
+/// Refuses what was read from a disc of another name; true if all descriptors
+/// are known and the same.
+pub(super) fn check_volume(shown: &str, there: &dyn ReadAt, contents: &Contents) -> Result<bool> {
+    let (volume, _) = volume::read(there, contents.session());
     // An interrupted read may not have got to the descriptors.
     let is_read = volume.descriptors_blake3.is_some() || volume.label.is_some();
     if is_read && !volume.is_of_same_disc(&contents.volume) {
@@ -338,21 +272,7 @@ fn check_begun(
         ))
         .hint("put that disc in, or choose another name"));
     }
-    match same::compare(&there, &finished, drive, cancel)? {
-        Sameness::Same => Ok(()),
-        Sameness::Differs(sector) => Err(Error::refused(format!(
-            "{shown} was read from another disc: sector {sector} differs"
-        ))
-        .hint("put that disc in, or choose another name")),
-        Sameness::Untold if volume.has_descriptors_of(&contents.volume) => Ok(()),
-        Sameness::Untold => Err(untold(&shown.to_string())),
-    }
-}
-
-/// Nothing says whether two discs are the same.
-fn untold(shown: &str) -> Error {
-    Error::refused(format!("nothing tells whether {shown} is of the same disc"))
-        .hint("what was read there cannot be read here; clean the disc, or use another drive")
+    Ok(volume.has_descriptors_of(&contents.volume))
 }
 
 /// The time, as it is written into records.

@@ -20,6 +20,7 @@ use crate::pipeline::Cancel;
 use crate::progress::Silent;
 
 mod again;
+mod raw_again;
 mod raw_discs;
 mod sizes;
 
@@ -35,6 +36,10 @@ struct MadeUp {
     /// True if it never gives the right ones.
     is_never_right: bool,
     raw_reads: AtomicU32,
+    /// How many sectors were read raw.
+    raw_sectors: AtomicU32,
+    /// By how much it gives sound shifted.
+    shift: u8,
 }
 
 impl MadeUp {
@@ -51,6 +56,8 @@ impl MadeUp {
             shaky: None,
             is_never_right: false,
             raw_reads: AtomicU32::new(0),
+            raw_sectors: AtomicU32::new(0),
+            shift: 0,
         }
     }
 
@@ -102,12 +109,16 @@ impl Drive for MadeUp {
     fn read_raw(&self, first: u32, buf: &mut [u8]) -> Result<()> {
         let reads = self.raw_reads.fetch_add(1, Ordering::Relaxed);
         for (number, sector) in (first..).zip(buf.chunks_mut(RAW_SECTOR)) {
+            self.raw_sectors.fetch_add(1, Ordering::Relaxed);
             let mut data = vec![0; 2048];
             self.read_at(u64::from(number) * SECTOR, &mut data)?;
             let first = self.toc.tracks.first().filter(|first| number < first.start);
             match self.track_of(number).or(first) {
                 Some(track) if track.is_data() => sector.copy_from_slice(&mode_1(number, &data)),
-                Some(_) => sector.iter_mut().zip(1..).for_each(|(byte, n)| *byte = n as u8),
+                Some(_) => {
+                    let tone = |n: usize| (n + number as usize) as u8;
+                    sector.iter_mut().zip(1..).for_each(|(byte, n)| *byte = tone(n) ^ self.shift);
+                }
                 None => return Err(Error::failed("between sessions")),
             }
             if self.shaky == Some(number) && (reads < 2 || self.is_never_right) {
@@ -163,8 +174,12 @@ fn read(drive: &MadeUp, path: &Path, options: &Options) -> Result<read::Done> {
 }
 
 fn read_raw(drive: &MadeUp, path: &Path) -> Result<read::Done> {
+    read_raw_with(drive, path, &Options::default())
+}
+
+fn read_raw_with(drive: &dyn Drive, path: &Path, options: &Options) -> Result<read::Done> {
     let contents = Contents::of(drive);
-    raw::run(drive, &contents, path, &Options::default(), &Cancel::default(), &Silent)
+    raw::run(drive, &contents, path, options, &Cancel::default(), &Silent)
 }
 
 #[test]

@@ -61,15 +61,14 @@ pub struct ReadArgs {
     ///
     /// Takes what OUT.map says is missing from the disc in DEVICE, which may be
     /// another drive, or the same disc after it was cleaned.
-    #[arg(long, conflicts_with = "raw")]
+    #[arg(long)]
     pub resume: bool,
 
     /// Another drive with the same disc, or a file of it, that fills gaps
     ///
     /// Can be given several times. Label, size and volume descriptors have to
-    /// be the same.
-    #[arg(long = "merge", value_name = "OTHER", value_hint = ValueHint::AnyPath,
-        conflicts_with = "raw")]
+    /// be the same; with --raw, the tracks.
+    #[arg(long = "merge", value_name = "OTHER", value_hint = ValueHint::AnyPath)]
     pub others: Vec<PathBuf>,
 
     /// Store a CD with sound: raw sectors (.bin) and a cue sheet
@@ -108,9 +107,7 @@ pub fn run(args: &ReadArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         resume: args.resume,
         others: args.others.clone(),
     };
-    if !args.raw {
-        output.way_on(read::WAY_ON.to_owned());
-    }
+    output.way_on(read::WAY_ON.to_owned());
     let listener = output.listener();
     let done = if args.raw {
         raw::run(&*drive, &contents, &path, &options, cancel, &*listener)

@@ -73,7 +73,8 @@ impl Settings {
     /// Those of ddrescue, for a drive of `len` bytes.
     #[must_use]
     pub fn new(len: u64, sector: u64) -> Self {
-        let cluster = (64 << 10_u64).max(sector);
+        // Whole sectors, also of 2352 bytes.
+        let cluster = ((64 << 10_u64) / sector * sector).max(sector);
         let round = |skip: u64| skip.max(cluster).next_multiple_of(sector);
         Self {
             cluster,
