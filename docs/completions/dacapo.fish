@@ -153,7 +153,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l stdout -d 'Wri
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l overwrite -d 'Replace files that are there'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l special -d 'Make devices, pipes and sockets, too (as root)'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l setuid -d 'Keep setuid and setgid bits and capabilities of programs'
-complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l streams -d 'Extract further streams of files (NTFS, HFS+, APFS) as NAME:STREAM'
+complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l streams -d 'Extract further streams of files (NTFS, HFS, HFS+, APFS) as NAME:STREAM'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -34,6 +34,15 @@ pub fn shown(bytes: &[u8]) -> String {
     text
 }
 
+/// The name of an extended attribute as Linux takes it: one that is in none of
+/// its namespaces, as those of macOS are, goes into that of users.
+#[must_use]
+pub fn attribute(name: &[u8]) -> Vec<u8> {
+    let known = [&b"user."[..], b"trusted.", b"security.", b"system."];
+    let start = if known.iter().any(|space| name.starts_with(space)) { &b""[..] } else { b"user." };
+    [start, name].concat()
+}
+
 /// Letters that change the order in which others are shown, or the lines.
 const fn reorders(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -148,13 +148,18 @@ impl OpenVolume {
     /// True if a letter and its capital are the same in names.
     #[must_use]
     pub fn ignores_case(&self) -> bool {
-        self.is_kind(&["NTFS", "exFAT", "FAT", "HFS+"])
+        self.is_kind(&["NTFS", "exFAT", "FAT", "HFS+"]) || self.is_hfs()
     }
 
     /// True if its times are those of a clock on some wall, and not of a zone.
     #[must_use]
     pub fn has_local_times(&self) -> bool {
-        self.is_kind(&["FAT"])
+        self.is_kind(&["FAT"]) || self.is_hfs()
+    }
+
+    /// True of the HFS before HFS+.
+    fn is_hfs(&self) -> bool {
+        self.identity.as_ref().is_some_and(|identity| identity.name == Hfs.name())
     }
 
     fn is_kind(&self, kinds: &[&str]) -> bool {

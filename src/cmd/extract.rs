@@ -65,7 +65,7 @@ pub struct ExtractArgs {
     #[arg(long)]
     pub setuid: bool,
 
-    /// Extract further streams of files (NTFS, HFS+, APFS) as NAME:STREAM
+    /// Extract further streams of files (NTFS, HFS, HFS+, APFS) as NAME:STREAM
     #[arg(long)]
     pub streams: bool,
 }

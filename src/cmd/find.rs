@@ -34,7 +34,7 @@ Examples:
 /// / that of a whole path from the root of the volume: * and ? stand for
 /// letters of a name, ** for any number of folders, [a-z] for one of these
 /// letters, {a,b} for either. Letters of another case are the same where the
-/// filesystem says so (NTFS, FAT, exFAT, HFS+).
+/// filesystem says so (NTFS, FAT, exFAT, HFS, HFS+).
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct FindArgs {

@@ -12,6 +12,7 @@ use super::inodes::{self, FILES, Place, ROOT};
 use super::listing::Listing;
 use super::tree::{ImageFile, Tree, Volume, ended_early};
 use super::trouble::Troubles;
+use crate::browse::names;
 use crate::error::{Error, ErrorKind};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{Node, NodeKind};
@@ -390,7 +391,7 @@ impl View {
             }
         };
         for (name, _) in volume.files.extended_attributes(node).map_err(fail)? {
-            add(b"", &name);
+            add(b"", &names::attribute(&name));
         }
         for (name, _) in volume.files.streams(node).map_err(fail)? {
             add(STREAM, &name);
@@ -403,7 +404,9 @@ impl View {
         let (volume, node) = self.node(number, Errno::ENODATA)?;
         let fail = |error| self.fail(number, error);
         let attributes = volume.files.extended_attributes(node).map_err(fail)?;
-        if let Some((_, value)) = attributes.into_iter().find(|(known, _)| known == name) {
+        if let Some((_, value)) =
+            attributes.into_iter().find(|(known, _)| names::attribute(known) == name)
+        {
             return Ok(value);
         }
         let stream = name.strip_prefix(STREAM).ok_or(Errno::ENODATA)?;

@@ -8,6 +8,7 @@
 mod compact_os;
 mod damaged;
 mod discs;
+pub(crate) mod hfs;
 mod images;
 mod large;
 mod linux;

@@ -186,3 +186,45 @@ fn files_of_windows_are_those_that_ntfs_3g_shows() {
     let ended = mounted.unmount();
     assert_eq!(ended.code, 0, "{}", ended.output);
 }
+
+/// Names in capitals of either kind, forks and what the Finder keeps.
+#[test]
+fn files_of_an_old_mac_are_those_that_hfsutils_copied() {
+    const MAKE: &str = r#"
+cd "$1"; export HOME=$1
+truncate -s 2M mac.raw
+hformat -l 'Old Songs' mac.raw >/dev/null
+head -c 60000 /dev/urandom >song; head -c 3000 /dev/urandom >resource
+python3 "$2" 'A Song' song resource >song.bin
+hmkdir :Songs
+hcopy -m song.bin :Songs:
+hcopy -r song ':Songs:b/c'
+humount
+"#;
+    let needs = ["kernel:fuse", "hformat", "hmkdir", "hcopy", "humount", "getfattr", "python3"];
+    if !requires(&needs) {
+        return;
+    }
+    let folder = temp_dir();
+    let at = folder.path().to_str().unwrap();
+    run("bash", &["-euc", MAKE, "bash", at, crate::files::hfs::MACBINARY]);
+    let mounted = Mounted::new(&folder.join("mac.raw"), &[]);
+    let songs = mounted.path().join("files/disk/Songs");
+    let song = songs.join("A Song");
+    let wanted = fs::read(folder.join("song")).unwrap();
+    assert!(fs::read(&song).unwrap() == wanted && fs::read(songs.join("b:c")).unwrap() == wanted);
+    let data = fs::metadata(&song).unwrap();
+    assert_eq!(data.mode(), 0o100_444);
+    // On the clock of a wall, which here is that of this machine.
+    let shown = run("date", &["+%s", "-r", song.to_str().unwrap()]);
+    let local = run("date", &["+%s", "-d", "1999-01-24 05:20:00"]);
+    assert_eq!(shown.out(), local.out());
+    let attribute = |name: &str| {
+        let args = ["-n", name, "--only-values", "--absolute-names", song.to_str().unwrap()];
+        run("getfattr", &args).stdout
+    };
+    assert!(attribute("user.rsrc") == fs::read(folder.join("resource")).unwrap());
+    assert_eq!(attribute("user.com.apple.FinderInfo")[..8], *b"APPLDaCa");
+    let ended = mounted.unmount();
+    assert_eq!(ended.code, 0, "{}", ended.output);
+}

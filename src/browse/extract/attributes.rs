@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::super::names::shown;
+use super::super::names::{self, shown};
 use super::Options;
 use crate::error::Error;
 use crate::fs::files::{Attributes, Times};
@@ -183,11 +183,7 @@ impl<'a> Setter<'a> {
         if name == CAPABILITIES && !self.options.setuid {
             return kept.told.count("program%s without their capabilities; --setuid keeps them");
         }
-        let known = [&b"user."[..], b"trusted.", b"security.", b"system."];
-        let name = match known.iter().any(|space| name.starts_with(space)) {
-            true => name.to_vec(),
-            false => [b"user.", name].concat(),
-        };
+        let name = names::attribute(name);
         let done = match on {
             On::File(file) => rustix::fs::fsetxattr(file, &*name, value, XattrFlags::empty()),
             On::Name(folder, node) => {

@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use super::roman;
+use super::unclean::Unclean;
 use crate::extent::Extent;
 use crate::io::{ReadAt, read_vec};
 use crate::ondisk::{Fields, FormatError};
@@ -13,6 +14,10 @@ use crate::ondisk::{Fields, FormatError};
 pub const POSITION: u64 = 1024;
 /// The unit of the first allocation block.
 const SECTOR: u64 = 512;
+
+/// Bits of drAtrb; the second is Mac OS 7.6's and later ones'.
+const UNMOUNTED: u16 = 1 << 8;
+const INCONSISTENT: u16 = 1 << 11;
 
 /// Places of a fork: first allocation block and how many.
 pub type ForkExtents = [(u16, u16); 3];
@@ -26,8 +31,8 @@ pub struct MasterDirectoryBlock {
     pub created: Option<Timestamp>,
     /// When it was last changed.
     pub modified: Option<Timestamp>,
-    /// True if it was unmounted in order.
-    pub is_unmounted: bool,
+    /// What is to be known of its state: drAtrb.
+    attributes: u16,
     /// How many allocation blocks there are.
     pub block_count: u16,
     /// The size of one, in bytes.
@@ -72,7 +77,7 @@ impl MasterDirectoryBlock {
             name: roman::decode(bytes.bytes_at(37, len).unwrap_or_default()),
             created: time(long(2)),
             modified: time(long(6)),
-            is_unmounted: short(10) & 0x0100 != 0,
+            attributes: short(10),
             block_count: short(18),
             block_size,
             first_block: u64::from(short(28)).saturating_mul(SECTOR),
@@ -82,6 +87,14 @@ impl MasterDirectoryBlock {
             overflow: (long(130), fork_extents(&bytes, 134)),
             catalog: (long(146), fork_extents(&bytes, 150)),
         }))
+    }
+
+    /// Why the volume is not clean.
+    pub(super) const fn unclean(&self) -> Option<Unclean> {
+        if self.attributes & UNMOUNTED == 0 {
+            return Some(Unclean::NotUnmounted);
+        }
+        if self.attributes & INCONSISTENT != 0 { Some(Unclean::HasErrors) } else { None }
     }
 
     /// The bytes of some allocation blocks.

@@ -2,15 +2,23 @@
 //! HFS, the filesystem of Macs before HFS+, and of installer discs for them:
 //! there often beside an ISO 9660 on the same disc.
 //!
-//! Read is the master directory block. All of the volume is stored.
+//! What is read, in order: the master directory block, the extents overflow file
+//! and the catalog, which are B-trees (`tree`, `files`). All of the volume is
+//! stored. Specification: Apple, "Inside Macintosh: Files", chapter 2, "Data
+//! Organization on Volumes" (1992).
 
+mod files;
+mod fork;
 pub mod master_directory_block;
 mod roman;
+pub(super) mod tree;
+pub(super) mod unclean;
 
 pub use master_directory_block::MasterDirectoryBlock;
 
+use self::files::HfsFiles;
 use super::signature::Volume;
-use super::{Filesystem, Identity, Readers, Support, Used};
+use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::ondisk::{FormatError, text};
 
 /// The driver of HFS.
@@ -33,7 +41,9 @@ impl Filesystem for Hfs {
         let mut identity = volume.identity("HFS", None, None)?;
         identity.label = Some(text(block.name.as_bytes())).filter(|label| !label.is_empty());
         identity.uuid = uuid(&volume)?;
-        Ok(Some(identity))
+        identity.unclean = block.unclean().map(|unclean| unclean.words().to_owned());
+        identity.clean = identity.unclean.is_none();
+        Ok(Some(identity.ending_at(block.end(), reader.len())))
     }
 
     fn used(&self, readers: Readers) -> Result<Used, FormatError> {
@@ -44,6 +54,12 @@ impl Filesystem for Hfs {
             "the used map of HFS is not supported: the image is exact and complete",
         )
         .advise(super::foreign::FILL))
+    }
+
+    fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
+        let Some(reader) = readers.first() else { return Ok(None) };
+        let Some(block) = MasterDirectoryBlock::read(reader.as_ref())? else { return Ok(None) };
+        Ok(Some(Box::new(HfsFiles::open(reader, block)?)))
     }
 }
 

@@ -3,6 +3,7 @@
 //! Header").
 
 use super::fork::{FORK_LEN, Fork};
+use crate::fs::hfs::unclean::Unclean;
 use crate::ondisk::{Fields, FormatError};
 
 /// Where the header is, in bytes from the start of the volume; as far from its
@@ -50,52 +51,6 @@ pub(super) struct VolumeHeader {
     pub(super) identifier: [u8; 8],
     /// The header's bytes, with the forks of the five special files.
     bytes: Vec<u8>,
-}
-
-/// Why a volume is not clean, going by its header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unclean {
-    NotUnmounted,
-    HasErrors,
-    ReplayFailed,
-}
-
-impl Unclean {
-    /// In few words.
-    pub(super) const fn words(self) -> &'static str {
-        match self {
-            Self::NotUnmounted => "not unmounted",
-            Self::HasErrors => "has errors",
-            Self::ReplayFailed => "journal replay failed",
-        }
-    }
-
-    /// What became of the volume, for who reads its files.
-    pub(super) const fn what(self) -> &'static str {
-        match self {
-            Self::NotUnmounted => "it was not ejected",
-            Self::HasErrors => "it is marked as having errors",
-            Self::ReplayFailed => "its journal could not be replayed",
-        }
-    }
-
-    /// In a sentence.
-    pub(super) const fn sentence(self) -> &'static str {
-        match self {
-            Self::NotUnmounted => {
-                "it was not ejected, so its bitmap may be behind its files: the image is exact and \
-                 complete"
-            }
-            Self::HasErrors => {
-                "it is marked as having errors, so its bitmap is not trusted: the image is exact \
-                 and complete"
-            }
-            Self::ReplayFailed => {
-                "its journal could not be replayed, so its bitmap is not trusted: the image is \
-                 exact and complete"
-            }
-        }
-    }
 }
 
 /// One of the five special files, whose forks are in the header.

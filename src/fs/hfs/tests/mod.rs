@@ -2,4 +2,5 @@
 //! Disks made byte by byte.
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
 
+mod files;
 mod volume;

@@ -10,7 +10,6 @@
 //! stream `rsrc`.
 
 mod record;
-mod tree;
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -18,17 +17,18 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use self::record::{HardLink, Item};
-use self::tree::{Record, Tree, extent};
 use super::file::Volume;
 use super::fork::{ExtentRecord, FORK_LEN, Fork, RECORD_LEN};
 use super::journal::Journal;
-use super::volume_header::{Special, Unclean, VolumeHeader};
+use super::volume_header::{Special, VolumeHeader};
 use super::wrapper::Place;
-use crate::extent::ExtentSet;
+use crate::extent::{Extent, ExtentSet};
 use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
     Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old,
 };
+use crate::fs::hfs::tree::{Keys, Record, Tree};
+use crate::fs::hfs::unclean::Unclean;
 use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
 use crate::fs::pieces::{self, Pieces, within};
@@ -134,7 +134,7 @@ impl HfsPlusFiles {
                 let id = special.id();
                 overflow(extents, &volume, &header, &fork, (id, DATA), &mut pieces)?;
             }
-            Tree::open(&volume, special.name(), pieces, fork.logical_size)
+            Tree::open(&volume, special.name(), pieces, fork.logical_size, Keys::Long)
         };
         let extents = special(Special::Extents, None)?;
         let catalog = special(Special::Catalog, Some(&extents))?;
@@ -425,6 +425,12 @@ impl HfsPlusFiles {
         }
         opened.resource.read(&self.volume, offset, part).map(Some)
     }
+}
+
+/// The bytes of a range of blocks.
+const fn extent(header: &VolumeHeader, start: u64, count: u64) -> Extent {
+    let size = header.block_size;
+    Extent::at(start.saturating_mul(size), count.saturating_mul(size))
 }
 
 /// The extents of a fork that its record has.

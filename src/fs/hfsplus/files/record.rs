@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::super::fork::{FORK_LEN, Fork};
 use super::super::volume_header::VolumeHeader;
-use super::tree::Record;
 use crate::fs::files::{FileResult, NodeKind, Times};
+use crate::fs::hfs::tree::Record;
 use crate::fs::names;
 use crate::ondisk::{Fields, FormatError};
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! B-trees from the root downwards: the records from a key on (TN1150,
-//! "B-Trees"). Of a tree only what is on the way has to be in order.
+//! B-trees of HFS and HFS+ from the root downwards: the records from a key on
+//! ("Inside Macintosh: Files", 2-64, and TN1150, "B-Trees"). Of a tree only what
+//! is on the way has to be in order.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::super::volume_header::VolumeHeader;
 use crate::fs::files::FileResult;
 use crate::fs::pieces::Pieces;
 use crate::fs::recent::Recent;
@@ -24,10 +24,21 @@ const MAX_DEPTH: usize = 16;
 const RECENT_NODES: usize = 256;
 const RECENT_BYTES: usize = 4 << 20;
 
+/// How the keys of a tree are kept.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::fs) enum Keys {
+    /// As HFS does: behind a length of 8 bits, and in index nodes with room for
+    /// the longest, which has so many bytes.
+    Short(usize),
+    /// As HFS+ does: behind a length of 16 bits, in index nodes as well.
+    Long,
+}
+
 /// A B-tree in one of the special files.
-pub(super) struct Tree {
+pub(in crate::fs) struct Tree {
     what: &'static str,
     pieces: Pieces,
+    keys: Keys,
     node_size: usize,
     nodes: u64,
     root: u32,
@@ -36,28 +47,29 @@ pub(super) struct Tree {
 
 /// A record: its key without its length, and its data.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Record<'a> {
-    pub(super) key: &'a [u8],
-    pub(super) data: &'a [u8],
+pub(in crate::fs) struct Record<'a> {
+    pub(in crate::fs) key: &'a [u8],
+    pub(in crate::fs) data: &'a [u8],
     /// The node and which of its records it is.
-    pub(super) place: (u32, u16),
+    pub(in crate::fs) place: (u32, u16),
     /// Where the node is on the volume, for messages.
-    pub(super) position: u64,
+    pub(in crate::fs) position: u64,
 }
 
 /// A node: its bytes, checked as far as its descriptor and its table go.
-pub(super) struct Node {
+pub(in crate::fs) struct Node {
     number: u32,
     bytes: Vec<u8>,
     position: u64,
     next: u32,
     kind: u8,
     count: u16,
+    keys: Keys,
 }
 
 impl Node {
     /// The record of this number.
-    pub(super) fn record(&self, number: u16) -> FileResult<Record<'_>> {
+    pub(in crate::fs) fn record(&self, number: u16) -> FileResult<Record<'_>> {
         let offset = |slot: u16| {
             let back = usize::from(slot).checked_add(1)?.checked_mul(2)?;
             self.bytes.u16_be(self.bytes.len().checked_sub(back)?).map(usize::from)
@@ -65,10 +77,17 @@ impl Node {
         let record = || {
             let start = offset(number).filter(|start| *start >= DESCRIPTOR_LEN)?;
             let bytes = self.bytes.get(start..offset(number.checked_add(1)?)?)?;
-            let len = usize::from(bytes.u16_be(0)?);
-            let key = bytes.bytes_at(2, len)?;
+            let (len, start) = match self.keys {
+                Keys::Long => (usize::from(bytes.u16_be(0)?), 2_usize),
+                Keys::Short(_) => (usize::from(bytes.u8_at(0)?), 1),
+            };
+            let key = bytes.bytes_at(start, len)?;
+            let room = match self.keys {
+                Keys::Short(longest) if self.kind == INDEX => longest,
+                _ => len,
+            };
             // Data is at an even place.
-            let data = bytes.get(len.checked_add(2)?.checked_next_multiple_of(2)?..)?;
+            let data = bytes.get(start.checked_add(room)?.checked_next_multiple_of(2)?..)?;
             Some(Record { key, data, place: (self.number, number), position: self.position })
         };
         let found = (number < self.count).then(record).flatten();
@@ -81,11 +100,12 @@ impl Node {
 
 impl Tree {
     /// The tree in a file whose bytes lie there, and are so many.
-    pub(super) fn open(
+    pub(in crate::fs) fn open(
         volume: &dyn ReadAt,
         what: &'static str,
         pieces: Pieces,
         len: u64,
+        keys: Keys,
     ) -> FileResult<Self> {
         let position = pieces.places(1).next().map_or(0, |it| it.start());
         let bad = |expected: &str, found: String| {
@@ -107,11 +127,11 @@ impl Tree {
             return bad("as many nodes as fit into the file", nodes.to_string());
         }
         let recent = Recent::new(RECENT_NODES, RECENT_BYTES);
-        Ok(Self { what, pieces, node_size, nodes, root: word(0x10), recent })
+        Ok(Self { what, pieces, keys, node_size, nodes, root: word(0x10), recent })
     }
 
     /// A node.
-    pub(super) fn node(&self, volume: &dyn ReadAt, number: u32) -> FileResult<Arc<Node>> {
+    pub(in crate::fs) fn node(&self, volume: &dyn ReadAt, number: u32) -> FileResult<Arc<Node>> {
         self.recent.get_or_open(number, || {
             let size = u64::try_from(self.node_size).unwrap_or(u64::MAX);
             let offset = u64::from(number).saturating_mul(size);
@@ -129,6 +149,7 @@ impl Tree {
                 next: bytes.u32_be(0).unwrap_or(0),
                 kind: bytes.u8_at(8).unwrap_or(0),
                 count: bytes.u16_be(10).unwrap_or(0),
+                keys: self.keys,
                 bytes,
             };
             if ![LEAF, INDEX].contains(&node.kind) {
@@ -142,7 +163,7 @@ impl Tree {
     /// Gives the records of the leaves from the first on whose key is not less
     /// than what is wanted, until `each` has enough. `order` compares a key
     /// with what is wanted.
-    pub(super) fn from(
+    pub(in crate::fs) fn from(
         &self,
         volume: &dyn ReadAt,
         order: &dyn Fn(&[u8]) -> Ordering,
@@ -204,10 +225,4 @@ impl Tree {
             node = next;
         }
     }
-}
-
-/// The bytes of a range of blocks.
-pub(super) fn extent(header: &VolumeHeader, start: u64, count: u64) -> crate::extent::Extent {
-    let size = header.block_size;
-    crate::extent::Extent::at(start.saturating_mul(size), count.saturating_mul(size))
 }

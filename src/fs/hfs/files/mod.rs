@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The files of an HFS.
+//!
+//! A node is the place of its record in the catalog: the number of a leaf, and
+//! which of its records it is. Names are turned from Mac OS Roman into UTF-8,
+//! whatever script they were written in, as nothing on the volume says that. The
+//! resource fork is the stream `rsrc`, and what the Finder keeps is the
+//! extended attribute that macOS shows it as.
+
+mod record;
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use self::record::{FinderInfo, Item};
+use super::MasterDirectoryBlock;
+use super::fork::{DATA, Fork, RESOURCE};
+use super::master_directory_block::POSITION;
+use super::tree::{Keys, Tree};
+use crate::extent::ExtentSet;
+use crate::fs::files::{
+    Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
+    may_be_old,
+};
+use crate::fs::listing::Listings;
+use crate::fs::names;
+use crate::fs::pieces::{self, Pieces, within};
+use crate::fs::recent::Recent;
+use crate::io::ReadAt;
+use crate::ondisk::{Fields, FormatError};
+
+const ROOT: u32 = 2;
+const ROOT_PARENT: u32 = 1;
+const CATALOG: u32 = 4;
+
+/// The longest keys of both trees, without their length.
+const EXTENT_KEY: usize = 7;
+const CATALOG_KEY: usize = 37;
+
+/// The stream that the resource fork is.
+const RESOURCE_FORK: &[u8] = b"rsrc";
+/// The extended attribute as which macOS shows what the Finder keeps.
+const FINDER_INFO: &[u8] = b"com.apple.FinderInfo";
+
+/// Files whose places are kept, and bytes of these.
+const RECENT_FILES: usize = 128;
+const RECENT_BYTES: usize = 16 << 20;
+
+/// The files of a volume.
+pub(super) struct HfsFiles {
+    volume: Arc<dyn ReadAt>,
+    block: MasterDirectoryBlock,
+    extents: Tree,
+    catalog: Tree,
+    root: Node,
+    opened: Recent<Node, Opened>,
+    listings: Listings,
+}
+
+impl fmt::Debug for HfsFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HfsFiles").field("block", &self.block).finish_non_exhaustive()
+    }
+}
+
+/// Takes a name, what it is of and the place of the record, and says whether to
+/// go on.
+type EachItem<'a> = &'a mut dyn FnMut(&[u8], FileResult<Item>, (u32, u16)) -> bool;
+
+/// A file, and where its content is.
+struct Opened {
+    item: Item,
+    data: (u64, Pieces),
+    resource: (u64, Pieces),
+}
+
+/// The place of a record.
+fn node((leaf, record): (u32, u16)) -> Node {
+    Node::new(u64::from(leaf).wrapping_shl(16) | u64::from(record))
+}
+
+/// Compares a key of the catalog with the first one of a folder.
+fn first_of(folder: u32) -> impl Fn(&[u8]) -> Ordering {
+    move |key| {
+        let own = (key.u32_be(1).unwrap_or(0), key.u8_at(5).unwrap_or(0));
+        own.cmp(&(folder, 0))
+    }
+}
+
+impl HfsFiles {
+    pub(super) fn open(volume: &Arc<dyn ReadAt>, block: MasterDirectoryBlock) -> FileResult<Self> {
+        let tree = |what, (len, extents), overflow: Option<&Tree>, id, longest| {
+            let fork = Fork { len, extents };
+            let overflow = overflow.map(|tree| (tree, volume as &dyn ReadAt));
+            let pieces = fork.pieces(&block, POSITION, overflow, (id, DATA))?;
+            Tree::open(volume, what, pieces, len.into(), Keys::Short(longest))
+        };
+        // Where the rest of the overflow file is it cannot say itself.
+        let extents = tree("extents overflow file", block.overflow, None, 0, EXTENT_KEY)?;
+        let catalog = tree("catalog file", block.catalog, Some(&extents), CATALOG, CATALOG_KEY)?;
+        let mut files = Self {
+            volume: Arc::clone(volume),
+            block,
+            extents,
+            catalog,
+            root: Node::new(0),
+            opened: Recent::new(RECENT_FILES, RECENT_BYTES),
+            listings: Listings::new(),
+        };
+        let mut root = None;
+        files.children(ROOT_PARENT, &mut |_, item, place| {
+            let item = item.ok().filter(|item| item.id == ROOT && item.is_folder());
+            root = item.map(|_| node(place));
+            root.is_none()
+        })?;
+        files.root =
+            root.ok_or_else(|| FormatError::corrupt("catalog", POSITION, "a root folder", "none"))?;
+        Ok(files)
+    }
+
+    /// Gives the records of what is in a folder, until `each` has enough.
+    fn children(&self, folder: u32, each: EachItem) -> FileResult<()> {
+        self.catalog.from(&self.volume, &first_of(folder), &mut |record| {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return each(&[], Err(error), (0, 0)),
+            };
+            if record.key.u32_be(1) != Some(folder) {
+                return false;
+            }
+            let name = record::name(record.key).unwrap_or_default();
+            match Item::parse(&record).transpose() {
+                None => true,
+                Some(item) => each(&name, item, record.place),
+            }
+        })
+    }
+
+    /// The record of a node.
+    fn item(&self, node: Node) -> FileResult<Item> {
+        let corrupt = |found: &str| {
+            FormatError::corrupt("catalog", node.number, "the record of a file or folder", found)
+        };
+        let leaf = u32::try_from(node.number.wrapping_shr(16)).map_err(|_| corrupt("none"))?;
+        let leaf = self.catalog.node(&self.volume, leaf)?;
+        let [low, high, ..] = node.number.to_le_bytes();
+        let record = leaf.record(u16::from_le_bytes([low, high]))?;
+        Item::parse(&record)?.ok_or_else(|| corrupt("another"))
+    }
+
+    fn open_node(&self, file: Node) -> FileResult<Arc<Opened>> {
+        self.opened.get_or_open(file, || {
+            let item = self.item(file)?;
+            let (data, resource) = item.forks.unwrap_or_default();
+            let pieces = |fork: Fork, which| -> FileResult<(u64, Pieces)> {
+                let overflow: (&Tree, &dyn ReadAt) = (&self.extents, &self.volume);
+                let id = (item.id, which);
+                Ok((fork.len.into(), fork.pieces(&self.block, item.position, Some(overflow), id)?))
+            };
+            let (data, resource) = (pieces(data, DATA)?, pieces(resource, RESOURCE)?);
+            let opened = Opened { item, data, resource };
+            let bytes = opened.data.1.weight().saturating_add(opened.resource.1.weight());
+            Ok((opened, bytes.saturating_add(size_of::<Opened>())))
+        })
+    }
+}
+
+impl Files for HfsFiles {
+    fn root(&self) -> Node {
+        self.root
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.block.unclean().map(|unclean| may_be_old(unclean.what()))
+    }
+
+    fn attributes(&self, node: Node) -> FileResult<Attributes> {
+        let item = self.item(node)?;
+        Ok(Attributes {
+            kind: if item.is_folder() { NodeKind::Folder } else { NodeKind::File },
+            size: item.forks.map_or(0, |(data, _)| data.len.into()),
+            allocated: (!item.is_folder()).then_some(item.allocated),
+            times: item.times,
+            mode: None,
+            owner: None,
+            links: 1,
+            dos: Some(DosAttributes {
+                read_only: item.is_locked,
+                hidden: item.is_invisible(),
+                ..DosAttributes::default()
+            }),
+        })
+    }
+
+    fn list(&self, folder: Node, each: EachEntry) -> FileResult<()> {
+        let item = self.item(folder)?;
+        if !item.is_folder() {
+            return Err(FormatError::corrupt("folder", item.position, "a folder", "a file"));
+        }
+        self.children(item.id, &mut |name, found, place| {
+            let entry = found.and_then(|found| {
+                names::check(name, found.position)?;
+                let kind = if found.is_folder() { NodeKind::Folder } else { NodeKind::File };
+                Ok(DirectoryEntry { name: name.to_vec(), node: node(place), kind })
+            });
+            each(entry) == ControlFlow::Continue(())
+        })
+    }
+
+    fn lookup(&self, folder: Node, name: &[u8]) -> FileResult<Option<DirectoryEntry>> {
+        // Nearly the letters that HFS takes for the same.
+        let fold = |name: &[u8]| names::folded(name, names::capital);
+        self.listings.lookup(self, folder, name, Some(&fold))
+    }
+
+    fn read_at(&self, file: Node, offset: u64, buf: &mut [u8]) -> FileResult<usize> {
+        let opened = self.open_node(file)?;
+        if opened.item.is_folder() {
+            return Err(FormatError::corrupt("file", opened.item.position, "a file", "a folder"));
+        }
+        let (len, pieces) = &opened.data;
+        let buf = within(*len, offset, buf);
+        pieces.read(&self.volume, offset, buf)?;
+        Ok(buf.len())
+    }
+
+    fn link_target(&self, link: Node) -> FileResult<Vec<u8>> {
+        let position = self.item(link)?.position;
+        Err(FormatError::corrupt("file", position, "a link", "none: HFS has no links"))
+    }
+
+    fn data_ranges(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        Ok(Some(ExtentSet::all(self.open_node(file)?.data.0)))
+    }
+
+    fn places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        let opened = self.open_node(file)?;
+        let (len, pieces) = &opened.data;
+        pieces::on_volume(pieces.places_of(*len), self.volume.len())
+    }
+
+    fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {
+        let finder = self.item(node)?.finder;
+        let is_set = finder != FinderInfo::default();
+        Ok(is_set.then(|| (FINDER_INFO.to_vec(), finder.to_vec())).into_iter().collect())
+    }
+
+    fn streams(&self, file: Node) -> FileResult<Vec<(Vec<u8>, u64)>> {
+        let size = self.item(file)?.forks.map_or(0, |(_, resource)| u64::from(resource.len));
+        Ok((size > 0).then(|| (RESOURCE_FORK.to_vec(), size)).into_iter().collect())
+    }
+
+    fn read_stream_at(
+        &self,
+        file: Node,
+        stream: &[u8],
+        offset: u64,
+        buf: &mut [u8],
+    ) -> FileResult<usize> {
+        if stream != RESOURCE_FORK {
+            let name = String::from_utf8_lossy(stream);
+            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+        }
+        let opened = self.open_node(file)?;
+        let (len, pieces) = &opened.resource;
+        let buf = within(*len, offset, buf);
+        pieces.read(&self.volume, offset, buf)?;
+        Ok(buf.len())
+    }
+}
