@@ -4,9 +4,10 @@
 
 use crate::ondisk::Fields;
 
-/// Unpacks a block into all of `buf`; `None` if it is damaged.
-pub(super) fn unpack(packed: &[u8], buf: &mut [u8]) -> Option<()> {
-    let (mut from, mut at, mut back) = (0_usize, 0_usize, 0_usize);
+/// Unpacks a block into `buf` from `start` up to its end, behind what is there
+/// already; `None` if it is damaged.
+pub(super) fn unpack(packed: &[u8], buf: &mut [u8], start: usize) -> Option<()> {
+    let (mut from, mut at, mut back) = (0_usize, start, 0_usize);
     while at < buf.len() {
         let code = packed.u8_at(from)?;
         let bits = |shift: u32, count: u32| {
@@ -80,17 +81,17 @@ mod tests {
         ];
         for (packed, plain) in cases {
             let mut buf = vec![0; plain.len()];
-            unpack(packed, &mut buf).unwrap();
+            unpack(packed, &mut buf, 0).unwrap();
             assert_eq!(&buf, plain);
         }
-        assert!(unpack(&[0x06], &mut [0]).is_none());
-        assert!(unpack(&[0xf3], &mut [0]).is_none());
+        assert!(unpack(&[0x06], &mut [0], 0).is_none());
+        assert!(unpack(&[0xf3], &mut [0], 0).is_none());
     }
 
     proptest! {
         #[test]
         fn anything_unpacks_or_is_refused(packed in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = unpack(&packed, &mut [0; 4096]);
+            let _ = unpack(&packed, &mut [0; 4096], 0);
         }
     }
 }

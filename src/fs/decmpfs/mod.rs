@@ -3,6 +3,7 @@
 //! and an extended attribute has the content, or says how the resource fork
 //! holds it. The header of the attribute is that of `decmpfs.h` of Apple's XNU.
 
+mod lzfse;
 mod lzvn;
 
 use std::io::Read as _;
@@ -56,7 +57,7 @@ enum Place {
     /// In blocks of the resource fork.
     ResourceFork(Method),
     /// In a way that is not known here.
-    Unknown(&'static str),
+    Unknown,
 }
 
 /// How a block is packed.
@@ -64,6 +65,7 @@ enum Place {
 enum Method {
     Zlib,
     Lzvn,
+    Lzfse,
 }
 
 impl Compressed {
@@ -91,8 +93,9 @@ impl Compressed {
             4 => Place::ResourceFork(Method::Zlib),
             7 => Place::Attribute(Method::Lzvn, rest.to_vec()),
             8 => Place::ResourceFork(Method::Lzvn),
-            11 | 12 => Place::Unknown("LZFSE"),
-            _ => Place::Unknown("a method that is not known"),
+            11 => Place::Attribute(Method::Lzfse, rest.to_vec()),
+            12 => Place::ResourceFork(Method::Lzfse),
+            _ => Place::Unknown,
         };
         let fits = match &place {
             Place::Plain(plain) => u64::try_from(plain.len()) == Ok(bytes),
@@ -111,7 +114,7 @@ impl Compressed {
     pub(super) const fn weight(&self) -> usize {
         match &self.place {
             Place::Plain(bytes) | Place::Attribute(_, bytes) => bytes.len(),
-            Place::ResourceFork(_) | Place::Unknown(_) => 0,
+            Place::ResourceFork(_) | Place::Unknown => 0,
         }
     }
 
@@ -126,9 +129,9 @@ impl Compressed {
         read_fork: ReadFork,
     ) -> FileResult<()> {
         match &self.place {
-            Place::Unknown(method) => Err(FormatError::unsupported(format!(
-                "the file is compressed by macOS with {method}, which is not read yet"
-            ))),
+            Place::Unknown => Err(FormatError::unsupported(
+                "the file is compressed by macOS with a method that is not known",
+            )),
             Place::Plain(plain) => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let part = plain.get(start..).and_then(|rest| rest.get(..buf.len()));
@@ -175,7 +178,7 @@ impl Compressed {
                     read_fork(start, &mut packed)?.ok_or_else(|| self.damaged())?;
                     method.unpack(&packed, len)
                 }
-                Place::Plain(_) | Place::Unknown(_) => None,
+                Place::Plain(_) | Place::Unknown => None,
             };
             Ok((block.ok_or_else(|| self.damaged())?, len))
         })
@@ -190,10 +193,11 @@ impl Compressed {
 impl Method {
     /// Unpacks a block of so many bytes. `None` if it is damaged.
     fn unpack(self, packed: &[u8], len: usize) -> Option<Vec<u8>> {
-        // What no block of either begins with: plain behind it.
+        // What no block of its kind begins with: plain behind it.
         let is_plain = packed.first().is_some_and(|byte| match self {
             Self::Zlib => byte & 0x0f == 0x0f,
             Self::Lzvn => *byte == 0x06,
+            Self::Lzfse => *byte == 0xff,
         });
         if is_plain {
             return packed.get(1..).filter(|plain| plain.len() == len).map(<[u8]>::to_vec);
@@ -201,7 +205,8 @@ impl Method {
         let mut block = vec![0; len];
         match self {
             Self::Zlib => ZlibDecoder::new(packed).read_exact(&mut block).ok()?,
-            Self::Lzvn => lzvn::unpack(packed, &mut block)?,
+            Self::Lzvn => lzvn::unpack(packed, &mut block, 0)?,
+            Self::Lzfse => lzfse::unpack(packed, &mut block)?,
         }
         Some(block)
     }
@@ -232,7 +237,7 @@ impl Method {
                 (table.saturating_add(start), two.u32_le(4).map(u64::from))
             }
             // Where each block begins, and where the last ends.
-            Self::Lzvn => {
+            Self::Lzvn | Self::Lzfse => {
                 if read(0, &mut two)?.is_none() {
                     return Ok(None);
                 }
@@ -254,6 +259,8 @@ impl Method {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
+
     use super::*;
 
     fn plain(kind: u32, bytes: u64, rest: &[u8]) -> Option<Vec<u8>> {
@@ -275,11 +282,50 @@ mod tests {
             }
         }
         assert_eq!(plain(9, 0, &[0xcc]).as_deref(), Some(b"".as_slice()));
-        for (method, marker) in [(Method::Zlib, 0xff), (Method::Lzvn, 0x06)] {
+        for (method, marker) in [(Method::Zlib, 0xff), (Method::Lzvn, 0x06), (Method::Lzfse, 0xff)]
+        {
             let packed = [&[marker], b"content".as_slice()].concat();
             assert_eq!(method.unpack(&packed, 7).as_deref(), Some(b"content".as_slice()));
             assert_eq!(method.unpack(&packed, 6), None);
             assert_eq!(method.unpack(&packed, 8), None);
         }
+    }
+
+    /// As macOS lays out a file of several blocks: where each begins, then these.
+    #[test]
+    fn lzfse_is_read_from_the_attribute_and_from_blocks_of_the_fork() {
+        let samples = lzfse::tests::samples();
+        let [whole, small] = [65536, 5000].map(|len| {
+            samples.iter().find(|(plain, _)| plain.len() == len && plain[0] != 0).unwrap()
+        });
+        let head = |kind: u32, len: usize| {
+            [&b"fpmc"[..], &kind.to_le_bytes(), &(len as u64).to_le_bytes()].concat()
+        };
+        let read = |attribute: &[u8], fork: &[u8], offset: u64, len: usize| {
+            let file = Compressed::parse(attribute, 0).unwrap();
+            let mut buf = vec![0; len];
+            let read_fork = |start: u64, to: &mut [u8]| {
+                let start = usize::try_from(start).unwrap();
+                let from = fork.get(start..).and_then(|rest| rest.get(..to.len()));
+                Ok(from.map(|from| to.copy_from_slice(from)))
+            };
+            file.read(&unpacked(), Node::new(1), offset, &mut buf, &read_fork).map(|()| buf)
+        };
+        let attribute = [head(11, small.0.len()), small.1.to_vec()].concat();
+        assert!(read(&attribute, &[], 10, 100).unwrap() == small.0[10..110]);
+        let blocks = [whole.1, whole.1, small.1];
+        let mut at = 4 * (blocks.len() as u32 + 1);
+        let mut fork = at.to_le_bytes().to_vec();
+        for block in blocks {
+            at += block.len() as u32;
+            fork.extend(at.to_le_bytes());
+        }
+        blocks.iter().for_each(|block| fork.extend(*block));
+        let plain = [&whole.0[..], &whole.0, &small.0].concat();
+        let attribute = head(12, plain.len());
+        assert!(read(&attribute, &fork, 0, plain.len()).unwrap() == plain);
+        let offset = 2 * 65536 - 50;
+        assert!(read(&attribute, &fork, offset, 100).unwrap() == plain[offset as usize..][..100]);
+        assert!(read(&attribute, &fork[..fork.len() - 40], offset, 100).is_err());
     }
 }
