@@ -9,8 +9,10 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use super::sysfs::System;
 use super::toc::{Toc, Track};
-use super::{DeviceNumber, DiskIdentity, Source, ioctl};
+use super::volumes::is_disc;
+use super::{DeviceNumber, DiskIdentity, Source, identity, ioctl};
 use crate::error::{Context, Error, Result};
 use crate::io::ReadAt;
 use crate::ondisk::Fields;
@@ -63,28 +65,82 @@ pub fn is_optical(path: &Path) -> bool {
     })
 }
 
+/// The optical drives of this machine, with a disc or without.
+#[must_use]
+pub fn optical_drives() -> Vec<DiskIdentity> {
+    optical_drives_of(&System::running())
+}
+
+fn optical_drives_of(system: &System) -> Vec<DiskIdentity> {
+    let blocks = system.disks().into_iter().filter(is_disc);
+    blocks
+        .map(|block| DiskIdentity { path: block.device_path(), ..identity::of(system, &block) })
+        .collect()
+}
+
+/// What a drive says of its tray. Another value means another disc.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tray {
+    /// A number of linux/cdrom.h; none if the drive does not answer.
+    status: Option<i32>,
+    /// Counts the discs since the start, on newer kernels.
+    sequence: Option<u64>,
+    /// The size of the disc in bytes.
+    len: u64,
+}
+
+impl Tray {
+    /// Asks a drive; what it does not tell is left out.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        // The kernel looks for a new disc when the drive is opened.
+        let file = open_drive(path);
+        let status = file.as_ref().ok().and_then(|file| ioctl::drive_status(file).ok());
+        let block = System::running().by_path(path);
+        Self {
+            status,
+            sequence: block.as_ref().and_then(|block| block.number_attribute("diskseq")),
+            len: block.map_or(0, |block| block.len()),
+        }
+    }
+
+    /// One with a disc of this size, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_size(len: u64) -> Self {
+        Self { len, ..Self::default() }
+    }
+
+    /// Why there is no disc that could be read, and what to do. Some drives
+    /// cannot tell; opening the disc will.
+    #[must_use]
+    pub const fn why_not(self) -> Option<(&'static str, &'static str)> {
+        Self::why_not_of(self.status)
+    }
+
+    const fn why_not_of(status: Option<i32>) -> Option<(&'static str, &'static str)> {
+        match status {
+            Some(1) => Some(("there is no disc in the drive", "put one in")),
+            Some(2) => Some(("the tray is open", "put the disc in and close it")),
+            Some(3) => Some(("the drive is not ready", "wait until its lamp goes out")),
+            _ => None,
+        }
+    }
+}
+
+/// Opens a drive, also one without a disc.
+fn open_drive(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 impl OpticalDrive {
     /// Opens a drive.
     ///
     /// # Errors
     /// If there is no disc in it, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        let what = || format!("opening {}", path.display());
-        // A drive without a disc is opened in this way only.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open(path)
-            .context(what)?;
-        let missing = |text: &str, hint: &str| {
-            Err(Error::failed(format!("{}: {text}", path.display())).hint(hint))
-        };
-        match ioctl::drive_status(&file) {
-            Ok(1) => return missing("there is no disc in the drive", "put one in"),
-            Ok(2) => return missing("the tray is open", "put the disc in and close it"),
-            Ok(3) => return missing("the drive is not ready", "wait until its lamp goes out"),
-            // Some drives cannot tell; opening the disc will.
-            _ => {}
+        let file = open_drive(path).context(|| format!("opening {}", path.display()))?;
+        if let Some((text, hint)) = Tray::why_not_of(ioctl::drive_status(&file).ok()) {
+            return Err(Error::failed(format!("{}: {text}", path.display())).hint(hint));
         }
         Ok(Self { source: Source::open(path)?, file })
     }
@@ -230,6 +286,25 @@ mod tests {
         assert_eq!(sense(&[0x72, 5, 0x64, 0, 0, 0, 0, 0]), Some([5, 0x64, 0]));
         assert_eq!(sense(&[0x70, 0, 3]), None);
         assert_eq!(sense(&[]), None);
+    }
+
+    #[test]
+    fn drives_are_listed_with_a_disc_and_without() {
+        let machine = crate::device::fake::Machine::new();
+        machine.disk("virtual", "sda", "8:0", 1 << 21);
+        machine.disk("virtual", "sr0", "11:0", 4096);
+        machine.disk("virtual", "sr1", "11:1", 0);
+        let drives = optical_drives_of(&machine.system());
+        let paths: Vec<&str> = drives.iter().map(|drive| drive.path.as_str()).collect();
+        assert_eq!(paths, ["/dev/sr0", "/dev/sr1"]);
+    }
+
+    #[test]
+    fn only_a_tray_that_is_known_to_have_no_disc_is_a_reason() {
+        let why_not = |status| Tray { status, ..Tray::default() }.why_not();
+        assert_eq!([None, Some(0), Some(4)].map(why_not), [None; 3]);
+        let reasons: Vec<&str> = (1..4).filter_map(|it| Some(why_not(Some(it))?.0)).collect();
+        assert_eq!(reasons.len(), 3, "{reasons:?}");
     }
 
     #[test]

@@ -100,7 +100,8 @@ fn node(usage: &Usage<'_>, block: &Block) -> VolumeNode {
     }
 }
 
-fn is_disc(block: &Block) -> bool {
+/// True for an optical drive.
+pub(super) fn is_disc(block: &Block) -> bool {
     block.name.strip_prefix("sr").is_some_and(|rest| rest.bytes().all(|it| it.is_ascii_digit()))
 }
 

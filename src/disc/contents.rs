@@ -68,13 +68,29 @@ impl Contents {
         }
     }
 
+    /// How many tracks are sound, and how many there are.
+    fn tracks(&self) -> (usize, usize) {
+        self.toc.as_ref().map_or((0, 0), |toc| (toc.audio_tracks(), toc.tracks.len()))
+    }
+
+    /// True if there is sound on it, which no plain file can hold.
+    #[must_use]
+    pub fn has_sound(&self) -> bool {
+        self.tracks().0 > 0
+    }
+
+    /// True if all that is known of another disc is the same.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.volume == other.volume && self.sizes == other.sizes && self.toc == other.toc
+    }
+
     /// An error if the disc cannot be kept as one plain file.
     ///
     /// # Errors
     /// Unsupported, with what can be done; refused of a file that is no disc.
     pub fn check_plain(&self) -> Result<()> {
-        let (sound, tracks) =
-            self.toc.as_ref().map_or((0, 0), |toc| (toc.audio_tracks(), toc.tracks.len()));
+        let (sound, tracks) = self.tracks();
         let raw = "store it raw, with a cue sheet: dacapo disc read --raw";
         if sound > 0 && sound == tracks {
             return Err(Error::unsupported(format!(
@@ -94,6 +110,10 @@ impl Contents {
                  unreadable, because the keys are where no drive gives them as data"
             ))
             .hint("keep the disc itself; nothing was written"));
+        }
+        if self.is_in_drive && self.is_empty() {
+            return Err(Error::refused("nothing is on the disc".to_owned())
+                .hint("put in another one; a blank disc has nothing that could be read"));
         }
         if !self.is_in_drive && self.volume.formats.is_empty() {
             return Err(Error::refused(

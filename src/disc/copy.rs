@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::digest::{self, Digests, PIECE};
 use super::drive::Drive;
 use super::output::Output;
-use super::read::WAY_ON;
+use super::read::Options;
 use super::same::{self, Sameness};
 use super::volume::SECTOR;
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ pub(super) struct Copying<'a> {
     is_resumed: bool,
     /// The bytes that the disc has; all others are between its sessions.
     domain: ExtentSet,
-    retries: u32,
+    options: &'a Options,
     saved: Instant,
     cancel: &'a Cancel,
     progress: &'a dyn Progress,
@@ -79,7 +79,7 @@ impl<'a> Copying<'a> {
         out: &'a mut Output,
         shape: &'a Shape,
         known: Option<&Mapfile>,
-        retries: u32,
+        options: &'a Options,
         cancel: &'a Cancel,
         progress: &'a dyn Progress,
     ) -> Self {
@@ -88,7 +88,7 @@ impl<'a> Copying<'a> {
         let known = known.map_or(&[][..], |map| &map.blocks);
         let blocks = Blocks::new(shape.len, known).with_domain(&domain);
         let (phase, saved) = (Phase::Copying, Instant::now());
-        Self { out, shape, blocks, phase, is_resumed, domain, retries, saved, cancel, progress }
+        Self { out, shape, blocks, phase, is_resumed, domain, options, saved, cancel, progress }
     }
 
     /// Reads all that `drive` gives, and what is missing then from the others.
@@ -101,9 +101,10 @@ impl<'a> Copying<'a> {
             Ok(copied) => copied,
             // What has ended it counts, also if not even the map can be written.
             Err(error) if self.save_map().is_err() => return Err(error),
+            Err(error) if self.options.way_on.is_empty() => return Err(error),
             Err(error) => {
                 let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
-                return Err(error.hint(format!("{hint}{WAY_ON}")));
+                return Err(error.hint(format!("{hint}{}", self.options.way_on)));
             }
         };
         if copied.digests.is_none() {
@@ -212,7 +213,7 @@ impl<'a> Copying<'a> {
         };
         let mut state = State { blocks, ..State::new(self.shape.len, None) };
         let settings = Settings::new(drive.len(), self.shape.sector);
-        let settings = Settings { retries: self.retries, ..settings };
+        let settings = Settings { retries: self.options.retries, ..settings };
         let mut patient = Patient { drive, began: Instant::now() };
         let mut listen = |state: &State| listener.told(state);
         let passes = Passes::new(&mut patient, &*store, settings, &mut state, &mut listen);

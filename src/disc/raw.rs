@@ -77,8 +77,7 @@ pub fn run(
     let copies = open_copies(&options.others, contents, toc)?;
     let (mut out, known, old) = if options.resume {
         let begun = Begun::find(path, drive.path())?;
-        let source = RawSectors { drive, toc, kept: None };
-        check_begun(&begun, (contents, &shape), &source, cancel)?;
+        check_begun(&begun, drive, contents, cancel)?;
         let out = Output::resume(path, &begun, shape.len)?;
         (out, Some(begun.map), begun.record.unwrap_or_default())
     } else {
@@ -98,7 +97,7 @@ pub fn run(
         })
         .collect();
     let known = known.as_ref();
-    let mut copying = Copying::new(&mut out, &shape, known, options.retries, cancel, progress);
+    let mut copying = Copying::new(&mut out, &shape, known, options, cancel, progress);
     let Copied { digests, merged: filled } = copying.run(&source, &others)?;
     let size = RAW_SECTOR as u64;
     let lost = copying.missing().align_outwards(size, u64::MAX);
@@ -216,15 +215,16 @@ fn check_tracks(toc: &Toc, other: &Toc, shown: &str) -> Result<()> {
 }
 
 /// Refuses to go on with a file that is of another disc.
-fn check_begun(
+pub(super) fn check_begun(
     begun: &Begun,
-    (contents, shape): (&Contents, &Shape),
-    drive: &RawSectors<'_>,
+    drive: &dyn Drive,
+    contents: &Contents,
     cancel: &Cancel,
 ) -> Result<()> {
+    let toc = check(contents)?;
+    let (shape, drive) = (shape(toc), RawSectors { drive, toc, kept: None });
     let shown = begun.file.display().to_string();
-    let toc = begun.record.as_ref().and_then(|record| record.toc.as_ref());
-    if let Some(toc) = toc {
+    if let Some(toc) = begun.record.as_ref().and_then(|record| record.toc.as_ref()) {
         check_tracks(drive.toc, toc, &shown)?;
     }
     let file = Source::open(&begun.file)?;
@@ -237,7 +237,7 @@ fn check_begun(
         .hint("put that disc in, or choose another name"));
     }
     let finished = Blocks::new(file.len(), &begun.map.blocks).finished();
-    let found = same::compare(&file, &finished, drive, shape, cancel)?;
+    let found = same::compare(&file, &finished, &drive, &shape, cancel)?;
     let missing = finished.complement(file.len());
     let there = RawFileOfDisc::new(&begun.file, file, missing, drive.toc);
     let is_known = check_volume(&shown, &there, contents)?;

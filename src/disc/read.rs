@@ -16,12 +16,12 @@ use super::copy::{Copied, Copying, Other, Shape};
 use super::digest;
 use super::drive::{self, Drive, WithGaps};
 use super::output::{Begun, Output};
-use super::protection;
-use super::record::{Behind, Record, Sectors};
+use super::record::{self, Behind, Record, Sectors};
 use super::same;
 use super::volume::{self, SECTOR};
+use super::{protection, raw};
 use crate::browse::{OpenDisk, lost};
-use crate::device::Source;
+use crate::device::{Source, Toc};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
@@ -34,9 +34,6 @@ use crate::units::human;
 /// Sectors at the end of a disc that may be unreadable without a loss: the pad
 /// of 150 sectors that programs add, and two of run-out.
 const RUN_OUT: u64 = 152 * SECTOR;
-
-/// How to go on with a disc that was interrupted.
-pub const WAY_ON: &str = "what was read is kept: go on by running the same command with --resume";
 
 /// What the user says about a disc.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +58,8 @@ pub struct Options {
     /// Other drives with the same disc, or files of it, that fill what cannot be
     /// read.
     pub others: Vec<PathBuf>,
+    /// What to tell people whose reading has ended early and can be gone on with.
+    pub way_on: &'static str,
 }
 
 /// A disc that was read.
@@ -79,6 +78,12 @@ impl Done {
     /// Losses, with the sectors.
     pub fn check(&self) -> Result<()> {
         check_losses(&self.record)
+    }
+
+    /// What is worth knowing of it, beside what is missing.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        notes(&self.record)
     }
 }
 
@@ -118,14 +123,131 @@ pub fn check_losses(record: &Record) -> Result<()> {
     }))
 }
 
+fn notes(record: &Record) -> Vec<String> {
+    let (behind, filesystems) = (record.behind, record.sizes.filesystems());
+    let mut notes = Vec::new();
+    if behind.bytes > 0 && filesystems > 0 {
+        let what = if behind.is_zero { "all zero" } else { "not all zero" };
+        notes.push(format!(
+            "{} behind the end of the filesystem were kept, too; they are {what}",
+            human(behind.bytes)
+        ));
+    }
+    for other in &record.merged_from {
+        notes.push(format!("sectors that could not be read were filled from {other}"));
+    }
+    notes.extend(record.suspicion.clone());
+    if record.cue.is_some() && behind.run_out_sectors > 0 {
+        notes.push(format!(
+            "{} sectors at the ends of tracks with data cannot be read, as is usual where these \
+             meet sound or the disc ends",
+            behind.run_out_sectors
+        ));
+    } else if behind.run_out_sectors > 0 {
+        notes.push(format!(
+            "the last {} sectors cannot be read, as is usual for discs that were written track \
+             at once; nothing of the filesystem is in them",
+            behind.run_out_sectors
+        ));
+    }
+    if record.sizes.capacity < filesystems {
+        notes.push(format!(
+            "the filesystem needs {}, and there are only {}: the end is missing",
+            human(filesystems),
+            human(record.sizes.capacity)
+        ));
+    }
+    if let Some(end) = record.sizes.impossible() {
+        notes.push(format!(
+            "the disc says that it has {}, which no such disc can hold ({} at most): that is not \
+             believed, and no more was read for it",
+            human(end),
+            human(record.sizes.most.unwrap_or(0).max(record.sizes.capacity))
+        ));
+    }
+    if let Some(end) = record.sizes.partition_table.filter(|end| *end > record.sizes.capacity) {
+        notes.push(format!(
+            "the partition table reaches to {}, behind the end of the disc at {}; such tables are \
+             made for USB sticks, and no more was read for it",
+            human(end),
+            human(record.sizes.capacity)
+        ));
+    }
+    if let Some(start) = record.toc.as_ref().and_then(Toc::last_session) {
+        notes.push(format!(
+            "the disc has several sessions; to see the last one, mount the file with the option \
+             sbsector={start}"
+        ));
+    }
+    notes
+}
+
 /// The file that a disc will be read to: `out` itself, or in a folder one named
 /// after the label.
 #[must_use]
 pub fn path_for(out: &Path, contents: &Contents, extension: &str) -> PathBuf {
     if out.is_dir() {
-        return out.join(format!("{}.{extension}", contents.stem()));
+        return out.join(numbered(contents, 1, extension));
     }
     out.to_owned()
+}
+
+/// The first name in a folder that no disc has yet: that of [`path_for`], or the
+/// same with a number.
+#[must_use]
+pub fn free_path(folder: &Path, contents: &Contents, extension: &str) -> PathBuf {
+    let is_free = |path: &PathBuf| {
+        let beside = [record::path_of(path), record::map_of(path), raw::cue_of(path)];
+        let taken = [path.clone(), store::partial_path(path)].into_iter().chain(beside);
+        taken.into_iter().all(|path| path.symlink_metadata().is_err())
+    };
+    let mut paths = (1..).map(|number| folder.join(numbered(contents, number, extension)));
+    // OK because no folder has so many files.
+    paths.find(is_free).expect("a name is free")
+}
+
+/// The discs of a folder, under the names of [`free_path`], that were begun, are
+/// not complete, and are the one in the drive; those of raw sectors, or the plain
+/// ones.
+///
+/// # Errors
+/// If the job was asked to stop.
+pub fn begun_in(
+    folder: &Path,
+    drive: &dyn Drive,
+    contents: &Contents,
+    is_raw: bool,
+    cancel: &Cancel,
+) -> Result<Vec<PathBuf>> {
+    /// Nobody has more discs of one label that are not complete.
+    const MOST: u32 = 200;
+    let mut found = Vec::new();
+    for number in 1..=MOST {
+        let extension = if is_raw { "bin" } else { "iso" };
+        let path = folder.join(numbered(contents, number, extension));
+        if !record::map_of(&path).exists() {
+            continue;
+        }
+        let is_it = Begun::find(&path, drive.path()).and_then(|begun| match is_raw {
+            true => raw::check_begun(&begun, drive, contents, cancel),
+            false => check_begun(&begun, drive, contents, cancel),
+        });
+        match is_it {
+            Ok(()) => found.push(path),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            // Of another disc, or nothing that can be gone on with.
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// "SYNTH_2.iso", "SYNTH_2-2.iso" ...
+fn numbered(contents: &Contents, number: u32, extension: &str) -> String {
+    match number {
+        1 => format!("{}.{extension}", contents.stem()),
+        _ => format!("{}-{number}.{extension}", contents.stem()),
+    }
 }
 
 /// Reads a disc to a plain file at `path`, and writes the record beside it.
@@ -161,7 +283,7 @@ pub fn run(
     progress.stage("reading", len);
     let shape = Shape::plain(len, contents.gaps());
     let known = known.as_ref();
-    let mut copying = Copying::new(&mut out, &shape, known, options.retries, cancel, progress);
+    let mut copying = Copying::new(&mut out, &shape, known, options, cancel, progress);
     let Copied { digests, merged: filled } = copying.run(drive, &others)?;
     let ends = Ends::of(contents, len, &copying.missing());
     let map = (!ends.lost.is_empty()).then(|| copying.map());

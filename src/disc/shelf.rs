@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::record::{Record, was_record};
+use super::verify::{self, Checked};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::pipeline::Cancel;
+use crate::progress::Progress;
 
 /// How deep folders are looked into; links are not followed.
 const MOST_DEPTH: usize = 32;
@@ -32,6 +34,35 @@ impl Shelved {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.image.is_file()
+    }
+
+    /// What it is best called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.record {
+            Some(record) => record.name().to_owned(),
+            None => self.image.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Is it what it was?
+    ///
+    /// # Errors
+    /// Damaged if its file is gone; if its record, or it itself, cannot be read.
+    /// That its bytes are damaged is no error here.
+    pub fn check(&self, cancel: &Cancel, progress: &dyn Progress) -> Result<Checked> {
+        if !self.is_there() {
+            return Err(Error::damaged(format!("{} is missing", self.image.display()))
+                .hint("its .json file is still there; read the disc again while you have it"));
+        }
+        if let Some(trouble) = &self.trouble {
+            let error = Error::new(trouble.kind(), trouble.to_string());
+            return Err(match trouble.hint_text() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            });
+        }
+        verify::run(&self.image, cancel, progress)
     }
 }
 

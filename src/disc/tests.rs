@@ -387,10 +387,11 @@ fn an_interrupted_disc_is_gone_on_with() {
     let cancel = Cancel::default();
     cancel.cancel();
     let contents = Contents::of(&drive);
-    let error = read::run(&drive, &contents, &path, &Options::default(), &cancel, &Silent);
+    let options = Options { way_on: "go on like this", ..Options::default() };
+    let error = read::run(&drive, &contents, &path, &options, &cancel, &Silent);
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert!(error.hint_text().unwrap().contains("--resume"), "{error:?}");
+    assert_eq!(error.hint_text(), Some("go on like this"));
     assert!(!path.exists() && out.at("i.iso.partial").exists() && out.at("i.map").exists());
     let resume = Options { resume: true, ..Options::default() };
     // Something of that name is not found in the way at the end only.

@@ -35,9 +35,9 @@ pub struct Destination {
     pub note: Option<String>,
 }
 
-/// The volumes of this machine to which an image of `source` could be saved,
-/// and those to which it could not, with the reason. `needed` is how many
-/// bytes it takes at most, 0 if that is not known.
+/// The volumes of this machine to which an image of `source`, or a disc, could
+/// be saved, and those to which it could not, with the reason. `needed` is how
+/// many bytes it takes, 0 if that is not known.
 ///
 /// # Errors
 /// If the kernel cannot be asked.
@@ -191,17 +191,14 @@ impl Destination {
                 self.why_not = Some(format!("{limit}; choose a drive with exFAT, NTFS or ext4"));
                 return;
             }
-            self.note = Some(limit);
+            self.note = (needed == 0).then_some(limit);
         }
-        if free == 0 || (needed > 0 && free < needed / 4) {
-            self.why_not = Some(format!(
-                "only {} are free, and up to {} are needed",
-                human(free),
-                human(needed)
-            ));
+        if free == 0 {
+            self.why_not = Some("nothing is free there; choose another drive".into());
         } else if free < needed {
+            // No reason: a part of it may be there already.
             self.note = Some(format!(
-                "{} are free; an image is mostly smaller than the {} on the disk, but not surely",
+                "not enough for something new: {} are free, and {} are needed",
                 human(free),
                 human(needed)
             ));

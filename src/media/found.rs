@@ -8,9 +8,10 @@ use std::sync::mpsc::{self, SendError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::in_rescue;
+use super::kinds::{self, Kind};
 use super::mounted::{MountFolder, Mounted};
 use super::search::{self, Facts, Found, Limits};
-use super::{in_rescue, kinds};
 use crate::device::{DiskIdentity, MountPoint, Source, VolumeNode, mount_points, volumes};
 use crate::error::{Context, Error, Result};
 use crate::fs::Identity;
@@ -166,8 +167,13 @@ pub(super) fn search_volumes(
     folder: &MountFolder,
     progress: &dyn Fn(&str),
 ) -> Search {
-    // What another screen reads at the moment is mounted once more, because
-    // that screen will unmount it; what is written is searched where it is.
+    gather(all_places(volumes, points, folder), folder, progress)
+}
+
+/// Everything on which files may be. What another screen reads at the moment is
+/// mounted once more, because that screen will unmount it; what is written is
+/// searched where it is.
+fn all_places(volumes: Vec<VolumeNode>, points: &[MountPoint], folder: &MountFolder) -> Places {
     let others: Vec<MountPoint> = points
         .iter()
         .filter(|mount| !(folder.contains(&mount.point) && mount.read_only))
@@ -180,7 +186,72 @@ pub(super) fn search_volumes(
             places.entry(disk).or_default().push(Place::Volume(Box::new(node)));
         }
     }
-    gather(places, folder, progress)
+    places
+}
+
+/// The drives of this machine whose files can be read, in the order in which
+/// people look for them, discs last. An installed system has them mounted.
+#[must_use]
+pub fn drives() -> Vec<Medium> {
+    let points = mount_points().unwrap_or_default();
+    let folder = MountFolder::of_rescue();
+    let places = if in_rescue() {
+        folder.clear();
+        all_places(volumes().unwrap_or_default(), &points, &folder)
+    } else {
+        places_of(&points)
+    };
+    let medium = |place: Place| match place {
+        Place::Folder(medium) => Some(*medium),
+        Place::Volume(node) => {
+            let (identity, _) = what_fills(&node).ok().flatten()?;
+            Some(Medium::of_node(&node, &identity))
+        }
+    };
+    let mut found: Vec<Medium> = places.into_values().flatten().filter_map(medium).collect();
+    found.sort_by_key(|medium| (medium.is_disc, medium.rank(), medium.device.clone()));
+    found
+}
+
+/// A drive whose files can be read until this is dropped.
+#[derive(Debug)]
+pub struct Readable {
+    folder: PathBuf,
+    /// Holds the mount.
+    _mounted: Option<Mounted>,
+}
+
+impl Readable {
+    /// Where its files are now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// Makes the files of a drive readable, without changing a byte of it.
+///
+/// # Errors
+/// If the drive is gone, or cannot be mounted.
+pub fn mount_readable(medium: &Medium) -> Result<Readable> {
+    readable_in(medium, &MountFolder::of_rescue())
+}
+
+fn readable_in(medium: &Medium, folder: &MountFolder) -> Result<Readable> {
+    if let Some(point) = &medium.point {
+        return Ok(Readable { folder: point.clone(), _mounted: None });
+    }
+    let gone = || {
+        Error::failed(format!("{medium} is not there any more"))
+            .hint("plug the drive in again, and search again")
+    };
+    let node = volumes()?.into_iter().find(|node| node.path == medium.device);
+    let found = mount_volume(&node.ok_or_else(gone)?, folder)?;
+    let is_it = |found: &(Medium, Mounted)| {
+        (&found.0.label, &found.0.filesystem) == (&medium.label, &medium.filesystem)
+    };
+    let (_, mounted) = found.filter(is_it).ok_or_else(gone)?;
+    Ok(Readable { folder: mounted.path().to_owned(), _mounted: Some(mounted) })
 }
 
 /// Each filesystem once, and of one of which only parts are mounted, such as
@@ -319,6 +390,13 @@ fn look_into(
 /// # Errors
 /// What to tell a person who knows that there is an image on it.
 fn mount_volume(node: &VolumeNode, folder: &MountFolder) -> Result<Option<(Medium, Mounted)>> {
+    let Some((identity, kind)) = what_fills(node)? else { return Ok(None) };
+    let mounted = folder.mount_untouched(node, kind)?;
+    Ok(Some((Medium::of_node(node, &identity), mounted)))
+}
+
+/// The filesystem of a volume; none if that is nothing to search.
+fn what_fills(node: &VolumeNode) -> Result<Option<(Identity, Kind)>> {
     let source = match Source::open(&node.path) {
         // A drive for discs without one.
         Err(_) if node.is_disc => return Ok(None),
@@ -334,8 +412,7 @@ fn mount_volume(node: &VolumeNode, folder: &MountFolder) -> Result<Option<(Mediu
             Ok(None)
         };
     };
-    let mounted = folder.mount_untouched(node, kind)?;
-    Ok(Some((Medium::of_node(node, &identity), mounted)))
+    Ok(Some((identity, kind)))
 }
 
 /// An image that can be read until this is dropped.
@@ -343,7 +420,7 @@ fn mount_volume(node: &VolumeNode, folder: &MountFolder) -> Result<Option<(Mediu
 pub struct OpenImage {
     path: PathBuf,
     /// Holds the mount.
-    _mounted: Option<Mounted>,
+    _drive: Readable,
 }
 
 impl OpenImage {
@@ -365,17 +442,8 @@ pub fn open(image: &FoundImage) -> Result<OpenImage> {
 
 pub(super) fn open_in(image: &FoundImage, folder: &MountFolder) -> Result<OpenImage> {
     let medium = &image.medium;
-    let mounted = match &medium.point {
-        Some(_) => None,
-        None => {
-            let node = volumes()?.into_iter().find(|node| node.path == medium.device);
-            let node = node.ok_or_else(|| gone(medium))?;
-            let (_, mounted) = mount_volume(&node, folder)?.ok_or_else(|| gone(medium))?;
-            Some(mounted)
-        }
-    };
-    let point = mounted.as_ref().map(Mounted::path).or(medium.point.as_deref());
-    let path = point.ok_or_else(|| gone(medium))?.join(&image.path_on_medium);
+    let drive = readable_in(medium, folder)?;
+    let path = drive.path().join(&image.path_on_medium);
     if !path.exists() {
         return Err(gone(medium));
     }
@@ -386,7 +454,7 @@ pub(super) fn open_in(image: &FoundImage, folder: &MountFolder) -> Result<OpenIm
             return Err(gone(medium));
         }
     }
-    Ok(OpenImage { path, _mounted: mounted })
+    Ok(OpenImage { path, _drive: drive })
 }
 
 fn gone(medium: &Medium) -> Error {

@@ -19,7 +19,10 @@ mod tests;
 pub mod trouble;
 
 pub use destinations::{Destination, STARTING_VOLUME, Writable, destinations, mount_writable};
-pub use found::{FoundImage, Medium, OpenImage, Search, Skipped, find, find_in, open, search};
+pub use found::{
+    FoundImage, Medium, OpenImage, Readable, Search, Skipped, drives, find, find_in,
+    mount_readable, open, search,
+};
 pub use mounted::Mounted;
 pub use search::Facts;
 

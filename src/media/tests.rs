@@ -277,8 +277,9 @@ fn a_destination_says_what_is_free_and_can_be_written() {
     let free = destination.free.unwrap();
     assert!((20 << 20..32 << 20).contains(&free), "{free}");
     assert_eq!(drive.hash(), before);
-    assert!(look(false, 40 << 20).note.unwrap().contains("mostly smaller"));
-    assert!(look(false, 4 << 30).why_not.unwrap().contains("are needed"));
+    // A part of it may be there already.
+    let large = look(false, 40 << 20);
+    assert!(large.why_not.is_none() && large.note.unwrap().contains("40.0 MiB are needed"));
     let source = look(true, 1 << 20);
     assert!(source.why_not.as_ref().unwrap().contains("disk that is saved"));
     assert!(mount_writable_in(&source, &media).is_err());

@@ -45,7 +45,9 @@ pub fn run(args: &InfoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let terminal = Terminal::of_stdout();
     let name = plain(&args.disc.to_string_lossy()).into_owned();
     output.result(&format!("{TITLE}{name}{TITLE:#}"));
-    for (name, value) in lines(&contents, record.as_ref()) {
+    let mut all = lines(&contents, record.as_ref());
+    all.extend(details(&contents, record.as_ref()));
+    for (name, value) in all {
         for (number, line) in wrap(&plain(&value), terminal.width, INDENT).iter().enumerate() {
             let name = if number == 0 { name } else { "" };
             output.result(&format!("  {FAINT}{name:<18}{FAINT:#}{}", line.trim_start()));
@@ -60,7 +62,7 @@ pub fn run(args: &InfoArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
 }
 
 /// A disc in a few words: its label and what is on it.
-pub(super) fn title(contents: &Contents) -> String {
+pub(crate) fn title(contents: &Contents) -> String {
     let formats = contents.volume.formats.join(", ");
     let label = contents.volume.label.as_deref().map(|label| format!("'{}'", plain(label)));
     let medium = contents.medium.clone();
@@ -69,11 +71,17 @@ pub(super) fn title(contents: &Contents) -> String {
     if parts.is_empty() { "a disc without a known filesystem".into() } else { parts.join(", ") }
 }
 
-fn lines(contents: &Contents, record: Option<&Record>) -> Vec<(&'static str, String)> {
-    let mut lines: Vec<(&'static str, String)> = Vec::new();
-    let mut add = |name, value: Option<String>| {
-        lines.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
-    };
+/// What a line says, and of what.
+type Line = (&'static str, String);
+
+fn add(lines: &mut Vec<Line>, name: &'static str, value: Option<String>) {
+    lines.extend(value.filter(|value| !value.is_empty()).map(|value| (name, value)));
+}
+
+/// What people know a disc by.
+pub(crate) fn lines(contents: &Contents, record: Option<&Record>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut add = |name, value| add(&mut lines, name, value);
     if let Some(record) = record {
         add("title", record.title.clone());
         add("serial number", record.serial.clone());
@@ -96,6 +104,22 @@ fn lines(contents: &Contents, record: Option<&Record>) -> Vec<(&'static str, Str
     ] {
         add(name, value.clone());
     }
+    let drive = contents.drive.as_ref().or(record.and_then(|record| record.drive.as_ref()));
+    add("drive", drive.and_then(|drive| drive.model.clone()));
+    add("medium", contents.medium.clone().or(record.and_then(|record| record.medium.clone())));
+    add("protection", contents.protection.clone());
+    if let Some(toc) = contents.toc.as_ref().or(record.and_then(|record| record.toc.as_ref())) {
+        let sound = toc.audio_tracks();
+        let (tracks, sessions) = (toc.tracks.len(), toc.sessions.len());
+        add("tracks", Some(format!("{tracks}, {sound} of them sound; sessions: {sessions}")));
+    }
+    lines
+}
+
+/// Sizes by everything that tells one, and the hashes of an archived disc.
+fn details(contents: &Contents, record: Option<&Record>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut add = |name, value| add(&mut lines, name, value);
     let sizes = &contents.sizes;
     let bytes = |size: u64| Some(format!("{size} bytes ({})", human(size)));
     for (name, size) in [
@@ -114,15 +138,6 @@ fn lines(contents: &Contents, record: Option<&Record>) -> Vec<(&'static str, Str
     }
     let not_believed = |end| format!("{end} bytes ({}), more than such a disc holds", human(end));
     add("not believed", sizes.impossible().map(not_believed));
-    let drive = contents.drive.as_ref().or(record.and_then(|record| record.drive.as_ref()));
-    add("drive", drive.and_then(|drive| drive.model.clone()));
-    add("medium", contents.medium.clone().or(record.and_then(|record| record.medium.clone())));
-    add("protection", contents.protection.clone());
-    if let Some(toc) = contents.toc.as_ref().or(record.and_then(|record| record.toc.as_ref())) {
-        let sound = toc.audio_tracks();
-        let (tracks, sessions) = (toc.tracks.len(), toc.sessions.len());
-        add("tracks", Some(format!("{tracks}, {sound} of them sound; sessions: {sessions}")));
-    }
     if let Some(record) = record {
         add("BLAKE3", Some(record.digests.blake3.clone()));
         add("SHA-256", Some(record.digests.sha256.clone()));

@@ -22,6 +22,9 @@ Examples:
   dacapo disc read /dev/sr0 /mnt/discs --title 'Synth 2' --serial 12-34-56
   dacapo disc read /dev/sr1 SYNTH_2.iso --resume --retries 3";
 
+/// How to go on with a disc that was interrupted.
+const WAY_ON: &str = "what was read is kept: go on by running the same command with --resume";
+
 /// Read a disc to an ISO file
 ///
 /// The file holds the disc bit for bit and is named after its label. Beside it
@@ -106,8 +109,9 @@ pub fn run(args: &ReadArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         retries: args.retries,
         resume: args.resume,
         others: args.others.clone(),
+        way_on: WAY_ON,
     };
-    output.way_on(read::WAY_ON.to_owned());
+    output.way_on(WAY_ON.to_owned());
     let listener = output.listener();
     let done = if args.raw {
         raw::run(&*drive, &contents, &path, &options, cancel, &*listener)
@@ -128,8 +132,14 @@ fn said(text: Option<&str>) -> Option<String> {
 fn report(done: &Done, started: Instant, output: &Output) {
     let record = &done.record;
     let seconds = started.elapsed().as_secs_f64();
-    for note in notes(done) {
+    for note in done.notes() {
         output.note(&note);
+    }
+    if !record.damaged_files.is_empty() {
+        output.note(&format!(
+            "files that are not whole: {}",
+            record.damaged_files.iter().map(|it| plain(it)).collect::<Vec<_>>().join(", ")
+        ));
     }
     output.info(&format!(
         "read {} in {}: {}",
@@ -143,71 +153,4 @@ fn report(done: &Done, started: Instant, output: &Output) {
         "record": record,
         "seconds_elapsed": seconds,
     }));
-}
-
-/// What is worth knowing of a disc that was read.
-fn notes(done: &Done) -> Vec<String> {
-    let (record, behind) = (&done.record, done.record.behind);
-    let mut notes = Vec::new();
-    let filesystems = record.sizes.filesystems();
-    if behind.bytes > 0 && filesystems > 0 {
-        let what = if behind.is_zero { "all zero" } else { "not all zero" };
-        notes.push(format!(
-            "{} behind the end of the filesystem were kept, too; they are {what}",
-            human(behind.bytes)
-        ));
-    }
-    for other in &record.merged_from {
-        notes.push(format!("sectors that could not be read were filled from {other}"));
-    }
-    notes.extend(record.suspicion.clone());
-    if !record.damaged_files.is_empty() {
-        notes.push(format!(
-            "files that are not whole: {}",
-            record.damaged_files.iter().map(|it| plain(it)).collect::<Vec<_>>().join(", ")
-        ));
-    }
-    if record.cue.is_some() && behind.run_out_sectors > 0 {
-        notes.push(format!(
-            "{} sectors at the ends of tracks with data cannot be read, as is usual where these \
-             meet sound or the disc ends",
-            behind.run_out_sectors
-        ));
-    } else if behind.run_out_sectors > 0 {
-        notes.push(format!(
-            "the last {} sectors cannot be read, as is usual for discs that were written track \
-             at once; nothing of the filesystem is in them",
-            behind.run_out_sectors
-        ));
-    }
-    if record.sizes.capacity < filesystems {
-        notes.push(format!(
-            "the filesystem needs {}, and there are only {}: the end is missing",
-            human(filesystems),
-            human(record.sizes.capacity)
-        ));
-    }
-    if let Some(end) = record.sizes.impossible() {
-        notes.push(format!(
-            "the disc says that it has {}, which no such disc can hold ({} at most): that is not \
-             believed, and no more was read for it",
-            human(end),
-            human(record.sizes.most.unwrap_or(0).max(record.sizes.capacity))
-        ));
-    }
-    if let Some(end) = record.sizes.partition_table.filter(|end| *end > record.sizes.capacity) {
-        notes.push(format!(
-            "the partition table reaches to {}, behind the end of the disc at {}; such tables are \
-             made for USB sticks, and no more was read for it",
-            human(end),
-            human(record.sizes.capacity)
-        ));
-    }
-    if let Some(start) = record.toc.as_ref().and_then(crate::device::Toc::last_session) {
-        notes.push(format!(
-            "the disc has several sessions; to see the last one, mount the file with the option \
-             sbsector={start}"
-        ));
-    }
-    notes
 }

@@ -8,7 +8,6 @@ use clap::{Args, ValueHint};
 use crate::cmd::Outcome;
 use crate::cmd::output::Output;
 use crate::disc::shelf::{self, Shelf};
-use crate::disc::verify;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::Cancel;
 
@@ -44,18 +43,8 @@ pub fn run(args: &ScanArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
     let mut tally = Tally::default();
     failures.into_iter().for_each(|failure| tally.add_failure(failure, output));
     for disc in discs {
-        if !disc.is_there() {
-            let error = Error::damaged(format!("{} is missing", disc.image.display()))
-                .hint("its .json file is still there; read the disc again while you have it");
-            tally.add_failure(error, output);
-            continue;
-        }
-        if let Some(trouble) = disc.trouble {
-            tally.add_failure(trouble, output);
-            continue;
-        }
         let listener = output.listener();
-        let checked = verify::run(&disc.image, cancel, &*listener);
+        let checked = disc.check(cancel, &*listener);
         drop(listener);
         match checked {
             Ok(checked) => tally.add(&checked, output),

@@ -8,6 +8,7 @@ const RESUME: Options = Options {
     retries: 0,
     resume: true,
     others: Vec::new(),
+    way_on: "",
 };
 
 /// A disc of no filesystem that is known.
@@ -156,4 +157,38 @@ fn a_disc_is_as_long_as_its_last_track() {
     drive.medium = "DVD-ROM";
     drive.copyright = Some(0);
     read(&drive, &out.at("b.iso"), &Options::default()).unwrap().check().unwrap();
+}
+
+#[test]
+fn of_a_folder_only_what_is_of_the_disc_and_not_complete_is_gone_on_with() {
+    let out = Out::new();
+    let folder = out.folder.path();
+    let disc = || MadeUp::new(iso(3000, "SAME"));
+    let contents = Contents::of(&disc());
+    let begun = |drive: &MadeUp| {
+        read::begun_in(folder, drive, &contents, false, &Cancel::default()).unwrap()
+    };
+    let free = || read::free_path(folder, &contents, "iso");
+    assert_eq!((begun(&disc()), free()), (Vec::new(), out.at("SAME.iso")));
+    // One that is complete, one of another disc by that name, and one that is not
+    // complete.
+    let options = Options::default();
+    let _ = read(&disc(), &free(), &options).unwrap();
+    assert_eq!((begun(&disc()), free()), (Vec::new(), out.at("SAME-2.iso")));
+    let mut other = iso(3000, "SAME");
+    other[40 * 2048..].iter_mut().for_each(|byte| *byte ^= 1);
+    let _ = read(&MadeUp::new(other).bad(100, 1), &free(), &options).unwrap();
+    assert_eq!((begun(&disc()), free()), (Vec::new(), out.at("SAME-3.iso")));
+    let _ = read(&disc().bad(100, 1), &free(), &options).unwrap();
+    assert_eq!((begun(&disc()), free()), (vec![out.at("SAME-3.iso")], out.at("SAME-4.iso")));
+    // What is beside a disc takes its name, too, also of a raw one.
+    std::fs::write(out.at("SAME-4.cue"), "").unwrap();
+    assert_eq!(free(), out.at("SAME-5.iso"));
+}
+
+#[test]
+fn a_blank_disc_has_nothing_to_be_read() {
+    let blank = Contents { is_in_drive: true, ..Contents::default() };
+    let error = blank.check_plain().unwrap_err();
+    assert!(error.to_string().contains("nothing is on the disc"), "{error}");
 }

@@ -8,6 +8,7 @@ const RESUME: Options = Options {
     retries: 0,
     resume: true,
     others: Vec::new(),
+    way_on: "",
 };
 
 /// What a healthy drive makes of the disc.
