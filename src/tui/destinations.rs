@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
+use super::disc::{AboutForm, Wish};
 use super::drives::Drives;
 use super::keys::Key;
 use super::load::Load;
@@ -27,6 +28,8 @@ use crate::units::human;
 pub(crate) enum Keep {
     /// An image of this disk.
     Image(PathBuf),
+    /// This disc.
+    Disc(Arc<Wish>),
     /// The log.
     Log,
 }
@@ -36,6 +39,7 @@ impl Keep {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Image(_) => "Save",
+            Self::Disc(_) => "Disc",
             Self::Log => "Log",
         }
     }
@@ -47,6 +51,7 @@ impl Keep {
                 let wanted = Wanted::Label(source.clone(), Arc::new(place));
                 Next::push(Typed::new(session, wanted))
             }
+            Self::Disc(wish) => Next::push(AboutForm::new(session, wish, place)),
             Self::Log => logbook::save_to(session, place),
         }
     }
@@ -92,12 +97,13 @@ fn name_of(destination: &Destination) -> String {
 }
 
 fn search(keep: &Keep) -> Load<Vec<Destination>> {
-    let source = match keep {
-        Keep::Image(source) => Some(source.clone()),
-        Keep::Log => None,
+    let (source, needed) = match keep {
+        Keep::Image(source) => (Some(source.clone()), 0),
+        Keep::Disc(wish) => (None, wish.needed()),
+        Keep::Log => (None, 0),
     };
     Load::start(move |_, _| {
-        let mut found = media::destinations(source.as_deref(), 0)?;
+        let mut found = media::destinations(source.as_deref(), needed)?;
         found.extend(network_folders(&mount_points()?));
         found.sort_by_key(|it| it.why_not.is_some());
         Ok(found)
@@ -174,6 +180,7 @@ impl Screen for Destinations {
             Tone::Strong,
             match self.keep {
                 Keep::Image(_) => "Where is the image to be kept? Not on the disk that is saved.",
+                Keep::Disc(_) => "Where is the disc to be kept?",
                 Keep::Log => "Where is the log to be kept?",
             },
         );

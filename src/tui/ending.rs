@@ -50,11 +50,22 @@ impl Ending {
 
     /// The files that are lost.
     pub(crate) fn lost(&mut self, lost: &[LostVolume]) -> &mut Self {
-        if !lost.is_empty() {
-            self.page.blank().text("What could not be read:");
-            for line in lost::lines(lost, SHOWN_FILES) {
-                self.page.row(Tone::Warning, line);
-            }
+        let lines = if lost.is_empty() { Vec::new() } else { lost::lines(lost, SHOWN_FILES) };
+        self.listed("What could not be read:", lines)
+    }
+
+    /// A list with a heading; nothing if it is empty.
+    pub(crate) fn listed(
+        &mut self,
+        heading: &str,
+        lines: impl IntoIterator<Item = String>,
+    ) -> &mut Self {
+        let mut lines = lines.into_iter().peekable();
+        if lines.peek().is_some() {
+            self.page.blank().text(heading);
+        }
+        for line in lines {
+            self.page.indented(Tone::Warning, 2, line);
         }
         self
     }

@@ -5,6 +5,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 
 use super::choose::{Choose, Goal};
+use super::disc::Discs;
 use super::disks::Disks;
 use super::images::{Images, Purpose};
 use super::keys::Key;
@@ -72,6 +73,14 @@ const ENTRIES: &[Entry] = &[
         does: "See the disks of this computer, with their partitions. Nothing is changed.",
         only: Only::Everywhere,
         begin: |session| Next::push(Disks::new(session)),
+    },
+    Entry {
+        letter: 'I',
+        name: "Disc",
+        does: "Keep a CD, DVD or Blu-ray disc as a file (ISO), or check those that were kept. The \
+               disc is only read.",
+        only: Only::Everywhere,
+        begin: |session| Next::push(Discs::new(session)),
     },
     Entry {
         letter: 'N',

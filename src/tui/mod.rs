@@ -11,6 +11,7 @@ mod choose;
 mod compare;
 mod confirm;
 mod destinations;
+mod disc;
 mod disks;
 mod drives;
 mod ending;

@@ -7,7 +7,11 @@ use super::log::Log;
 use super::screen::{Session, Shared};
 use super::shelf::Shelf;
 use crate::cmd::disks::{Content, Part, Shown};
-use crate::device::{DeviceNumber, Disk, DiskIdentity};
+use crate::device::{DeviceNumber, Disk, DiskIdentity, Toc, Track};
+use crate::disc::record::Sectors;
+use crate::disc::shelf::Shelved;
+use crate::disc::volume::{Sizes, Volume};
+use crate::disc::{Contents, Record};
 use crate::extent::Extent;
 use crate::fs::Identity;
 use crate::job::{Kind, Target};
@@ -185,6 +189,64 @@ pub(crate) fn destinations() -> Vec<Destination> {
     };
     let why_not = Some("it can only be read; choose another one".to_owned());
     vec![good.clone(), Destination { why_not, free: None, label: None, note: None, ..good }]
+}
+
+/// A disc with data in a drive.
+pub(crate) fn disc() -> Contents {
+    Contents {
+        volume: Volume {
+            label: Some("SYNTH_2\u{1b}[2J".into()),
+            formats: ["ISO 9660", "Joliet", "El Torito", "Rock Ridge", "UDF 1.02", "HFS"]
+                .map(str::to_owned)
+                .into(),
+            publisher: Some("Some Company \u{1b}[31m".into()),
+            ..Volume::default()
+        },
+        sizes: Sizes { primary: Some(600 * MIB), capacity: 601 * MIB, ..Sizes::default() },
+        medium: Some("CD-ROM".into()),
+        drive: Some(drive("/dev/sr0")),
+        is_in_drive: true,
+        ..Contents::default()
+    }
+}
+
+/// The same with two tracks, of which this many are sound.
+pub(crate) fn disc_with_sound(count: u8) -> Contents {
+    let track = |number: u8| Track {
+        number,
+        session: 1,
+        start: u32::from(number - 1) * 100_000,
+        control: if number > 2 - count { 0 } else { 4 },
+    };
+    Contents { toc: Toc::of_tracks(vec![track(1), track(2)], 200_000, None), ..disc() }
+}
+
+/// A drive for discs.
+pub(crate) fn drive(path: &str) -> DiskIdentity {
+    let model = Some("HL-DT-ST DVDRAM GH24NSD1 \u{1b}[2J".to_owned());
+    DiskIdentity { path: path.into(), model, ..DiskIdentity::default() }
+}
+
+/// Archived discs: a good one, one that is not complete, one without a record.
+/// The files of none of them are there.
+pub(crate) fn archived() -> Vec<Shelved> {
+    let record = |unreadable| Record {
+        file: "SYNTH_2.iso".into(),
+        bytes: 600 * MIB,
+        title: Some("Synth 2 \u{1b}[2J, the disc with the samples of the large orchestra".into()),
+        serial: Some("12-34-56".into()),
+        note: Some("bought in 2009".into()),
+        read_at: "2026-11-21T14:03:22Z".into(),
+        unreadable,
+        ..Record::new()
+    };
+    let bad = vec![Sectors { first: 5, count: 2 }];
+    let disc = |name: &str, record| Shelved {
+        image: format!("/mnt/{name}.iso").into(),
+        record,
+        trouble: None,
+    };
+    vec![disc("a", Some(record(Vec::new()))), disc("b", Some(record(bad))), disc("c", None)]
 }
 
 /// A network card without a cable.

@@ -61,7 +61,8 @@ impl Place {
         })
     }
 
-    fn shown(&self) -> String {
+    /// What it is called.
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::Drive(destination) => destination.medium.to_string(),
             Self::Folder(folder) => folder.display().to_string(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every screen, drawn in every size there is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
@@ -12,8 +13,8 @@ use super::look::Look;
 use super::screen::Screen;
 use super::{Stack, draw_screen, hint_line};
 use super::{
-    choose, confirm, destinations, disks, ending, images, logbook, menu, network, power, samples,
-    shelf, typed,
+    choose, confirm, destinations, disc, disks, ending, images, logbook, menu, network, power,
+    samples, save, shelf, typed,
 };
 
 use crate::pipeline::Cancel;
@@ -32,6 +33,16 @@ fn screens() -> Vec<(&'static str, Box<dyn Screen>)> {
             super::Next::Home
         }))
     };
+    let on_disc = |contents| disc::OnDisc::new(&session, "/dev/sr0".into(), contents);
+    let discs = vec![
+        (samples::drive("/dev/sr0"), Some(samples::disc())),
+        (samples::drive("/dev/sr1"), Some(samples::disc_with_sound(1))),
+        (samples::drive("/dev/sr2"), None),
+    ];
+    let wish = Arc::new(disc::Wish::new("/dev/sr0".as_ref(), &samples::disc(), false));
+    let place = save::Place::Folder("/mnt".into());
+    let medium = samples::shelf().images[0].medium.clone();
+    let archives = vec![disc::At::Drive(Box::new(medium)), disc::At::Folder("/mnt".into())];
     let error = crate::error::Error::failed("reading \u{1b}[2J").hint("try another cable");
     let mut ending = ending::Ending::of_error(&error);
     ending.text("a long text ".repeat(60));
@@ -55,6 +66,21 @@ fn screens() -> Vec<(&'static str, Box<dyn Screen>)> {
             Box::new(destinations::Destinations::with(&session, samples::destinations())),
         ),
         ("no destinations", Box::new(destinations::Destinations::with(&session, Vec::new()))),
+        ("discs", Box::new(disc::Discs::with(&session, discs))),
+        ("no discs", Box::new(disc::Discs::with(&session, Vec::new()))),
+        ("disc", Box::new(on_disc(samples::disc()))),
+        ("audio disc", Box::new(on_disc(samples::disc_with_sound(2)))),
+        ("about a disc", Box::new(disc::AboutForm::new(&session, &wish, place))),
+        ("where a disc is put", {
+            let keep = destinations::Keep::Disc(Arc::clone(&wish));
+            typed(typed::Wanted::Folder(keep))
+        }),
+        ("path of a disc", typed(typed::Wanted::Disc)),
+        ("folder of discs", typed(typed::Wanted::Archive)),
+        ("archives", Box::new(disc::Archives::with(&session, archives))),
+        ("no archives", Box::new(disc::Archives::with(&session, Vec::new()))),
+        ("archive", Box::new(disc::Archive::with(&session, samples::archived()))),
+        ("empty archive", Box::new(disc::Archive::with(&session, Vec::new()))),
         ("network", Box::new(network::Network::with(&session, vec![samples::interface()]))),
         ("no network", Box::new(network::Network::with(&session, Vec::new()))),
         ("share", typed(typed::Wanted::Share)),
@@ -122,7 +148,19 @@ fn without_a_font_for_it_all_is_ascii_and_without_colours_it_has_none() {
 #[test]
 fn what_is_chosen_is_marked_without_colours() {
     for (name, mut screen) in screens() {
-        if ["menu", "disks", "images", "power", "choose", "destinations", "end"].contains(&name) {
+        if [
+            "menu",
+            "disks",
+            "images",
+            "power",
+            "choose",
+            "destinations",
+            "end",
+            "discs",
+            "archives",
+        ]
+        .contains(&name)
+        {
             let text = drawn(&mut *screen, 80, 25, Look { unicode: false, colour: false });
             assert!(text.contains(" > ") || text.contains("\"> "), "{name}: {text}");
         }

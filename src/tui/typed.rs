@@ -10,6 +10,7 @@ use ratatui::layout::{Position, Rect};
 
 use super::choose::Goal;
 use super::destinations::Keep;
+use super::disc::{Archive, At, OnDisc};
 use super::images::{Opening, Purpose};
 use super::keys::Key;
 use super::look::{Look, Tone};
@@ -31,6 +32,10 @@ pub(crate) enum Wanted {
     Folder(Keep),
     /// The name of a new image of a disk.
     Label(PathBuf, Arc<Place>),
+    /// A drive, or the file of a disc.
+    Disc,
+    /// A folder with archived discs.
+    Archive,
     /// An address for this computer.
     Address,
     /// A folder of another machine.
@@ -48,6 +53,8 @@ impl Wanted {
             Self::Disk(goal) => format!("{} > type a path", goal.name()),
             Self::Folder(keep) => format!("{} > type the folder", keep.name()),
             Self::Label(..) => "Save > give it a name".into(),
+            Self::Disc => "Disc > type a path".into(),
+            Self::Archive => "Disc > type the folder".into(),
             Self::Address => "Network > set an address".into(),
             Self::Share => "Network > connect a folder".into(),
             Self::User(_) => "Network > who are you there?".into(),
@@ -71,6 +78,11 @@ impl Wanted {
                 "What do you want to call this image? In a year you should still know what it is: \
                  'studio before the update'. Enter alone takes the model of the disk."
             }
+            Self::Disc => {
+                "Type the path of a drive, or of the file of a disc, as in /dev/sr1 or \
+                 /mnt/old/SYNTH_2.iso."
+            }
+            Self::Archive => "Type the path of a folder with archived discs, as in /mnt/discs.",
             Self::Address => {
                 "Type the address of this computer, then after colons the router and the name \
                  server, as in eth0:192.168.1.50/24:192.168.1.1:192.168.1.1 - the two last may be \
@@ -106,6 +118,8 @@ impl Wanted {
                 let label = (!text.is_empty()).then(|| text.to_owned());
                 Next::push(Plan::new(session, source, place, label))
             }
+            Self::Disc => Next::push(OnDisc::open(session, path.to_owned())),
+            Self::Archive => Next::push(Archive::new(session, At::Folder(path.to_owned()))),
             Self::Address => network::set_address(session, text),
             Self::Share => network::connect_to(session, text),
             Self::User(smb) => network::connect_as(session, smb, text),
