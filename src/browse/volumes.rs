@@ -16,6 +16,7 @@ use crate::fs::udf::Udf;
 use crate::fs::{self, FILESYSTEMS, Files, Filesystem, Identity};
 use crate::io::{Memory, ReadAt, Window};
 use crate::ondisk::FormatError;
+use crate::table::apm::Apm;
 use crate::table::gpt::Gpt;
 use crate::table::{PartitionTable, TABLES, Table};
 use crate::volume::{Answer, Content, VOLUMES};
@@ -590,6 +591,14 @@ enum Seen {
     Nothing(Option<Trouble>),
 }
 
+/// True if these bytes of a disk are a volume of a Mac.
+fn is_of_mac(disk: &dyn ReadAt, extent: Extent) -> bool {
+    let drivers: [&dyn Filesystem; 2] = [&HfsPlus, &Hfs];
+    let volume = Window::new(disk, extent);
+    extent.end() <= disk.len()
+        && drivers.iter().any(|driver| driver.probe(&[&volume]).is_ok_and(|it| it.is_some()))
+}
+
 /// The partition table of a disk.
 fn table_of(disk: &dyn ReadAt) -> Seen {
     let doubt = match fs::array_of(disk) {
@@ -607,8 +616,14 @@ fn table_of(disk: &dyn ReadAt) -> Seen {
     for kind in TABLES {
         match kind.read(disk) {
             Ok(None) => {}
-            Ok(Some(table)) if table.doubtful => {
+            Ok(Some(mut table)) if table.doubtful => {
                 let why = format!("its partitions are not certain: {}", table.notes.join("; "));
+                // Discs for several kinds of computers have such maps. What a Mac has in
+                // one of its partitions says itself what it is.
+                table.partitions.retain(|it| is_of_mac(disk, it.extent));
+                if table.kind == Apm.name() && !table.partitions.is_empty() {
+                    return Seen::Table(table, doubt);
+                }
                 return Seen::Nothing(Some(Trouble::damaged(why)));
             }
             // A GPT has checksums; the MBR beside one that cannot be read only

@@ -71,7 +71,7 @@ pub enum NodeKind {
 }
 
 /// When things happened to a node, as far as its filesystem keeps it. A time
-/// that has no zone on the disk (FAT) is taken as UTC; one outside of the
+/// that has no zone on the disk (FAT, HFS) is taken as UTC; one outside of the
 /// years -9999 to 9999 is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
@@ -85,7 +85,7 @@ pub struct Times {
     pub created: Option<Timestamp>,
 }
 
-/// What FAT and NTFS call attributes.
+/// What FAT and NTFS call attributes; HFS has the first two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DosAttributes {
     /// It must not be changed.

@@ -211,6 +211,7 @@ python3 "$2" 'An Installer' data resource >'tree/sub/An Installer.bin'
 for n in $(seq 150); do echo $n >"tree/sub/file $n"; done
 echo hello >'tree/Read Me'
 genisoimage -quiet -hfs --macbin -R -hfs-volid 'Synth for Mac' -V SYNTH -o disc.iso tree
+genisoimage -quiet -hfs --macbin -part -R -hfs-volid 'Synth for Mac' -V SYNTH -o map.iso tree
 "#;
 
 #[test]
@@ -220,13 +221,15 @@ fn discs_for_macs_are_browsed_and_extracted() {
     }
     let scene = Scene::new();
     scene.run(HYBRIDS, &[]);
-    for (name, volume) in [("disc.iso", "disk/hfs")] {
+    for (name, volume) in [("disc.iso", "disk/hfs"), ("map.iso", "2")] {
         let disc = scene.at(name);
         assert!(compare(&disc) > 150, "{name}");
         let disc = disc.to_str().expect("a plain name");
         let listed = dacapo(&["ls", disc]).success();
         let line = listed.out().lines().find(|line| line.starts_with(volume));
         assert!(line.is_some_and(|line| line.contains("HFS")), "{name}: {listed}");
+        let line = listed.out().lines().find(|line| line.starts_with("disk "));
+        assert!(line.is_some_and(|line| line.contains("ISO 9660")), "{name}: {listed}");
         let wanted = format!("{volume}:/sub");
         let listed = dacapo(&["ls", "-l", disc, &wanted]).success();
         assert!(listed.out().contains("An Installer"), "{listed}");
@@ -240,8 +243,11 @@ fn discs_for_macs_are_browsed_and_extracted() {
         assert!(read("An Installer:rsrc") == fs::read(scene.at("resource")).unwrap());
         assert_eq!(read("file 150"), b"150\n");
     }
-    let disc = scene.at("disc.iso");
-    let info = dacapo(&["disc", "info", disc.to_str().expect("a plain name")]).success();
+    let map = scene.at("map.iso");
+    // What the HFS calls free may be of the other filesystem: all of it is saved.
+    let scan = dacapo::layout::scan(&super::DiskFile::open(&map)).expect("looking at a disc");
+    assert_eq!(scan.used.bytes(), fs::metadata(&map).unwrap().len(), "{:?}", scan.layout);
+    let info = dacapo(&["disc", "info", map.to_str().expect("a plain name")]).success();
     assert!(info.out().contains("HFS"), "{info}");
 }
 

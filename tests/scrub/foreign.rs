@@ -28,11 +28,6 @@ pub(crate) static KIND: Kind = Kind {
         "mkfs.erofs",
         "mkfs.cramfs",
         "mkfs.minix",
-        "hformat",
-        "hmkdir",
-        "hcopy",
-        "hdel",
-        "hattrib",
         "mkfs.fat",
         "openssl",
         "python3",
@@ -43,8 +38,8 @@ pub(crate) static KIND: Kind = Kind {
 
 scrub_tests!(
     bcachefs bitlocker bitlocker_to_go bitlocker_vista cramfs erofs foreign_tiny_bitlocker
-    foreign_tiny_disc foreign_tiny_hfs foreign_tiny_iso9660 foreign_tiny_md foreign_tiny_md_0_90 foreign_tiny_udf
-    foreign_tiny_udf_metadata foreign_tiny_udf_sparable foreign_tiny_udf_virtual gfs2 hfs hpfs
+    foreign_tiny_disc foreign_tiny_iso9660 foreign_tiny_md foreign_tiny_md_0_90 foreign_tiny_udf
+    foreign_tiny_udf_metadata foreign_tiny_udf_sparable foreign_tiny_udf_virtual gfs2 hpfs
     iso9660 iso9660_joliet jfs luks1 luks2 luks2_second_header md_0_90 md_1_0 md_1_0_with_fat
     md_1_1 md_1_2 minix minix_2 minix_3 nilfs2 nilfs2_second_superblock ocfs2 refs reiserfs romfs
     squashfs udf udf_2k_unicode udf_4k ufs1 ufs2 ufs2_big_endian vmfs zfs

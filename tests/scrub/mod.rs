@@ -52,6 +52,7 @@ mod ext;
 mod f2fs;
 mod fat;
 pub(crate) mod foreign;
+mod hfs;
 mod hfsplus;
 mod lvm2;
 mod ntfs;
@@ -70,6 +71,7 @@ pub(crate) static KINDS: &[&Kind] = &[
     &xfs::KIND,
     &btrfs::KIND,
     &f2fs::KIND,
+    &hfs::KIND,
     &hfsplus::KIND,
     &apfs::KIND,
     &lvm2::KIND,

@@ -18,10 +18,12 @@ pub(super) const RESOURCE: u8 = 0xff;
 const WHAT: &str = "record of the extents overflow file";
 
 /// A fork as its record describes it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Fork {
     /// How many bytes there are.
     pub(super) len: u32,
+    /// The bytes of all its blocks.
+    pub(super) allocated: u32,
     /// The first three places.
     pub(super) extents: ForkExtents,
 }

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 
+use super::fork::Fork;
 use super::roman;
 use super::unclean::Unclean;
 use crate::extent::Extent;
@@ -18,6 +19,10 @@ const SECTOR: u64 = 512;
 /// Bits of drAtrb; the second is Mac OS 7.6's and later ones'.
 const UNMOUNTED: u16 = 1 << 8;
 const INCONSISTENT: u16 = 1 << 11;
+const SPARED_BLOCKS: u16 = 1 << 9;
+/// The others change nothing: locked by hardware, no cache needed, locked by
+/// software.
+const KNOWN: u16 = 1 << 7 | UNMOUNTED | SPARED_BLOCKS | 1 << 10 | INCONSISTENT | 1 << 15;
 
 /// Places of a fork: first allocation block and how many.
 pub type ForkExtents = [(u16, u16); 3];
@@ -45,10 +50,12 @@ pub struct MasterDirectoryBlock {
     pub files: u32,
     /// How many folders there are.
     pub folders: u32,
-    /// The length of the file of further extents, and its first places.
-    pub overflow: (u32, ForkExtents),
-    /// The length of the catalog, and its first places.
-    pub catalog: (u32, ForkExtents),
+    /// Where the bitmap of blocks in use begins, in bytes from the start of the
+    /// volume.
+    pub(super) bitmap: u64,
+    /// The file of further places, and the catalog.
+    pub(super) overflow: Fork,
+    pub(super) catalog: Fork,
 }
 
 impl MasterDirectoryBlock {
@@ -61,19 +68,29 @@ impl MasterDirectoryBlock {
         if volume.len() < POSITION.saturating_add(SECTOR) {
             return Ok(None);
         }
-        let bytes = read_vec(volume, POSITION, 512)?;
+        Ok(Self::parse(&read_vec(volume, POSITION, 512)?))
+    }
+
+    /// The same of its bytes.
+    fn parse(bytes: &[u8]) -> Option<Self> {
         let block_size = bytes.u32_be(20).unwrap_or(0);
         if bytes.bytes_at(0, 2) != Some(b"BD")
             || matches!(bytes.bytes_at(0x7c, 2), Some(b"H+" | b"HX"))
             || block_size == 0
             || !block_size.is_multiple_of(512)
         {
-            return Ok(None);
+            return None;
         }
         let short = |offset: usize| bytes.u16_be(offset).unwrap_or(0);
         let long = |offset: usize| bytes.u32_be(offset).unwrap_or(0);
+        // Their lengths are those of their blocks.
+        let fork = |offset: usize| Fork {
+            len: long(offset),
+            allocated: long(offset),
+            extents: fork_extents(bytes, offset.saturating_add(4)),
+        };
         let len = usize::from(bytes.u8_at(36).unwrap_or(0).min(27));
-        Ok(Some(Self {
+        Some(Self {
             name: roman::decode(bytes.bytes_at(37, len).unwrap_or_default()),
             created: time(long(2)),
             modified: time(long(6)),
@@ -84,9 +101,43 @@ impl MasterDirectoryBlock {
             free_blocks: short(34),
             files: long(84),
             folders: long(88),
-            overflow: (long(130), fork_extents(&bytes, 134)),
-            catalog: (long(146), fork_extents(&bytes, 150)),
-        }))
+            bitmap: u64::from(short(14)).saturating_mul(SECTOR),
+            overflow: fork(130),
+            catalog: fork(146),
+        })
+    }
+
+    /// An error unless there is a copy of it at the end of a volume of so many
+    /// bytes, or behind the last block, that says the same of the volume's shape.
+    pub(super) fn check_copy(&self, volume: &dyn ReadAt) -> Result<(), FormatError> {
+        const WHAT: &str = "copy of the master directory block";
+        const BEHIND: u64 = 2 * SECTOR;
+        let shape =
+            |it: &Self| (it.created, it.block_count, it.block_size, it.first_block, it.bitmap);
+        let end = volume.len() & !SECTOR.saturating_sub(1);
+        let places = [end, self.end()].map(|end| end.saturating_sub(BEHIND));
+        for place in places {
+            let copy = Self::parse(&read_vec(volume, place, 512)?);
+            let is_same = copy.is_some_and(|copy| shape(&copy) == shape(self));
+            if is_same && place >= self.blocks(0, self.block_count).end() {
+                return Ok(());
+            }
+        }
+        Err(FormatError::corrupt(WHAT, places[0], "the same numbers", "others, or none"))
+    }
+
+    /// An error unless all of its attributes are known.
+    pub(super) fn check_supported(&self) -> Result<(), FormatError> {
+        let unknown = self.attributes & !KNOWN;
+        if unknown == 0 {
+            return Ok(());
+        }
+        let what = format!("HFS with unknown volume attributes {unknown:#06x}");
+        Err(FormatError::unsupported(what))
+    }
+
+    pub(super) const fn has_bad_blocks(&self) -> bool {
+        self.attributes & SPARED_BLOCKS != 0
     }
 
     /// Why the volume is not clean.

@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use crate::extent::Extent;
 use crate::fs::files::FileResult;
 use crate::fs::pieces::Pieces;
 use crate::fs::recent::Recent;
@@ -42,6 +43,8 @@ pub(in crate::fs) struct Tree {
     node_size: usize,
     nodes: u64,
     root: u32,
+    /// How many records the leaves have.
+    records: u32,
     recent: Recent<u32, Node>,
 }
 
@@ -127,7 +130,45 @@ impl Tree {
             return bad("as many nodes as fit into the file", nodes.to_string());
         }
         let recent = Recent::new(RECENT_NODES, RECENT_BYTES);
-        Ok(Self { what, pieces, keys, node_size, nodes, root: word(0x10), recent })
+        Ok(Self {
+            what,
+            pieces,
+            keys,
+            node_size,
+            nodes,
+            root: word(0x10),
+            records: word(0x14),
+            recent,
+        })
+    }
+
+    /// Where its file lies.
+    pub(in crate::fs) fn places(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.pieces.places(u64::MAX)
+    }
+
+    /// Gives the records of all leaves, which have to be as many as the header
+    /// says.
+    pub(in crate::fs) fn all(
+        &self,
+        volume: &dyn ReadAt,
+        each: &mut dyn FnMut(&Record) -> FileResult<()>,
+    ) -> FileResult<()> {
+        let (mut count, mut failed) = (0_u64, None);
+        self.from(volume, &|_| Ordering::Greater, &mut |record| {
+            count = count.saturating_add(1);
+            failed = record.and_then(|record| each(&record)).err();
+            failed.is_none()
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if count == u64::from(self.records) {
+            return Ok(());
+        }
+        let position = self.places().next().map_or(0, |it| it.start());
+        let expected = format!("{} records in the leaves", self.records);
+        Err(FormatError::corrupt(self.what, position, expected, count))
     }
 
     /// A node.

@@ -4,8 +4,8 @@
 
 use super::file::File;
 use super::fork::{ExtentRecord, FORK_LEN, Fork, RECORD_LEN};
-use super::overflow::Balance;
 use super::tree::{Record, Tree};
+use crate::fs::hfs::balance::Balance;
 use crate::ondisk::{Fields, FormatError, text};
 
 const FOLDER: u16 = 1;

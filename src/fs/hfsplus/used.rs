@@ -10,11 +10,12 @@
 use super::catalog;
 use super::file::Volume;
 use super::fork::ExtentRecord;
-use super::overflow::{Balance, OverflowRecord, SpecialFiles};
+use super::overflow::{OverflowRecord, SpecialFiles};
 use super::tree::Tree;
 use super::volume_header::POSITION;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::bitmap::{ones, set};
+use crate::fs::hfs::balance::Balance;
 use crate::fs::runs::Runs;
 use crate::ondisk::FormatError;
 

@@ -42,7 +42,7 @@ const DISKS: &[&[u8]] = &[
     include_bytes!("../../../images/foreign-tiny-udf-sparable.img.zst"),
     include_bytes!("../../../images/apfs-tiny.img.zst"),
     include_bytes!("../../../images/apfs-tiny-snapshot.img.zst"),
-    include_bytes!("../../../images/foreign-tiny-hfs.img.zst"),
+    include_bytes!("../../../images/hfs-tiny.img.zst"),
 ];
 
 /// For each disk, the blocks that are not empty.

@@ -19,14 +19,14 @@ const NODE: usize = 512;
 
 /// The disk.
 #[derive(Clone)]
-struct Disk(Vec<u8>);
+pub(super) struct Disk(pub(super) Vec<u8>);
 
 impl Disk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static DISK: OnceLock<Vec<u8>> = OnceLock::new();
         let bytes = DISK.get_or_init(|| {
             let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
-            zstd::decode_all(File::open(images.join("foreign-tiny-hfs.img.zst")).unwrap()).unwrap()
+            zstd::decode_all(File::open(images.join("hfs-tiny.img.zst")).unwrap()).unwrap()
         });
         Self(bytes.clone())
     }
@@ -35,21 +35,21 @@ impl Disk {
         Hfs.files(&[Arc::new(Memory::new(self.0.clone()))]).map(Option::unwrap)
     }
 
-    fn put(mut self, at: usize, bytes: &[u8]) -> Self {
+    pub(super) fn put(mut self, at: usize, bytes: &[u8]) -> Self {
         self.0[at..][..bytes.len()].copy_from_slice(bytes);
         self
     }
 
     /// Where the first nodes of the catalog and of the overflow file are.
-    fn trees(&self) -> (usize, usize) {
+    pub(super) fn trees(&self) -> (usize, usize) {
         let block = MasterDirectoryBlock::read(&Memory::new(self.0.clone())).unwrap().unwrap();
         let [catalog, overflow] = [block.catalog, block.overflow]
-            .map(|(_, extents)| block.blocks(extents[0].0, extents[0].1).start() as usize);
+            .map(|fork| block.blocks(fork.extents[0].0, fork.extents[0].1).start() as usize);
         (catalog, overflow)
     }
 
     /// Where the record of a file is, behind its key; an index has its key, too.
-    fn record(&self, name: &[u8]) -> usize {
+    pub(super) fn record(&self, name: &[u8]) -> usize {
         let key = [&[name.len() as u8], name].concat();
         let keys = self.0.windows(key.len()).enumerate().filter(|(_, bytes)| *bytes == key);
         let mut records = keys.map(|(at, _)| (at + key.len()).next_multiple_of(2));

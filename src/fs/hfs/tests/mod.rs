@@ -3,4 +3,5 @@
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
 
 mod files;
+mod used;
 mod volume;

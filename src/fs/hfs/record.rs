@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Records of the catalog: files and folders ("Inside Macintosh: Files", 2-70).
 
-use super::super::fork::Fork;
-use super::super::master_directory_block::{fork_extents, time};
-use super::super::roman;
-use super::super::tree::Record;
+use super::fork::Fork;
+use super::master_directory_block::{fork_extents, time};
+use super::roman;
+use super::tree::Record;
 use crate::fs::files::{FileResult, Times};
 use crate::ondisk::{Fields, FormatError};
 
@@ -35,8 +35,6 @@ pub(super) struct Item {
     pub(super) is_locked: bool,
     /// The data and the resource fork of a file; a folder has none.
     pub(super) forks: Option<(Fork, Fork)>,
-    /// The bytes of the volume that both forks occupy.
-    pub(super) allocated: u64,
     pub(super) position: u64,
 }
 
@@ -66,7 +64,11 @@ impl Item {
         let (first, second) = info.split_at_mut(16);
         first.copy_from_slice(&half(finder.0));
         second.copy_from_slice(&half(finder.1));
-        let fork = |len, extents| Fork { len: word(len), extents: fork_extents(data, extents) };
+        let fork = |len: usize, extents| Fork {
+            len: word(len),
+            allocated: word(len.saturating_add(4)),
+            extents: fork_extents(data, extents),
+        };
         Ok(Some(Self {
             id: word(id),
             times: Times {
@@ -77,13 +79,14 @@ impl Item {
             finder: info,
             is_locked: !is_folder && data.u8_at(2).unwrap_or(0) & LOCKED != 0,
             forks: (!is_folder).then(|| (fork(26, 74), fork(36, 86))),
-            allocated: if is_folder {
-                0
-            } else {
-                u64::from(word(30)).saturating_add(word(40).into())
-            },
             position,
         }))
+    }
+
+    /// The bytes of the volume that both forks occupy.
+    pub(super) fn allocated(&self) -> Option<u64> {
+        let (data, resource) = self.forks?;
+        Some(u64::from(data.allocated).saturating_add(resource.allocated.into()))
     }
 
     pub(super) const fn is_folder(&self) -> bool {

@@ -7,18 +7,17 @@
 //! resource fork is the stream `rsrc`, and what the Finder keeps is the
 //! extended attribute that macOS shows it as.
 
-mod record;
-
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use self::record::{FinderInfo, Item};
 use super::MasterDirectoryBlock;
 use super::fork::{DATA, Fork, RESOURCE};
 use super::master_directory_block::POSITION;
-use super::tree::{Keys, Tree};
+use super::record::{self, FinderInfo, Item};
+use super::tree::Tree;
+use super::trees::Trees;
 use crate::extent::ExtentSet;
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
@@ -33,11 +32,6 @@ use crate::ondisk::{Fields, FormatError};
 
 const ROOT: u32 = 2;
 const ROOT_PARENT: u32 = 1;
-const CATALOG: u32 = 4;
-
-/// The longest keys of both trees, without their length.
-const EXTENT_KEY: usize = 7;
-const CATALOG_KEY: usize = 37;
 
 /// The stream that the resource fork is.
 const RESOURCE_FORK: &[u8] = b"rsrc";
@@ -52,8 +46,7 @@ const RECENT_BYTES: usize = 16 << 20;
 pub(super) struct HfsFiles {
     volume: Arc<dyn ReadAt>,
     block: MasterDirectoryBlock,
-    extents: Tree,
-    catalog: Tree,
+    trees: Trees,
     root: Node,
     opened: Recent<Node, Opened>,
     listings: Listings,
@@ -91,20 +84,10 @@ fn first_of(folder: u32) -> impl Fn(&[u8]) -> Ordering {
 
 impl HfsFiles {
     pub(super) fn open(volume: &Arc<dyn ReadAt>, block: MasterDirectoryBlock) -> FileResult<Self> {
-        let tree = |what, (len, extents), overflow: Option<&Tree>, id, longest| {
-            let fork = Fork { len, extents };
-            let overflow = overflow.map(|tree| (tree, volume as &dyn ReadAt));
-            let pieces = fork.pieces(&block, POSITION, overflow, (id, DATA))?;
-            Tree::open(volume, what, pieces, len.into(), Keys::Short(longest))
-        };
-        // Where the rest of the overflow file is it cannot say itself.
-        let extents = tree("extents overflow file", block.overflow, None, 0, EXTENT_KEY)?;
-        let catalog = tree("catalog file", block.catalog, Some(&extents), CATALOG, CATALOG_KEY)?;
         let mut files = Self {
+            trees: Trees::open(volume, &block)?,
             volume: Arc::clone(volume),
             block,
-            extents,
-            catalog,
             root: Node::new(0),
             opened: Recent::new(RECENT_FILES, RECENT_BYTES),
             listings: Listings::new(),
@@ -122,7 +105,7 @@ impl HfsFiles {
 
     /// Gives the records of what is in a folder, until `each` has enough.
     fn children(&self, folder: u32, each: EachItem) -> FileResult<()> {
-        self.catalog.from(&self.volume, &first_of(folder), &mut |record| {
+        self.trees.catalog.from(&self.volume, &first_of(folder), &mut |record| {
             let record = match record {
                 Ok(record) => record,
                 Err(error) => return each(&[], Err(error), (0, 0)),
@@ -144,7 +127,7 @@ impl HfsFiles {
             FormatError::corrupt("catalog", node.number, "the record of a file or folder", found)
         };
         let leaf = u32::try_from(node.number.wrapping_shr(16)).map_err(|_| corrupt("none"))?;
-        let leaf = self.catalog.node(&self.volume, leaf)?;
+        let leaf = self.trees.catalog.node(&self.volume, leaf)?;
         let [low, high, ..] = node.number.to_le_bytes();
         let record = leaf.record(u16::from_le_bytes([low, high]))?;
         Item::parse(&record)?.ok_or_else(|| corrupt("another"))
@@ -155,7 +138,7 @@ impl HfsFiles {
             let item = self.item(file)?;
             let (data, resource) = item.forks.unwrap_or_default();
             let pieces = |fork: Fork, which| -> FileResult<(u64, Pieces)> {
-                let overflow: (&Tree, &dyn ReadAt) = (&self.extents, &self.volume);
+                let overflow: (&Tree, &dyn ReadAt) = (&self.trees.extents, &self.volume);
                 let id = (item.id, which);
                 Ok((fork.len.into(), fork.pieces(&self.block, item.position, Some(overflow), id)?))
             };
@@ -181,7 +164,7 @@ impl Files for HfsFiles {
         Ok(Attributes {
             kind: if item.is_folder() { NodeKind::Folder } else { NodeKind::File },
             size: item.forks.map_or(0, |(data, _)| data.len.into()),
-            allocated: (!item.is_folder()).then_some(item.allocated),
+            allocated: item.allocated(),
             times: item.times,
             mode: None,
             owner: None,

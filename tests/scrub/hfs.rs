@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The disks of `scripts/make-images/hfs`.
+
+use super::foreign::{assert_identity, by_blkid, identity};
+use super::{Kind, assert_same_answer};
+use crate::variants::{Scrubbed, Variant};
+
+pub(crate) static KIND: Kind = Kind {
+    maker: "hfs",
+    needs: &[
+        "hformat", "hmount", "humount", "hmkdir", "hcopy", "hdel", "hattrib", "hls", "blkid",
+        "openssl", "python3",
+    ],
+    disks: &[NAMES],
+    judge,
+};
+
+scrub_tests!(
+    hfs_copy_lost hfs_dirty hfs_floppy hfs_fragmented hfs_inconsistent hfs_miscounted hfs_tail
+    hfs_tiny hfs_unmarked
+    ;
+    hfs_1k
+);
+
+/// hfsutils read the same names, flags, dates and forks, by their hashes.
+#[track_caller]
+fn judge(disk: &Variant, scrubbed: &Scrubbed) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-images/hfs_judge.py");
+    assert_same_answer(disk, scrubbed, "python3", &[script]);
+    assert_same_answer(disk, scrubbed, "blkid", &["-p"]);
+    let identity = identity(&disk.image).unwrap_or_else(|| panic!("{} has no name", disk.name));
+    assert_identity(&disk.name, &identity, &by_blkid(&disk.image));
+    let is_unclean = ["dirty", "inconsistent"].iter().any(|part| disk.name.contains(part));
+    assert_eq!(!identity.clean, is_unclean, "{}", disk.name);
+}
