@@ -15,7 +15,7 @@ use crate::store;
 use crate::units::human;
 
 use super::Outcome;
-use super::files::{bytes, open_disk, tell_notices};
+use super::files::{bytes, open_to_copy, tell_notices};
 use super::open::outcome;
 use super::output::Output;
 use super::text::duration;
@@ -76,7 +76,7 @@ pub struct ExtractArgs {
 /// If the image cannot be opened, a path is not in it, or the destination
 /// cannot be written.
 pub fn run(args: &ExtractArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let disk = open_disk(&args.image, output)?;
+    let disk = open_to_copy(&args.image, output)?;
     let find = |text: &OsString| path::find(&disk, bytes(text));
     if args.stdout {
         let [text] = args.paths.as_slice() else {

@@ -11,7 +11,8 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::browse::names::shown;
-use crate::browse::{OpenDisk, OpenVolume, Trouble};
+use crate::browse::{How, OpenDisk, OpenVolume, Trouble};
+use crate::device::check_source;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::files::{Attributes, NodeKind};
 use crate::units::human;
@@ -19,16 +20,35 @@ use crate::units::human;
 use super::output::Output;
 use super::text::hex;
 
-/// Opens an image or a disk and says what is unusual about it.
+/// Opens an image or a disk to be looked at, and says what is unusual about it.
 ///
 /// # Errors
 /// If it is not there or damaged.
 pub(super) fn open_disk(path: &Path, output: &Output) -> Result<OpenDisk> {
+    let disk = open(path, false, output)?;
+    if disk.image.is_none()
+        && let Err(error) = check_source(path)
+    {
+        output.note(&format!("{error}; what is shown may be older than what is there"));
+    }
+    Ok(disk)
+}
+
+/// Opens an image or a disk to copy from it, and says what is unusual about it.
+///
+/// # Errors
+/// If it is not there, damaged, or a disk that somebody writes to.
+pub(super) fn open_to_copy(path: &Path, output: &Output) -> Result<OpenDisk> {
+    open(path, true, output)
+}
+
+fn open(path: &Path, claim: bool, output: &Output) -> Result<OpenDisk> {
     if super::open::is_standard_stream(path) {
         return Err(Error::usage("files are not read from standard input")
             .hint("looking into an image needs one that can be read at any position"));
     }
-    let disk = OpenDisk::open(path)?;
+    let how = How { claim, ..How::default() };
+    let disk = OpenDisk::open_with(path, how, |file| file)?;
     if let Some(note) = disk.note() {
         output.note(&note);
     }

@@ -94,7 +94,7 @@ fn check_source_on(system: &System, path: &Path, claims: Claims) -> Result<()> {
         _ => first.hint.clone(),
     };
     Err(Error::refused(format!(
-        "{} may change while it is saved: {}",
+        "{} may change while it is read: {}",
         path.display(),
         listed(&writers)
     ))
@@ -339,7 +339,7 @@ mod tests {
             let (said, hint) = refused(source(&machine, path));
             assert_eq!(
                 said,
-                format!("{path} may change while it is saved: /dev/sda1 is mounted at /mnt/win")
+                format!("{path} may change while it is read: /dev/sda1 is mounted at /mnt/win")
             );
             assert!(hint.contains("umount /mnt/win") && hint.contains("remount,ro"), "{hint}");
         }

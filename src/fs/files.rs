@@ -120,6 +120,22 @@ pub struct Attributes {
     pub dos: Option<DosAttributes>,
 }
 
+impl Attributes {
+    /// As they are, if a file can be this long: no system counts further than
+    /// 2^63 bytes. `position` is where the volume says so.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn checked(self, position: u64) -> FileResult<Self> {
+        const MOST: u64 = i64::MAX as u64;
+        if self.size > MOST {
+            let most = format!("at most {MOST}");
+            return Err(FormatError::corrupt("length of a file", position, most, self.size));
+        }
+        Ok(self)
+    }
+}
+
 /// A name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {

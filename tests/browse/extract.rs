@@ -65,3 +65,20 @@ fn what_is_left_out_is_told() {
     dacapo(&["extract", &image, "2:/home"]).exits(2).says("where it goes");
     dacapo(&["extract", &image, "2:/home", "--stdout"]).exits(2).says("is no file");
 }
+
+#[test]
+fn a_disk_that_somebody_writes_to_gives_no_files_that_may_be_old() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new(everything);
+    let (_device, mounted) = scene.root("rw");
+    let out = temp_dir();
+    let new = out.join("new");
+    let ran = dacapo(&["extract", &scene.disk, "2:/home/me/note.txt", &new]).exits(5);
+    ran.says(mounted.path().to_str().unwrap());
+    assert!(!Path::new(&new).exists());
+    // To look at it is no harm, if one knows.
+    dacapo(&["ls", &scene.disk, "2:/home/me"]).success().says("may be older");
+    dacapo(&["find", &scene.disk, "note.txt"]).success().says("may be older");
+}

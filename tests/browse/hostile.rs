@@ -218,9 +218,12 @@ fn of_a_damaged_filesystem_all_else_is_extracted() {
             fs::create_dir(root.join(folder)).unwrap();
             fs::write(root.join(folder).join("file"), folder).unwrap();
         }
+        fs::write(root.join("endless"), "x").unwrap();
     });
     let (start, _) = super::scene::PARTITIONS[1];
     let part = format!("{}?offset={start}", scene.disk);
+    // Longer than any system counts.
+    run("debugfs", &["-w", "-R", "sif /endless size 0x9000000000000000", &part]);
     let ran = run("debugfs", &["-R", "blocks /bad", &part]);
     let block: u64 = ran.out().split_whitespace().next().unwrap().parse().unwrap();
     let ran = run("debugfs", &["-R", "stats", &part]);
@@ -231,7 +234,7 @@ fn of_a_damaged_filesystem_all_else_is_extracted() {
     let image = scene.image("image");
     let out = temp_dir();
     let ran = dacapo(&["extract", &image, "2:/", &out.join("x")]).exits(3);
-    assert!(ran.err().contains("2:/bad: "), "{ran}");
+    assert!(ran.err().contains("2:/bad: ") && ran.err().contains("2:/endless: "), "{ran}");
     for folder in ["good", "good/deeper"] {
         assert_eq!(fs::read_to_string(out.join(&format!("x/{folder}/file"))).unwrap(), folder);
     }

@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use jiff::Timestamp;
 use nix::unistd::geteuid;
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::super::names::{self, shown};
@@ -121,6 +123,7 @@ impl<'a> Setter<'a> {
         if attributes.owner.is_some() && !self.is_root {
             kept.told.count("file%s and folders belong to you; root can give them their owners");
         }
+        let mut has_owner = false;
         if let Some((user, group)) = attributes.owner.filter(|_| self.is_root) {
             let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
             let done = match on {
@@ -131,18 +134,17 @@ impl<'a> Setter<'a> {
             };
             // A container has no number for some owners.
             let done = done.map_err(|it| if it == Errno::INVAL { Errno::PERM } else { it });
+            has_owner = done.is_ok();
             kept.note(done, "its owner", "owner%s not kept");
         }
         for (name, value) in extended {
             self.set_extended(on, name, value, kept);
         }
         if !is_link {
-            let mode = Mode::from_bits_retain(self.mode(attributes, &mut kept.told));
+            let mode = Mode::from_bits_retain(self.mode(attributes, has_owner, &mut kept.told));
             let done = match on {
                 On::File(file) => rustix::fs::fchmod(file, mode),
-                On::Name(folder, name) => {
-                    rustix::fs::chmodat(folder, *name, mode, AtFlags::empty())
-                }
+                On::Name(folder, name) => chmod_special(*folder, name, mode),
             };
             kept.note(done, "its permissions", PERMISSIONS);
         }
@@ -164,7 +166,8 @@ impl<'a> Setter<'a> {
         kept.note(done, "its permissions", PERMISSIONS);
     }
 
-    fn mode(&self, attributes: &Attributes, told: &mut Told) -> u32 {
+    /// The permissions; `has_owner` if it belongs to whom it belonged to.
+    fn mode(&self, attributes: &Attributes, has_owner: bool, told: &mut Told) -> u32 {
         let is_folder = attributes.kind == crate::fs::files::NodeKind::Folder;
         let Some(mode) = attributes.mode else {
             let read_only = attributes.dos.is_some_and(|dos| dos.read_only) && !is_folder;
@@ -174,6 +177,11 @@ impl<'a> Setter<'a> {
         // On a folder they mean something else, and nobody is made anybody.
         if mode & SETUID != 0 && !is_folder && !self.options.setuid {
             told.count("setuid or setgid bit%s left out; --setuid keeps them");
+            return mode & 0o1777;
+        }
+        // It would run as whoever has it now.
+        if mode & SETUID != 0 && !is_folder && !has_owner {
+            told.count("setuid or setgid bit%s left out: the owner could not be kept");
             return mode & 0o1777;
         }
         mode & 0o7777
@@ -203,6 +211,19 @@ impl<'a> Setter<'a> {
     }
 }
 
+/// Sets the permissions of a pipe, socket or device, and of nothing that
+/// somebody else who may write to the folder has put in its place.
+fn chmod_special(folder: BorrowedFd, name: &str, mode: Mode) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&node)?.st_mode);
+    if matches!(kind, FileType::Symlink | FileType::RegularFile | FileType::Directory) {
+        return Err(Errno::STALE);
+    }
+    // The kernel changes no node by an open path, but by the name of that.
+    rustix::fs::chmod(format!("/proc/self/fd/{}", node.as_raw_fd()), mode)
+}
+
 fn timestamps(times: &Times) -> Timestamps {
     let time = |time: Option<Timestamp>| match time {
         Some(time) => {
@@ -222,4 +243,30 @@ fn timestamps(times: &Times) -> Timestamps {
 /// What is open.
 pub(super) fn on_file(file: &impl AsFd) -> On<'_> {
     On::File(file.as_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn permissions_are_not_those_of_what_a_link_leads_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "private").unwrap();
+        std::fs::set_permissions(&victim, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("pipe")).unwrap();
+        let opened = std::fs::File::open(folder.path()).unwrap();
+        for name in ["pipe", "victim"] {
+            chmod_special(opened.as_fd(), name, Mode::from_bits_retain(0o666)).unwrap_err();
+        }
+        let mode = |name: &str| folder.path().join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode("victim") & 0o7777, 0o600);
+        let rights = Mode::from_bits_retain(0o600);
+        rustix::fs::mknodat(&opened, "fifo", FileType::Fifo, rights, 0).unwrap();
+        chmod_special(opened.as_fd(), "fifo", Mode::from_bits_retain(0o640)).unwrap();
+        assert_eq!(mode("fifo") & 0o7777, 0o640);
+    }
 }

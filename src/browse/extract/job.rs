@@ -254,7 +254,11 @@ impl<'a> Copier<'a> {
             Ok(()) => Ok(()),
             Err(Failure::Read(error)) => Err(Trouble::Lost(error)),
             Err(Failure::Stopped(error)) => Err(Trouble::Fatal(error)),
-            Err(Failure::Write(error)) if error.kind() == io::ErrorKind::FileTooLarge => {
+            // No file can be so long, there or anywhere.
+            Err(Failure::Write(error))
+                if [io::ErrorKind::FileTooLarge, io::ErrorKind::InvalidInput]
+                    .contains(&error.kind()) =>
+            {
                 let error = Error::io("writing it", error);
                 Err(Trouble::Lost(Error::new(ErrorKind::Losses, error.to_string())))
             }

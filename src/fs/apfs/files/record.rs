@@ -161,7 +161,7 @@ impl Inode {
         // A folder has the number of what is in it there.
         let links = if kind == NodeKind::Folder { 1 } else { self.links.max(1) };
         let allocated = self.stream.map(|stream| stream.allocated.saturating_sub(self.sparse));
-        Ok(Attributes {
+        Attributes {
             kind,
             size,
             allocated: if self.is_compressed() { None } else { allocated.or(Some(0)) },
@@ -170,7 +170,8 @@ impl Inode {
             owner: Some(self.owner),
             links,
             dos: None,
-        })
+        }
+        .checked(self.position)
     }
 }
 

@@ -136,7 +136,7 @@ impl Inode {
             let seconds = fields.u64_le(offset)?.cast_signed();
             Timestamp::new(seconds, i32::try_from(nanoseconds).ok()?).ok()
         };
-        Ok(Attributes {
+        Attributes {
             kind: self.kind()?,
             size: self.size(),
             allocated: Some(self.u64(24)),
@@ -150,7 +150,8 @@ impl Inode {
             owner: Some((self.u32(44), self.u32(48))),
             links: self.u32(40),
             dos: None,
-        })
+        }
+        .checked(self.item.as_ref().map_or(0, Item::position))
     }
 
     /// The extended attributes, whose names are kept as programs see them.

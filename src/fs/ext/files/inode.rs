@@ -216,7 +216,7 @@ impl Inode {
         let blocks = u64::from(self.u16(0x74)) << 32 | u64::from(self.u32(0x1C));
         let unit = if self.flag(FLAG_HUGE_FILE) { files.block_size() } else { 512 };
         let wide = |low, high| u32::from(self.u16(high)) << 16 | u32::from(self.u16(low));
-        Ok(Attributes {
+        Attributes {
             kind: self.kind()?,
             size: self.size(),
             allocated: Some(blocks.saturating_mul(unit)),
@@ -230,7 +230,8 @@ impl Inode {
             owner: Some((wide(0x2, 0x78), wide(0x18, 0x7A))),
             links: self.u16(0x1A).into(),
             dos: None,
-        })
+        }
+        .checked(self.position)
     }
 
     /// The target of a symbolic link: in place of the map if it is short, else

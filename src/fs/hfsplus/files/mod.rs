@@ -515,7 +515,7 @@ impl Files for HfsPlusFiles {
         // What is in the folder for it has its number of names.
         let is_linked = item.forks.is_some() && item.links() > 1;
         let is_file = matches!(item.kind, NodeKind::File | NodeKind::Link);
-        Ok(Attributes {
+        Attributes {
             kind: item.kind,
             size,
             allocated: blocks.map(|blocks| blocks.saturating_mul(self.header.block_size)),
@@ -524,7 +524,8 @@ impl Files for HfsPlusFiles {
             owner: item.owner(),
             links: if is_linked && is_file { item.links() } else { 1 },
             dos: None,
-        })
+        }
+        .checked(item.position)
     }
 
     fn list(&self, folder: Node, each: EachEntry) -> FileResult<()> {

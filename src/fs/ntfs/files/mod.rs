@@ -319,7 +319,7 @@ impl Files for NtfsFiles {
                 sum.saturating_add(run.cluster.map_or(0, |_| run.count))
             }))
         });
-        Ok(Attributes {
+        Attributes {
             kind: file.kind,
             size,
             allocated: Some(clusters.saturating_mul(self.boot.cluster_bytes)),
@@ -333,7 +333,8 @@ impl Files for NtfsFiles {
                 system: has(SYSTEM),
                 archive: has(ARCHIVE),
             }),
-        })
+        }
+        .checked(file.position)
     }
 
     fn list(&self, folder: Node, each: EachEntry) -> FileResult<()> {

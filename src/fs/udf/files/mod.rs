@@ -251,7 +251,7 @@ impl Files for UdfFiles {
             NodeKind::Link => u64::try_from(self.target(&opened)?.len()).unwrap_or(u64::MAX),
             _ => 0,
         };
-        Ok(Attributes {
+        Attributes {
             kind,
             size,
             allocated: Some(entry.blocks.saturating_mul(self.space.bytes())),
@@ -261,7 +261,8 @@ impl Files for UdfFiles {
             owner,
             links: entry.links.into(),
             dos: None,
-        })
+        }
+        .checked(entry.position)
     }
 
     fn list(&self, folder: Node, each: EachEntry) -> FileResult<()> {

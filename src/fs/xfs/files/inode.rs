@@ -208,7 +208,7 @@ impl Inode {
         let links = if self.u8(4) == 1 { raw.u16(6).into() } else { raw.u32(16) };
         let is_big = self.flags2() & FLAG2_BIG_TIME != 0;
         let time = |offset| time(raw.u64(offset), is_big);
-        Ok(Attributes {
+        Attributes {
             kind: self.kind()?,
             size: self.size(),
             allocated: Some(raw.u64(64).saturating_mul(files.block_size())),
@@ -222,7 +222,8 @@ impl Inode {
             owner: Some((raw.u32(8), raw.u32(12))),
             links,
             dos: None,
-        })
+        }
+        .checked(self.raw.position)
     }
 
     /// The target of a link: in the inode, or in blocks of its own.
