@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::hfs::Hfs;
 use crate::fs::hfsplus::HfsPlus;
-use crate::fs::iso9660::Iso9660;
+use crate::fs::iso9660::{self, Iso9660};
 use crate::fs::member::Member;
 use crate::fs::swap::Swap;
 use crate::fs::udf::Udf;
@@ -467,16 +467,47 @@ impl Found {
         let reader = Arc::clone(&place.part.reader);
         let (part, extent) = (place.part.clone(), place.extent);
         let name = place.name.clone();
+        let is_iso9660 = |driver: &dyn Filesystem| driver.name() == Iso9660.name();
+        let mut iso9660 = is_iso9660(driver).then(|| identity.clone());
         self.push(place, Some(identity), Some(driver), None);
         if OF_DISCS.iter().all(|(it, _)| it.name() != driver.name()) {
             return;
         }
         for (other, suffix) in OF_DISCS.iter().filter(|(it, _)| it.name() != driver.name()) {
             if let Ok(Some(identity)) = other.probe(&[reader.as_ref()]) {
+                iso9660 = iso9660.or(is_iso9660(*other).then(|| identity.clone()));
                 let name = format!("{name}/{suffix}");
                 let part = part.clone();
                 let place = Place { name, label: None, extent, part, others: &[] };
                 self.push(place, Some(identity), Some(*other), None);
+            }
+        }
+        if let Some(identity) = iso9660 {
+            self.sessions(&name, &part, extent, &identity);
+        }
+    }
+
+    /// The sessions of a disc that was written in several: what is at its start
+    /// is one of them, and which one, is a matter of the medium.
+    fn sessions(&mut self, name: &str, part: &Part, extent: Option<Extent>, disc: &Identity) {
+        let sessions = iso9660::sessions(part.reader.as_ref()).unwrap_or_default();
+        if sessions.len() < 2 {
+            return;
+        }
+        for (number, session) in (1..).zip(&sessions) {
+            let primary = &session.descriptors.primary;
+            let label = Some(primary.volume_id.clone()).filter(|label| !label.is_empty());
+            let identity = Identity { label, size: primary.end(), ..disc.clone() };
+            let name = format!("{name}/session{number}");
+            let place = Place { name, label: None, extent, part: part.clone(), others: &[] };
+            self.push(place, Some(identity), Some(&Iso9660), None);
+            let files = match iso9660::files_of_session(&part.reader, session.start) {
+                Ok(Some(files)) => Ok(Arc::from(files)),
+                Ok(None) => Err(Trouble::damaged("there is no session any more")),
+                Err(error) => Err(Error::from(error).into()),
+            };
+            if let Some(volume) = self.volumes.last_mut().filter(|it| it.problem.is_none()) {
+                volume.files = OnceLock::from(files);
             }
         }
     }

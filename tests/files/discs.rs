@@ -217,6 +217,63 @@ fn files_compressed_by_xorriso_are_as_it_extracts_them() {
     }
 }
 
+/// A session: where xorriso finds it, and its label.
+fn sessions_by_xorriso(disc: &str) -> Vec<(String, String)> {
+    let ran = run("xorriso", &["-indev", disc, "-toc"]);
+    let said = format!("{}{}", ran.out(), ran.err());
+    let lines = said.lines().filter_map(|line| line.strip_prefix("ISO session  :"));
+    let fields = lines.map(|line| line.split(',').map(str::trim).collect::<Vec<_>>());
+    fields.map(|it| (it[1].to_owned(), it[3].to_owned())).collect()
+}
+
+#[test]
+fn every_session_is_as_xorriso_extracts_it() {
+    if !requires(&["root", "xorriso", "genisoimage"]) {
+        return;
+    }
+    let scene = Scene::new(&[
+        "cd \"$1\"; mkdir a b c; echo one >a/one; echo two >b/two; echo three >c/three; \
+         head -c 300000 /dev/urandom >b/random",
+    ]);
+    let at = |name: &str| scene.folder.path().join(name).to_str().unwrap().to_owned();
+    // One that grows in a file, where the start shows the last session.
+    let grown = at("grown.iso");
+    let (a, b, c) = (at("a"), at("b"), at("c"));
+    let mut args = vec!["-dev", &grown, "-volid", "S1", "-map", &a, "/", "-commit", "-volid", "S2"];
+    args.extend(["-map", &b, "/", "-commit", "-volid", "S3", "-map", &c, "/sub", "-rm", "/one"]);
+    args.extend(["--", "-commit"]);
+    run("xorriso", &args);
+    // One of a CD, where it shows the first one, and the second begins behind a gap.
+    let (first, both) = (at("first.iso"), at("both.iso"));
+    run("genisoimage", &["-quiet", "-R", "-V", "G1", "-o", &first, &a]);
+    let start = (std::fs::metadata(&first).unwrap().len() / 2048 + 11_400).next_multiple_of(16);
+    let (second, place) = (at("second.iso"), format!("0,{start}"));
+    let args = ["-quiet", "-R", "-V", "G2", "-C", &place, "-M", &first, "-o", &second, &b];
+    run("genisoimage", &args);
+    std::fs::copy(&first, &both).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&both).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &std::fs::read(&second).unwrap(), start * 2048)
+        .unwrap();
+    let wanted = [("0".to_owned(), "G1".to_owned()), (start.to_string(), "G2".to_owned())];
+    for (disc, wanted) in [(&grown, sessions_by_xorriso(&grown)), (&both, wanted.to_vec())] {
+        let volumes = volumes_of(Path::new(disc));
+        let sessions: Vec<_> = volumes.iter().filter(|it| it.name.contains("session")).collect();
+        assert_eq!(sessions.len(), wanted.len(), "{sessions:?} {wanted:?}");
+        for (number, (volume, (sector, label))) in sessions.iter().zip(&wanted).enumerate() {
+            assert_eq!(volume.name, format!("disk/session{}", number + 1));
+            assert_eq!(volume.any_label(), Some(label.as_str()));
+            let out = at(&format!("out-{label}"));
+            let mut args = vec!["-osirrox", "on", "-load", "sbsector", sector, "-indev", disc];
+            args.extend(["-extract", "/", &out]);
+            run("xorriso", &args);
+            let files = volume.files().unwrap();
+            let judge = Judge { modified: false, ..Judge::FOREIGN };
+            let nodes = compare_files(files.as_ref(), Path::new(&out), judge);
+            assert!(nodes > number, "{label}: {nodes}");
+        }
+    }
+}
+
 #[test]
 fn a_file_of_more_than_four_gibibytes_is_one_file() {
     if !all() || !requires(&["xorriso"]) {
@@ -433,6 +490,10 @@ for n in $(seq 30); do echo $n >"sub/deep/file number $n with a rather long name
 for n in $(seq 5 2 25); do rm "sub/deep/file number $n with a rather long name, which goes on"; done
 dd if=numbers of=torn bs=4096 2>/dev/null
 for n in $(seq 12); do dd if=numbers bs=3000 skip=$n count=1 >>torn 2>/dev/null; echo x >>zero; sync; done
+for n in $(seq 300); do echo $n | dd of=holes bs=4096 seek=$((2 * n)) conv=notrunc 2>/dev/null; done
+for n in $(seq 90); do
+  for half in left right; do dd if=numbers bs=4096 skip=$n count=1 >>$half 2>/dev/null; done
+done
 chmod 4755 zero; chmod 700 sub; chown 1000:1001 random
 mkdir gone; touch gone/x; rm -r gone
 touch -d '2001-02-03 04:05:06' numbers
@@ -464,6 +525,15 @@ fn udf_that_linux_wrote_is_as_linux_mounts_it() {
     for ((disc, _), theirs) in discs.iter().zip(&theirs) {
         assert!(theirs.len() > 30, "{theirs:?}");
         assert_same(disc, &by_us(disc_files(disc).as_ref()), theirs);
+        // Files in so many pieces that blocks of their own say where they are.
+        let bytes = std::fs::read(disc).unwrap();
+        let is_one = |it: &&[u8]| {
+            let rest = it[..4].iter().chain(&it[5..16]).fold(0_u8, |sum, it| sum.wrapping_add(*it));
+            it[..2] == 258_u16.to_le_bytes() && rest == it[4]
+        };
+        let count = bytes.chunks(512).filter(is_one).count();
+        println!("{count} blocks of allocation descriptors");
+        assert!(count >= 2, "{}", disc.display());
     }
 }
 
