@@ -39,7 +39,7 @@ pub use immutable::clear_immutable;
 pub use inuse::{Use, User, users};
 pub use loop_device::LoopDevice;
 pub use medium::NodeId;
-pub use optical::{OpticalDrive, RAW_SECTOR, Tray, is_optical, optical_drives};
+pub use optical::{DiscState, OpticalDrive, RAW_SECTOR, Tray, is_optical, optical_drives};
 pub use partitions::{KernelPartition, Reread};
 pub use protection::{Claim, set_read_only};
 pub use safety::{

@@ -9,6 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::sysfs::System;
 use super::toc::{Toc, Track};
 use super::volumes::is_disc;
@@ -55,6 +57,31 @@ const PROFILES: [(u16, &str); 17] = [
     (0x42, "BD-R"),
     (0x43, "BD-RE"),
 ];
+
+/// How far a disc was written (MMC-6, "READ DISC INFORMATION").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiscState {
+    /// Nothing was ever written to it.
+    Blank,
+    /// Its last session was begun and not closed, or is damaged.
+    Open,
+    /// All that was begun was closed.
+    Closed,
+}
+
+impl DiscState {
+    /// That of two bits for the disc, and two for its last session.
+    const fn parse(byte: u8) -> Option<Self> {
+        match (byte & 3, byte >> 2 & 3) {
+            (0, _) => Some(Self::Blank),
+            (1, 1 | 2) => Some(Self::Open),
+            // What is written at any place has no sessions.
+            (3, _) => None,
+            _ => Some(Self::Closed),
+        }
+    }
+}
 
 /// True for the path of an optical drive.
 #[must_use]
@@ -159,6 +186,15 @@ impl OpticalDrive {
         self.command(&[0x46, 2, 0, 0, 0, 0, 0, 0, 8, 0], &mut header).ok()?;
         let profile = header.as_slice().u16_be(6)?;
         PROFILES.iter().find(|(number, _)| *number == profile).map(|(_, name)| *name)
+    }
+
+    /// How far the disc was written; None if the drive does not tell.
+    #[must_use]
+    pub fn state(&self) -> Option<DiscState> {
+        let mut answer = [0; 8];
+        // READ DISC INFORMATION, of which the start has the state.
+        let len = self.command(&[0x51, 0, 0, 0, 0, 0, 0, 0, 8, 0], &mut answer).ok()?;
+        DiscState::parse(answer.get(..len)?.u8_at(2)?)
     }
 
     /// The table of contents; None if the drive gives none that makes sense.
@@ -286,6 +322,22 @@ mod tests {
         assert_eq!(sense(&[0x72, 5, 0x64, 0, 0, 0, 0, 0]), Some([5, 0x64, 0]));
         assert_eq!(sense(&[0x70, 0, 3]), None);
         assert_eq!(sense(&[]), None);
+    }
+
+    #[test]
+    fn the_state_of_a_disc_is_read() {
+        for (byte, state) in [
+            (0, Some(DiscState::Blank)),
+            // Closed, and another session can follow.
+            (0b0001, Some(DiscState::Closed)),
+            (0b0101, Some(DiscState::Open)),
+            (0b1001, Some(DiscState::Open)),
+            // As QEMU has it.
+            (0b1110, Some(DiscState::Closed)),
+            (0b1111, None),
+        ] {
+            assert_eq!(DiscState::parse(byte), state, "{byte:#06b}");
+        }
     }
 
     #[test]

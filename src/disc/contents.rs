@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::drive::Drive;
 use super::volume::{self, SECTOR, Sizes, Volume};
-use crate::device::{DiskIdentity, Toc};
+use crate::device::{DiscState, DiskIdentity, Toc};
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 
@@ -29,6 +29,9 @@ pub struct Contents {
     /// How a DVD is protected: "CSS", "CPRM".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protection: Option<String>,
+    /// How far it was written, by the drive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<DiscState>,
     /// True if it was looked at in a drive.
     #[serde(skip)]
     pub is_in_drive: bool,
@@ -38,6 +41,13 @@ impl Contents {
     /// Looks at a disc. What its drive does not tell is left out.
     #[must_use]
     pub fn of(drive: &dyn Drive) -> Self {
+        let state = drive.state();
+        if state == Some(DiscState::Blank) {
+            // Kernels make up a size and tracks for it.
+            let (medium, identity) = (drive.medium(), drive.identity());
+            let is_in_drive = identity.is_some();
+            return Self { medium, drive: identity, is_in_drive, state, ..Self::default() };
+        }
         let toc = drive.toc();
         let session = toc.as_ref().and_then(Toc::last_session).unwrap_or(0);
         let has_data = toc.as_ref().is_none_or(|toc| toc.data_end().is_some());
@@ -65,6 +75,7 @@ impl Contents {
             drive: identity,
             toc,
             protection,
+            state,
         }
     }
 
@@ -90,6 +101,7 @@ impl Contents {
     /// # Errors
     /// Unsupported, with what can be done; refused of a file that is no disc.
     pub fn check_plain(&self) -> Result<()> {
+        self.check_written()?;
         let (sound, tracks) = self.tracks();
         let raw = "store it raw, with a cue sheet: dacapo disc read --raw";
         if sound > 0 && sound == tracks {
@@ -120,6 +132,21 @@ impl Contents {
                 "this file holds no filesystem of a disc (ISO 9660, UDF, HFS)".to_owned(),
             )
             .hint("the image of a disk, a USB stick or a floppy is saved with 'dacapo save'"));
+        }
+        Ok(())
+    }
+
+    /// An error if there is nothing on the disc.
+    ///
+    /// # Errors
+    /// Failed.
+    pub(super) fn check_written(&self) -> Result<()> {
+        if self.state == Some(DiscState::Blank) || self.is_in_drive && self.is_empty() {
+            return Err(Error::failed("the disc in the drive is empty: nothing was written to it")
+                .hint(
+                    "a disc that was burnt and is called empty was never closed: burn programs \
+                     may be able to close it in the drive that wrote it",
+                ));
         }
         Ok(())
     }

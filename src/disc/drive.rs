@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::volume::SECTOR;
 use super::{missing, record, sector};
-use crate::device::{DiskIdentity, OpticalDrive, RAW_SECTOR, Source, Toc, is_optical};
+use crate::device::{DiscState, DiskIdentity, OpticalDrive, RAW_SECTOR, Source, Toc, is_optical};
 use crate::error::{Context, Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, check_range};
@@ -25,6 +25,11 @@ pub trait Drive: ReadAt {
 
     /// The kind of disc: "CD-R".
     fn medium(&self) -> Option<String> {
+        None
+    }
+
+    /// How far the disc was written.
+    fn state(&self) -> Option<DiscState> {
         None
     }
 
@@ -148,6 +153,10 @@ impl Drive for InDrive {
 
     fn medium(&self) -> Option<String> {
         self.drive.medium().map(str::to_owned)
+    }
+
+    fn state(&self) -> Option<DiscState> {
+        self.drive.state()
     }
 
     fn toc(&self) -> Option<Toc> {

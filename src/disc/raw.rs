@@ -36,6 +36,7 @@ const PAUSE: u64 = 152;
 /// # Errors
 /// Unsupported, with the reason.
 pub fn check(contents: &Contents) -> Result<&Toc> {
+    contents.check_written()?;
     let is_cd = contents.medium.as_deref().is_none_or(|medium| medium.starts_with("CD"));
     match &contents.toc {
         Some(toc) if is_cd && u64::from(toc.lead_out) * SECTOR > most_of(Some("CD")) => {
@@ -46,8 +47,10 @@ pub fn check(contents: &Contents) -> Result<&Toc> {
             .hint("another drive may read it right"))
         }
         Some(toc) if is_cd => Ok(toc),
-        _ => Err(Error::unsupported("only CDs in a drive have raw sectors")
-            .hint("without --raw the disc becomes a plain .iso")),
+        _ => Err(Error::unsupported(
+            "only CDs in a drive, and .bin files of CDs with their .json, have raw sectors",
+        )
+        .hint("without --raw the disc becomes a plain .iso")),
     }
 }
 
@@ -147,7 +150,7 @@ pub fn run(
     let sheet = cue::sheet(&name_of(path), toc, mode);
     store::replace(&cue, |file| file.write_all(sheet.as_bytes()))?;
     out.commit(&record, map.as_ref())?;
-    Ok(Done { path: path.to_owned(), record })
+    Ok(Done { path: path.to_owned(), record, untold: None })
 }
 
 /// What the pattern of bad sectors with data looks like.

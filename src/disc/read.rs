@@ -69,6 +69,8 @@ pub struct Done {
     pub path: PathBuf,
     /// The record beside it.
     pub record: Record,
+    /// Why the files in missing sectors cannot be told, if they cannot.
+    pub untold: Option<String>,
 }
 
 impl Done {
@@ -83,7 +85,10 @@ impl Done {
     /// What is worth knowing of it, beside what is missing.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        notes(&self.record)
+        let untold = self.untold.iter();
+        let untold =
+            untold.map(|why| format!("which files are in the missing sectors is not known: {why}"));
+        notes(&self.record).into_iter().chain(untold).collect()
     }
 }
 
@@ -116,10 +121,11 @@ pub fn check_losses(record: &Record) -> Result<()> {
         format!("{missing} {unit} of the disc could not be read: {}", named.join(", ")),
     )
     .hint(if record.cue.is_some() {
-        "they are zero in the file, or as they came; another drive may read them, or another copy \
-         of the disc"
+        "they are zero in the file, or as they came; another drive may read them (--resume), or \
+         another copy of the disc fill them (--merge)"
     } else {
-        "they are zero in the file; another drive may read them, or another copy of the disc"
+        "they are zero in the file; another drive may read them (--resume), or another copy of the \
+         disc fill them (--merge)"
     }))
 }
 
@@ -301,6 +307,7 @@ pub fn run(
             digest::hash_all(&Source::open(out.partial())?, cancel, progress)?
         }
     };
+    let (damaged_files, untold) = damaged_files(&out, &ends.lost, cancel)?;
     let is_zero = out.is_zero(Extent::new(contents.sizes.filesystems().min(ends.len), ends.len))?;
     let about = &options.about;
     let mut merged = old.merged_from;
@@ -322,7 +329,7 @@ pub fn run(
             run_out_sectors: ends.run_out / SECTOR,
         },
         unreadable: sectors_of(&ends.lost, SECTOR),
-        damaged_files: damaged_files(&out, &ends.lost, cancel)?,
+        damaged_files,
         suspicion: protection::suspicion(&ends.lost),
         merged_from: merged,
         medium: contents.medium.clone().or(old.medium),
@@ -332,7 +339,7 @@ pub fn run(
     };
     cancel.finish();
     out.commit(&record, map.as_ref())?;
-    Ok(Done { path: path.to_owned(), record })
+    Ok(Done { path: path.to_owned(), record, untold })
 }
 
 /// Opens all other copies of the disc, before anything is read.
@@ -403,28 +410,39 @@ pub(super) fn now() -> String {
 }
 
 /// The files of a disc in sectors that could not be read, by their paths. A
-/// file that several of its filesystems know is named once.
-fn damaged_files(out: &Output, lost: &ExtentSet, cancel: &Cancel) -> Result<Vec<String>> {
+/// file that several of its filesystems know is named once. And why they cannot
+/// be told of some.
+fn damaged_files(
+    out: &Output,
+    lost: &ExtentSet,
+    cancel: &Cancel,
+) -> Result<(Vec<String>, Option<String>)> {
     /// As many names are kept.
     const MOST: usize = 10_000;
     if lost.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let look = |reader: Arc<dyn ReadAt>| {
         let disc = OpenDisk::of_reader(out.partial().display().to_string(), reader);
-        lost::of_losses(&disc, lost, cancel)
+        let found = lost::of_losses(&disc, lost, cancel)?;
+        Ok::<_, Error>((found, disc.volumes().iter().all(|volume| volume.files().is_ok())))
     };
     let open = || Source::open(out.partial());
-    let mut volumes = look(Arc::new(WithGaps::new(open()?, lost.clone())))?;
-    if volumes.iter().all(|volume| volume.problem.is_some()) {
-        // The end, where tables have copies, may be what is missing: with zeros
-        // there the rest is understood.
-        volumes = look(Arc::new(open()?))?;
+    let (mut volumes, is_all) = look(Arc::new(WithGaps::new(open()?, lost.clone())))?;
+    let mut untold = None;
+    if !is_all {
+        // Of a disc or a partition of it, the end may be missing, where arrays and
+        // tables have what would change all of it: with zeros there the rest is
+        // understood.
+        let (zeroed, _) = look(Arc::new(open()?))?;
+        untold = zeroed.iter().find_map(|volume| volume.problem.clone());
+        volumes.extend(zeroed);
     }
     let names = volumes.iter().flat_map(|volume| &volume.files);
     let names: BTreeSet<&str> =
         names.map(|name| name.split_once(':').map_or(name.as_str(), |(_, path)| path)).collect();
-    Ok(names.into_iter().take(MOST).map(str::to_owned).collect())
+    let names = names.into_iter().take(MOST).map(str::to_owned).collect();
+    Ok((names, untold))
 }
 
 /// The last part of a path, which the record keeps.

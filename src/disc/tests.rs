@@ -12,7 +12,7 @@ use super::record::{Record, Sectors, path_of};
 use super::sector::samples::mode_1;
 use super::volume::SECTOR;
 use super::{drive, raw, verify, write};
-use crate::device::{DiskIdentity, RAW_SECTOR, Session, Toc, Track};
+use crate::device::{DiscState, DiskIdentity, RAW_SECTOR, Session, Toc, Track};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{Memory, ReadAt};
@@ -31,6 +31,7 @@ struct MadeUp {
     toc: Toc,
     medium: &'static str,
     copyright: Option<u8>,
+    state: Option<DiscState>,
     /// Sectors that give other bytes the first time.
     shaky: Option<u32>,
     /// True if it never gives the right ones.
@@ -53,6 +54,7 @@ impl MadeUp {
             toc: Toc::of_tracks(vec![track], lead_out, None).unwrap(),
             medium: "CD-R",
             copyright: None,
+            state: None,
             shaky: None,
             is_never_right: false,
             raw_reads: AtomicU32::new(0),
@@ -96,6 +98,10 @@ impl Drive for MadeUp {
 
     fn medium(&self) -> Option<String> {
         Some(self.medium.into())
+    }
+
+    fn state(&self) -> Option<DiscState> {
+        self.state
     }
 
     fn toc(&self) -> Option<Toc> {
@@ -297,6 +303,25 @@ fn sound_and_protected_discs_never_become_an_iso() {
         assert_eq!(read_raw(&drive, &out.at("x.bin")).unwrap_err().kind(), ErrorKind::Unsupported);
     }
     assert_eq!(std::fs::read_dir(out.folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_empty_disc_never_becomes_a_file() {
+    let out = Out::new();
+    // A kernel makes up a size, all of which cannot be read.
+    let mut drive = MadeUp::new(iso(400, "X")).bad(0, 400);
+    drive.state = Some(DiscState::Blank);
+    for error in
+        [read(&drive, &out.at("x.iso"), &Options::default()), read_raw(&drive, &out.at("x"))]
+    {
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("is empty"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(out.folder.path()).unwrap().count(), 0);
+    // One that was left open has something on it.
+    let mut drive = MadeUp::new(iso(400, "X"));
+    drive.state = Some(DiscState::Open);
+    read(&drive, &out.at("x.iso"), &Options::default()).unwrap().check().unwrap();
 }
 
 /// Data and two songs.

@@ -8,6 +8,7 @@ use clap::{Args, ValueHint};
 use crate::cmd::Outcome;
 use crate::cmd::output::{Output, plain};
 use crate::cmd::terminal::{FAINT, TITLE, Terminal, wrap};
+use crate::device::DiscState;
 use crate::disc::{Contents, Record, drive, record};
 use crate::error::Result;
 use crate::pipeline::Cancel;
@@ -66,9 +67,18 @@ pub(crate) fn title(contents: &Contents) -> String {
     let formats = contents.volume.formats.join(", ");
     let label = contents.volume.label.as_deref().map(|label| format!("'{}'", plain(label)));
     let medium = contents.medium.clone();
-    let parts = [medium, label, Some(formats).filter(|it| !it.is_empty())];
+    let blank = (contents.state == Some(DiscState::Blank)).then(|| "empty".to_owned());
+    let parts = [medium, blank, label, Some(formats).filter(|it| !it.is_empty())];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { "a disc without a known filesystem".into() } else { parts.join(", ") }
+}
+
+const fn in_words(state: DiscState) -> &'static str {
+    match state {
+        DiscState::Blank => "empty: nothing was written to it",
+        DiscState::Open => "its last session was never closed",
+        DiscState::Closed => "closed",
+    }
 }
 
 /// What a line says, and of what.
@@ -108,6 +118,7 @@ pub(crate) fn lines(contents: &Contents, record: Option<&Record>) -> Vec<Line> {
     add("drive", drive.and_then(|drive| drive.model.clone()));
     add("medium", contents.medium.clone().or(record.and_then(|record| record.medium.clone())));
     add("protection", contents.protection.clone());
+    add("state", contents.state.map(|state| in_words(state).to_owned()));
     if let Some(toc) = contents.toc.as_ref().or(record.and_then(|record| record.toc.as_ref())) {
         let sound = toc.audio_tracks();
         let (tracks, sessions) = (toc.tracks.len(), toc.sessions.len());

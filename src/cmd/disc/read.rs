@@ -10,6 +10,7 @@ use crate::cmd::Outcome;
 use crate::cmd::open::outcome;
 use crate::cmd::output::{Output, plain};
 use crate::cmd::text::duration;
+use crate::device::DiscState;
 use crate::disc::read::{self, About, Done, Options};
 use crate::disc::{Contents, drive, raw};
 use crate::error::Result;
@@ -100,6 +101,12 @@ pub fn run(args: &ReadArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
         super::info::title(&contents),
         human(contents.len())
     ));
+    if contents.state == Some(DiscState::Open) {
+        output.note(
+            "the last session of the disc was never closed: what was written last may be missing \
+             here, and other drives may not read the disc",
+        );
+    }
     let options = Options {
         about: About {
             title: said(args.title.as_deref()),
@@ -133,7 +140,7 @@ fn report(done: &Done, started: Instant, output: &Output) {
     let record = &done.record;
     let seconds = started.elapsed().as_secs_f64();
     for note in done.notes() {
-        output.note(&note);
+        output.note(&plain(&note));
     }
     if !record.damaged_files.is_empty() {
         output.note(&format!(

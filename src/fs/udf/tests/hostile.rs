@@ -85,6 +85,9 @@ fn entry(block: u32, kind: u8, strategy: u16, size: usize, places: &[u8]) -> Vec
     bytes[172..176].copy_from_slice(&u32::try_from(places.len()).unwrap().to_le_bytes());
     bytes[176..176 + places.len()].copy_from_slice(places);
     tag::seal(&mut bytes, tag::id::FILE_ENTRY, block);
+    // As little is covered by the checksum as there is, which is quicker.
+    bytes[10..12].copy_from_slice(&u16::try_from(160 + places.len()).unwrap().to_le_bytes());
+    tag::reseal(&mut bytes);
     bytes
 }
 
