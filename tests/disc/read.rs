@@ -4,7 +4,10 @@
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
+use dacapo::extent::Extent;
+
 use super::scene::{NEEDS, SECTOR, Scene, VENDORS, assert_same, isoinfo_size, record, sum};
+use crate::failing::save::Drive;
 use crate::support::{dacapo, junk, requires, run};
 
 #[test]
@@ -150,6 +153,34 @@ fn a_disc_that_stops_short_is_a_loss_with_its_sectors_named() {
     assert!(!files.contains("boot.img"), "{files}");
     // It stays as incomplete as it is.
     dacapo(&["disc", "verify", &out]).exits(3).says("could not be read then");
+}
+
+#[test]
+fn the_files_of_partitions_are_named_although_the_end_of_the_disc_is_bad() {
+    if !requires(NEEDS) || !requires(&["root", "nbdkit", "nbdfuse", "mformat", "mcopy"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let efi = scene.at("efi.img");
+    crate::support::sparse_file(&efi, 4 << 20);
+    let _ = run("mformat", &["-i", &efi, "::"]);
+    let inside = scene.at("tree/Documentation/large.bin");
+    let _ = run("mcopy", &["-i", &efi, &inside, "::/INSIDE.BIN"]);
+    let part = junk(1_500_000, 2)[700_000..700_064].to_vec();
+    for (name, how) in [("mbr", "-partition_offset"), ("gpt", "-appended_part_as_gpt")] {
+        let mut options = vec!["-append_partition", "2", "0xef", &efi, how];
+        options.extend((name == "mbr").then_some("16"));
+        let disc = scene.xorriso(&format!("{name}.iso"), &options);
+        // One place in the file in the partition, which is behind the other one.
+        let bytes = fs::read(&disc).unwrap();
+        let place = bytes.windows(part.len()).rposition(|it| it == part).unwrap() as u64;
+        let end = bytes.len() as u64;
+        let bad = [Extent::at(place / SECTOR * SECTOR, SECTOR), Extent::new(end - 8192, end)];
+        let drive = Drive::new(&scene.at("drive"), disc.to_str().unwrap(), &bad, &[]);
+        let out = scene.at(&format!("{name}-out.iso"));
+        dacapo(&["disc", "read", &drive.path(), &out]).exits(3).says("/INSIDE.BIN");
+        assert_eq!(record(&out)["damaged_files"].to_string(), "[\"/INSIDE.BIN\"]");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use super::scene::{NEEDS, Scene, flip, sum};
-use crate::support::{dacapo, dacapo_command, find_program, finish, requires};
+use crate::support::{dacapo, dacapo_command, find_program, finish, requires, run};
 
 /// A folder with one program only, as PATH.
 fn only(scene: &Scene, name: &str) -> String {
@@ -113,4 +113,39 @@ fn an_image_that_has_rotted_is_not_burnt() {
     file.set_len(fs::metadata(&image).unwrap().len() - 2048).unwrap();
     dacapo(&["disc", "write", &image, &blank]).exits(4).says("when the disc was read");
     assert_eq!(fs::read(&blank).unwrap(), b"");
+}
+
+#[test]
+fn what_a_burner_did_wrong_is_found_by_reading_back() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    // Programs that call themselves xorriso; all but the last one call it a success.
+    for (number, (how, code, said)) in [
+        ("head -c 1000000 \"$image\" >\"$disc\"", 4, "the disc has 1000000 bytes, and the image"),
+        (
+            "cp \"$image\" \"$disc\"; printf xyxy | dd of=\"$disc\" bs=1 seek=1000000 conv=notrunc",
+            4,
+            "differs from the image in sector 488",
+        ),
+        ("echo 'libburn : FATAL : no laser' >&2; exit 5", 1, "libburn : FATAL : no laser"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let folder = scene.at(&format!("burner-{number}"));
+        fs::create_dir(&folder).unwrap();
+        let program = format!("{folder}/xorriso");
+        let find = "PATH=/usr/bin:/bin; for image; do \
+                    case $image in dev=stdio:*) disc=${image#dev=stdio:};; esac; done";
+        fs::write(&program, format!("#!/bin/sh\n{find}\n{how}\n")).unwrap();
+        let _ = run("chmod", &["755", &program]);
+        let blank = scene.at(&format!("blank-{number}"));
+        fs::write(&blank, b"").unwrap();
+        let mut command = dacapo_command(&["disc", "write", disc.to_str().unwrap(), &blank]);
+        command.env("PATH", folder);
+        finish(command, &[]).exits(*code).says(said);
+    }
 }

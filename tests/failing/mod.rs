@@ -6,5 +6,5 @@ mod ddrescue;
 mod files;
 mod health;
 mod mapper;
-mod save;
+pub(crate) mod save;
 mod unplugged;

@@ -21,19 +21,20 @@ const LEN: u64 = 24 << 20;
 const NEEDS: &[&str] = &["root", "nbdkit", "nbdfuse", "ddrescuelog"];
 
 /// A drive that is served as a file; it is gone when this is dropped.
-struct Drive {
+pub(crate) struct Drive {
     server: Child,
     folder: String,
 }
 
 impl Drive {
     /// Serves `raw` with these bad places in `folder`.
-    fn new(folder: &str, raw: &str, bad: &[Extent], more: &[&str]) -> Self {
+    pub(crate) fn new(folder: &str, raw: &str, bad: &[Extent], more: &[&str]) -> Self {
+        let len = fs::metadata(raw).unwrap().len();
         let map = format!("{raw}.faults");
         let bad: ExtentSet = bad.iter().copied().collect();
         let mut text = "0x0 ? 1\n".to_owned();
         let mut blocks: Vec<(Extent, char)> = bad.iter().map(|it| (it, '-')).collect();
-        blocks.extend(bad.complement(LEN).iter().map(|it| (it, '+')));
+        blocks.extend(bad.complement(len).iter().map(|it| (it, '+')));
         blocks.sort_unstable();
         for (extent, status) in blocks {
             text += &format!("{:#x} {:#x} {status}\n", extent.start(), extent.len());
@@ -55,14 +56,14 @@ impl Drive {
             .unwrap();
         let drive = Self { server, folder: folder.to_owned() };
         let began = Instant::now();
-        while fs::metadata(&served).map_or(0, |found| found.len()) != LEN {
+        while fs::metadata(&served).map_or(0, |found| found.len()) != len {
             assert!(began.elapsed() < Duration::from_secs(60), "the drive is not served");
             std::thread::sleep(Duration::from_millis(20));
         }
         drive
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("{}/disk", self.folder)
     }
 }
