@@ -10,7 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::job::{Confirmed, Kind, Target};
 
 use super::output::{Output, plain};
-use super::target::TargetArgs;
+use super::target::ConfirmArgs;
 
 /// How often a wrong answer is taken before giving up.
 const ATTEMPTS: u32 = 3;
@@ -24,6 +24,12 @@ struct Given<'a> {
     repair: bool,
 }
 
+impl<'a> Given<'a> {
+    fn of(answer: &'a ConfirmArgs, repair: bool) -> Self {
+        Self { yes: answer.yes, confirm: answer.confirm.as_deref(), repair }
+    }
+}
+
 /// Somebody at a terminal.
 struct Person<'a> {
     input: &'a mut dyn BufRead,
@@ -34,21 +40,16 @@ struct Person<'a> {
 ///
 /// # Errors
 /// Refused, unless the options or the person at the terminal confirm it.
-pub fn confirm(target: &Target, args: &TargetArgs, output: &Output) -> Result<Confirmed> {
-    ask(target, Given { yes: args.yes, confirm: args.confirm.as_deref(), repair: false }, output)
+pub fn confirm(target: &Target, answer: &ConfirmArgs, output: &Output) -> Result<Confirmed> {
+    ask(target, Given::of(answer, false), output)
 }
 
 /// Returns if the steps that were shown may be run on `target`.
 ///
 /// # Errors
 /// As [`confirm`].
-pub fn confirm_repair(
-    target: &Target,
-    yes: bool,
-    confirm: Option<&str>,
-    output: &Output,
-) -> Result<Confirmed> {
-    ask(target, Given { yes, confirm, repair: true }, output)
+pub fn confirm_repair(target: &Target, answer: &ConfirmArgs, output: &Output) -> Result<Confirmed> {
+    ask(target, Given::of(answer, true), output)
 }
 
 fn ask(target: &Target, given: Given<'_>, output: &Output) -> Result<Confirmed> {

@@ -16,6 +16,7 @@ use crate::repair::{self, Machine, State, Step};
 use super::Outcome;
 use super::confirm::confirm_repair;
 use super::output::{Output, plain};
+use super::target::ConfirmArgs;
 use super::terminal::{Terminal, wrap};
 
 const EXAMPLE: &str = "\
@@ -47,15 +48,9 @@ pub struct RepairArgs {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Do not ask; a disk needs --confirm, too
-    #[arg(long, help_heading = "Confirmation without a question")]
-    pub yes: bool,
-
-    /// Serial number of the disk that may be changed
-    ///
-    /// 'dacapo disks' shows it. For a disk without one: its size in bytes.
-    #[arg(long, value_name = "SERIAL", help_heading = "Confirmation without a question")]
-    pub confirm: Option<String>,
+    /// The answer to the question.
+    #[command(flatten)]
+    pub answer: ConfirmArgs,
 
     /// Folder in place of /sys/firmware/efi
     #[arg(long, value_name = "FOLDER", hide = true)]
@@ -94,7 +89,7 @@ pub fn run(args: &RepairArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         output.summary(&json!({ "disk": args.disk, "steps": chosen }));
         return Ok(Outcome::Done);
     }
-    let _agreed = confirm_repair(&Target::seen(&seen), args.yes, args.confirm.as_deref(), output)?;
+    let _agreed = confirm_repair(&Target::seen(&seen), &args.answer, output)?;
     cancel.check()?;
     // A step must not be torn: from here on it ends by itself.
     cancel.finish();

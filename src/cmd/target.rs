@@ -53,13 +53,22 @@ pub struct TargetArgs {
     #[arg(long)]
     pub no_verify: bool,
 
-    /// Do not ask; a disk needs --confirm, too
+    /// The answer to the question.
+    #[command(flatten)]
+    pub answer: ConfirmArgs,
+}
+
+/// What a script says in place of a person who is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfirmArgs {
+    /// Do not ask; a disk or drive needs --confirm, too
     #[arg(long, help_heading = "Confirmation without a question")]
     pub yes: bool,
 
-    /// Serial number of the disk that may be overwritten
+    /// Serial number of the disk or drive that may be written to
     ///
-    /// 'dacapo disks' shows it. For a disk without one: its size in bytes.
+    /// 'dacapo disks' shows it. Without one: the size of the disk in bytes, or the
+    /// model of a drive for discs.
     #[arg(long, value_name = "SERIAL", help_heading = "Confirmation without a question")]
     pub confirm: Option<String>,
 }

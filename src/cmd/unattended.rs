@@ -21,7 +21,7 @@ use crate::store;
 use super::Outcome;
 use super::output::{Output, plain};
 use super::restore::{self, RestoreArgs};
-use super::target::{Fill, FreeSpace, TargetArgs};
+use super::target::{ConfirmArgs, Fill, FreeSpace, TargetArgs};
 
 /// How long drives may take to appear, if nothing else is asked for.
 const WAIT: Duration = Duration::from_secs(30);
@@ -148,8 +148,7 @@ fn restore(
             fit: false,
             fill: Fill::Zeros,
             no_verify: false,
-            yes: true,
-            confirm: Some(wanted.target.clone()),
+            answer: ConfirmArgs { yes: true, confirm: Some(wanted.target.clone()) },
         },
     };
     restore::run(&args, output, cancel)

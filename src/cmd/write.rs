@@ -107,7 +107,7 @@ impl Job<'_> {
             }));
             return Ok(Outcome::Done);
         }
-        let confirmed = confirm(shown, self.how, output)?;
+        let confirmed = confirm(shown, &self.how.answer, output)?;
         let opened = prepared.open(&confirmed)?;
         output.way_on(format!(
             "{} is not complete and cannot be booted or mounted; the same command starts over",

@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use crate::cmd::Outcome;
 use crate::cmd::confirm::confirm;
 use crate::cmd::output::{Output, plain};
-use crate::cmd::target::{Fill, FreeSpace, TargetArgs};
+use crate::cmd::target::ConfirmArgs;
 use crate::cmd::text::duration;
 use crate::device::{Source, find_by_path, is_optical};
 use crate::disc::drive;
@@ -50,15 +50,9 @@ pub struct WriteArgs {
     #[arg(long)]
     pub no_verify: bool,
 
-    /// Do not ask; a drive needs --confirm, too
-    #[arg(long, help_heading = "Confirmation without a question")]
-    pub yes: bool,
-
-    /// Serial number of the drive whose disc may be overwritten
-    ///
-    /// For a drive without one: its model.
-    #[arg(long, value_name = "SERIAL", help_heading = "Confirmation without a question")]
-    pub confirm: Option<String>,
+    /// The answer to the question.
+    #[command(flatten)]
+    pub answer: ConfirmArgs,
 }
 
 /// Runs the command.
@@ -94,16 +88,7 @@ pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         }));
         return Ok(Outcome::Done);
     }
-    let how = TargetArgs {
-        dry_run: false,
-        free: FreeSpace::Leave,
-        fit: false,
-        fill: Fill::Zeros,
-        no_verify: args.no_verify,
-        yes: args.yes,
-        confirm: args.confirm.clone(),
-    };
-    let _confirmed = confirm(&target, &how, output)?;
+    let _confirmed = confirm(&target, &args.answer, output)?;
     let started = Instant::now();
     let listener = output.listener();
     image.check_content(cancel, &*listener)?;

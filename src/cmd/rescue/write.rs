@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 
 use crate::cmd::Outcome;
 use crate::cmd::output::Output;
-use crate::cmd::target::{Fill, FreeSpace, TargetArgs};
+use crate::cmd::target::{ConfirmArgs, Fill, FreeSpace, TargetArgs};
 use crate::cmd::write::Job;
 use crate::device::{self, Source};
 use crate::error::{Error, ErrorKind, Result};
@@ -47,15 +47,9 @@ pub struct WriteArgs {
     #[arg(long)]
     pub no_verify: bool,
 
-    /// Do not ask; a disk needs --confirm, too
-    #[arg(long, help_heading = "Confirmation without a question")]
-    pub yes: bool,
-
-    /// Serial number of the stick that may be overwritten
-    ///
-    /// 'dacapo disks' shows it. For a stick without one: its size in bytes.
-    #[arg(long, value_name = "SERIAL", help_heading = "Confirmation without a question")]
-    pub confirm: Option<String>,
+    /// The answer to the question.
+    #[command(flatten)]
+    pub answer: ConfirmArgs,
 }
 
 /// Runs the command.
@@ -71,8 +65,7 @@ pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         fit: false,
         fill: Fill::Zeros,
         no_verify: args.no_verify,
-        yes: args.yes,
-        confirm: args.confirm.clone(),
+        answer: args.answer.clone(),
     };
     let job = Job {
         path: &args.target,
