@@ -127,7 +127,7 @@ impl Attributes {
     /// # Errors
     /// If it cannot.
     pub fn checked(self, position: u64) -> FileResult<Self> {
-        const MOST: u64 = i64::MAX as u64;
+        const MOST: u64 = i64::MAX.cast_unsigned();
         if self.size > MOST {
             let most = format!("at most {MOST}");
             return Err(FormatError::corrupt("length of a file", position, most, self.size));
