@@ -43,6 +43,8 @@ def facts(image, arguments, facts):
         bits = count - (sum(length for _, length in used) - first - (len(disk) - end)) // size
         if not bits == free or bits * size != free_bytes(image):
             sys.exit(f"facts_hfs.py: {image}: {bits} blocks are free, the header says {free}")
+    # And what the maker has cleared in the bitmap.
+    used = sorted(used + facts.get("unmarked", []))
     facts.update({"filesystem_length": end + 1024, "block_size": size, "block_count": count, "used": joined(used)})
     for name in ("UUID", "LABEL"):
         done = subprocess.run(["blkid", "-p", "-o", "value", "-s", name, image], capture_output=True, text=True)

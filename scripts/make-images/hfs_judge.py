@@ -73,7 +73,7 @@ class Judge:
         end = 128 + data
         start = (end + 127) // 128 * 128
         found = files[name]
-        if found["lengths"] != [data, resource]:
+        if found["lengths"] != [data, resource] or len(macbinary) < start + resource:
             sys.exit(f"hfs_judge.py: {found}: MacBinary has other lengths")
         found["data"] = hashlib.sha256(macbinary[128:end]).hexdigest()
         found["resource"] = hashlib.sha256(macbinary[start : start + resource]).hexdigest()

@@ -3,6 +3,7 @@
 
 use super::foreign::{assert_identity, by_blkid, identity};
 use super::{Kind, assert_same_answer};
+use crate::support::{requires, run};
 use crate::variants::{Scrubbed, Variant};
 
 pub(crate) static KIND: Kind = Kind {
@@ -26,7 +27,12 @@ scrub_tests!(
 #[track_caller]
 fn judge(disk: &Variant, scrubbed: &Scrubbed) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-images/hfs_judge.py");
-    assert_same_answer(disk, scrubbed, "python3", &[script]);
+    // They read no block that the bitmap calls free.
+    if disk.name != "hfs-unmarked" && requires(&["python3"]) {
+        let answer = |volume: &str| run("python3", &[script, volume]).out().to_owned();
+        let (wanted, found) = (answer(disk.path()), answer(scrubbed.target()));
+        assert!(wanted.lines().count() > 100 && wanted == found, "{}: {found}", disk.name);
+    }
     assert_same_answer(disk, scrubbed, "blkid", &["-p"]);
     let identity = identity(&disk.image).unwrap_or_else(|| panic!("{} has no name", disk.name));
     assert_identity(&disk.name, &identity, &by_blkid(&disk.image));

@@ -21,6 +21,7 @@ const DISKS: &[&[u8]] = &[
     include_bytes!("../../../images/foreign-tiny-md.img.zst"),
     include_bytes!("../../../images/foreign-tiny-md-0-90.img.zst"),
     include_bytes!("../../../images/foreign-tiny-udf.img.zst"),
+    include_bytes!("../../../images/hfs-tiny.img.zst"),
 ];
 
 fn ask_all(disk: &dyn ReadAt) {
