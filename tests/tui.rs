@@ -394,6 +394,144 @@ fn a_drive_that_is_too_full_is_said_to_be() {
     assert_eq!(fs::read_dir(full.path()).unwrap().count(), 0);
 }
 
+/// A folder with a disc, as the file that stands for one in a drive, and its path.
+fn with_disc() -> (TempDir, String) {
+    let folder = temp_dir();
+    let (tree, disc) = (folder.join("tree"), folder.join("disc.iso"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(format!("{tree}/setup.exe"), junk(1_500_000, 3)).unwrap();
+    let _ =
+        run("xorriso", &["-as", "mkisofs", "-quiet", "-J", "-V", "SYNTH_2", "-o", &disc, &tree]);
+    (folder, disc)
+}
+
+/// Goes to what is on the disc at a path, and from there to the last question.
+#[track_caller]
+fn plan_disc(screen: &Screen, disc: &str, to: &str, about: &str) -> String {
+    type_path(screen, "Which disc? It is only read.", disc);
+    let shown = screen.wait_for("> Read it to a file", SOON);
+    assert!(shown.contains("SYNTH_2") && shown.contains("Joliet"), "{shown}");
+    screen.type_keys(key::ENTER);
+    type_path(screen, "Where is the disc to be kept?", to);
+    on(screen, "by which you find it again", about);
+    screen.wait_for("The disc is only read. Nothing is overwritten.", SOON)
+}
+
+#[test]
+fn a_disc_is_kept_gone_on_with_and_checked_with_a_few_keys() {
+    if !requires(&["setsid", "xorriso"]) {
+        return;
+    }
+    let (folder, disc) = with_disc();
+    let (out, scratched) = (folder.join("out"), folder.join("scratched.iso"));
+    fs::create_dir(&out).unwrap();
+    // The same disc, where it cannot be read in the middle of its file.
+    fs::copy(&disc, &scratched).unwrap();
+    let (len, bad) = (fs::metadata(&disc).unwrap().len(), 500 * 2048);
+    let map = format!(
+        "0x0 + 1\n0x0 {bad:#x} +\n{bad:#x} 0x1800 -\n{:#x} {:#x} +\n",
+        bad + 0x1800,
+        len - bad - 0x1800
+    );
+    fs::write(folder.join("scratched.map"), map).unwrap();
+    let mut program = start(&folder, 25);
+    let screen = &program.screen;
+    choose(screen, "i");
+    let plan = plan_disc(screen, &scratched, &out, "Synth 2\r12-34\r\r");
+    for part in ["> Read it", "SYNTH_2.iso", "SYNTH_2.json", "Title: Synth 2", "Serial: 12-34"] {
+        assert!(plan.contains(part), "{part}\n{plan}");
+    }
+    screen.type_keys(key::ENTER);
+    let shown = screen.wait_for("3 sectors of the disc could not be read: 500-502", SOON);
+    assert!(shown.to_lowercase().contains("setup.exe") && shown.contains("soft cloth"), "{shown}");
+
+    // In a drive that can read it, only that is read; and what was typed is kept.
+    on(screen, "> Put in the next disc, or this one again", key::ENTER);
+    let plan = plan_disc(screen, &disc, &out, "\r\r\r");
+    assert!(plan.contains("> Go on with SYNTH_2.iso: read what is missing"), "{plan}");
+    assert!(plan.contains("Read all of it anew, to SYNTH_2-2.iso"), "{plan}");
+    screen.type_keys(key::ENTER);
+    screen.wait_for("Done. The disc is stored whole.", SOON);
+    assert_same(&disc, format!("{out}/SYNTH_2.iso"));
+    let record = fs::read_to_string(format!("{out}/SYNTH_2.json")).unwrap();
+    assert!(record.contains("\"Synth 2\"") && record.contains("\"12-34\""), "{record}");
+
+    // Another disc by that name does not take its place.
+    on(screen, "> Put in the next disc, or this one again", key::ENTER);
+    let plan = plan_disc(screen, &disc, &out, "\r\r\r");
+    assert!(plan.contains("> Read it") && plan.contains("SYNTH_2-2.iso"), "{plan}");
+    screen.type_keys(key::ENTER);
+    screen.wait_for("Done. The disc is stored whole.", SOON);
+    let second = format!("{out}/SYNTH_2-2.iso");
+    assert_same(&disc, &second);
+    screen.type_keys(key::ESC);
+
+    let check = |screen: &Screen| {
+        choose(screen, "i");
+        // The list goes round.
+        on(screen, "Which disc? It is only read.", key::UP);
+        on(screen, "> Check archived discs", key::ENTER);
+        type_path(screen, "Where are the archived discs?", &out);
+        on(screen, "> Check all 2 discs", key::ENTER);
+    };
+    check(screen);
+    screen.wait_for("All 2 discs are good", SOON);
+    screen.type_keys(key::ESC);
+    let mut bytes = fs::read(&second).unwrap();
+    bytes[900_000] ^= 1;
+    fs::write(&second, bytes).unwrap();
+    check(screen);
+    let shown = screen.wait_for("1 of 2 discs is damaged or missing.", SOON);
+    assert!(shown.contains("1 of 2 are good") && shown.contains("its hashes differ"), "{shown}");
+    screen.type_keys(key::ESC);
+    choose(screen, "l");
+    let log = screen.wait_for("disc: check all 2 discs", SOON);
+    assert!(log.contains("disc: read"), "{log}");
+    screen.type_keys(key::ESC);
+    choose(screen, "q");
+    assert_eq!(program.wait(SOON), 0);
+}
+
+#[test]
+fn trouble_with_discs_is_said_and_leads_back() {
+    if !requires(&["root", "kernel:tmpfs", "setsid", "xorriso"]) {
+        return;
+    }
+    let (folder, disc) = with_disc();
+    let full = Mount::new("tmpfs", "tmpfs", "size=1m");
+    let mut program = start(&folder, 25);
+    let screen = &program.screen;
+    choose(screen, "i");
+    // What is no disc, and what is none any more.
+    type_path(screen, "Which disc? It is only read.", folder.path().to_str().unwrap());
+    let shown = screen.wait_for("is a folder", SOON);
+    assert!(shown.contains("What to do: ") && shown.contains("R try again"), "{shown}");
+    screen.type_keys(key::ESC);
+    screen.wait_for("Type the path of a drive", SOON);
+    let junk = folder.join("junk.bin");
+    junk_file(&junk, MIB);
+    screen.type_keys(&format!("{}{junk}\r", key::CTRL_U));
+    let shown = screen.wait_for("holds no filesystem of a disc", SOON);
+    assert!(!shown.contains("> Read it"), "{shown}");
+    screen.type_keys(key::ESC);
+    on(screen, "Type the path of a drive", key::ESC);
+    // A place without room, from which every step leads back.
+    let plan = plan_disc(screen, &disc, full.path().to_str().unwrap(), "\r\r\r");
+    assert!(plan.contains("There is not enough room to read all of it."), "{plan}");
+    assert!(!plan.contains("> Read it"), "{plan}");
+    screen.type_keys(key::ENTER);
+    screen.type_keys(key::ESC);
+    on(screen, "by which you find it again", key::ESC);
+    on(screen, "Type the path of a folder", key::ESC);
+    on(screen, "Where is the disc to be kept?", key::ESC);
+    on(screen, "> Read it to a file", key::ESC);
+    on(screen, "Type the path of a drive", key::ESC);
+    on(screen, "Which disc? It is only read.", key::ESC);
+    choose(screen, "q");
+    assert_eq!(program.wait(SOON), 0);
+    assert_eq!(fs::read_dir(full.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn without_a_terminal_there_is_no_screen() {
     let _ = dacapo(&["tui"]).exits(2).says("needs a terminal");
