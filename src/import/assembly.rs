@@ -8,6 +8,7 @@ use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::units::SectorSize;
+use crate::volume::Mapped;
 
 /// What the tools that save sectors they cannot read leave in their place: this,
 /// and then question marks.
@@ -26,6 +27,8 @@ pub struct Assembly {
     pub chosen: ExtentSet,
     /// Sectors that another tool could not read.
     pub unreadable: ExtentSet,
+    /// Ranges of which nothing is there, although they were in use.
+    pub lost: ExtentSet,
 }
 
 impl Assembly {
@@ -39,13 +42,23 @@ impl Assembly {
             whole: ExtentSet::new(),
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
+            lost: ExtentSet::new(),
         })
     }
 
     /// A part of it. What is put there comes as it is if `is_whole`, else it
     /// was chosen because it is in use.
     pub fn place(&mut self, extent: Extent, is_whole: bool) -> Place<'_> {
-        Place { assembly: self, extent, is_whole }
+        Place { assembly: self, at: At::Extent(extent), is_whole }
+    }
+
+    /// A volume that lies on it in pieces. Bytes that lie elsewhere are left out.
+    pub fn place_of_pieces<'a>(
+        &'a mut self,
+        volume: &'a Mapped<Option<Extent>>,
+        is_whole: bool,
+    ) -> Place<'a> {
+        Place { assembly: self, at: At::Pieces(volume), is_whole }
     }
 }
 
@@ -53,21 +66,48 @@ impl Assembly {
 #[derive(Debug)]
 pub struct Place<'a> {
     assembly: &'a mut Assembly,
-    extent: Extent,
+    at: At<'a>,
     is_whole: bool,
+}
+
+/// Where on the disk a part is.
+#[derive(Debug, Clone, Copy)]
+enum At<'a> {
+    Extent(Extent),
+    Pieces(&'a Mapped<Option<Extent>>),
+}
+
+impl At<'_> {
+    const fn len(&self) -> u64 {
+        match self {
+            Self::Extent(extent) => extent.len(),
+            Self::Pieces(volume) => volume.bytes(),
+        }
+    }
+
+    /// Calls `each` with a position in `wanted`, and where the bytes from there
+    /// on lie on the disk.
+    fn each(&self, wanted: Extent, mut each: impl FnMut(u64, Extent) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Extent(all) => each(wanted.start(), wanted.shift(all.start())),
+            Self::Pieces(volume) => {
+                volume.parts_of(wanted).try_for_each(|(position, extent)| each(position, extent))
+            }
+        }
+    }
 }
 
 impl Place<'_> {
     /// How many bytes fit.
     #[must_use]
     pub const fn len(&self) -> u64 {
-        self.extent.len()
+        self.at.len()
     }
 
     /// True if none fit.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.extent.is_empty()
+        self.len() == 0
     }
 
     /// Puts bytes at a position.
@@ -75,33 +115,41 @@ impl Place<'_> {
     /// # Errors
     /// Damaged, if they are not inside; and if there is no room.
     pub fn store(&mut self, position: u64, bytes: &[u8]) -> Result<()> {
-        let extent = self.write(position, bytes)?;
-        self.given().insert(extent);
+        let mut given = Vec::new();
+        self.write(position, bytes, &mut given)?;
+        self.give(given);
         Ok(())
     }
 
-    /// Puts bytes at a position, and says where on the disk that is.
-    fn write(&mut self, position: u64, bytes: &[u8]) -> Result<Extent> {
+    /// Puts bytes at a position, and adds where on the disk that is.
+    fn write(&mut self, position: u64, bytes: &[u8], given: &mut Vec<Extent>) -> Result<()> {
         let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let extent = Extent::at(self.extent.start().saturating_add(position), len);
-        if !self.extent.contains(&extent) || extent.len() != len {
+        let wanted = Extent::at(position, len);
+        if wanted.end() > self.len() || wanted.len() != len {
             return Err(Error::damaged(format!(
                 "{len} bytes at {position} do not fit into {} bytes",
-                self.extent.len()
+                self.len()
             ))
             .hint("the image is not of this partition, or damaged"));
         }
-        self.assembly.scratch.write(extent.start(), bytes)?;
-        Ok(extent)
+        let Self { assembly, at, .. } = self;
+        at.each(wanted, |from, extent| {
+            assembly.scratch.write(extent.start(), part(bytes, position, from, extent.len()))?;
+            match given.last_mut() {
+                Some(last) if last.end() == extent.start() => {
+                    *last = Extent::new(last.start(), extent.end());
+                }
+                _ => given.push(extent),
+            }
+            Ok(())
+        })
     }
 
     /// Says that these bytes of the disk are there.
     pub fn give(&mut self, extents: impl IntoIterator<Item = Extent>) {
-        self.given().extend(extents);
-    }
-
-    fn given(&mut self) -> &mut ExtentSet {
-        if self.is_whole { &mut self.assembly.whole } else { &mut self.assembly.chosen }
+        let given =
+            if self.is_whole { &mut self.assembly.whole } else { &mut self.assembly.chosen };
+        given.extend(extents);
     }
 
     /// As [`Place::store`], of bytes among which may be the marks of sectors
@@ -110,28 +158,47 @@ impl Place<'_> {
     /// # Errors
     /// As [`Place::store`].
     pub fn store_marked(&mut self, position: u64, bytes: &[u8]) -> Result<()> {
-        let extent = self.write_marked(position, bytes)?;
-        self.given().insert(extent);
+        let mut given = Vec::new();
+        self.write_marked(position, bytes, &mut given)?;
+        self.give(given);
         Ok(())
     }
 
     /// As [`Place::store_marked`], without saying that they are there, which
-    /// [`Place::give`] has to with what comes out: for who jumps to and fro.
+    /// [`Place::give`] has to with what is added to `given`: for who jumps to and
+    /// fro.
     ///
     /// # Errors
     /// As [`Place::store`].
-    pub fn write_marked(&mut self, position: u64, bytes: &[u8]) -> Result<Extent> {
-        let extent = self.write(position, bytes)?;
+    pub fn write_marked(
+        &mut self,
+        position: u64,
+        bytes: &[u8],
+        given: &mut Vec<Extent>,
+    ) -> Result<()> {
+        self.write(position, bytes, given)?;
         let sectors = bytes.chunks_exact(BAD_SECTOR_LEN);
         for (start, sector) in (position..).step_by(BAD_SECTOR_LEN).zip(sectors) {
             let is_mark = sector.starts_with(BAD_SECTOR)
                 && sector.iter().skip(BAD_SECTOR.len().saturating_add(1)).all(|b| *b == b'?');
             if is_mark {
-                let start = self.extent.start().saturating_add(start);
                 let len = u64::try_from(BAD_SECTOR_LEN).unwrap_or_default();
-                self.assembly.unreadable.insert(Extent::at(start, len));
+                let Self { assembly, at, .. } = self;
+                at.each(Extent::at(start, len), |_, extent| {
+                    assembly.unreadable.insert(extent);
+                    Ok(())
+                })?;
             }
         }
-        Ok(extent)
+        Ok(())
     }
+}
+
+/// The `len` bytes from the position `from` on, of `bytes` that begin at the
+/// position `start`.
+fn part(bytes: &[u8], start: u64, from: u64, len: u64) -> &[u8] {
+    let skip = usize::try_from(from.saturating_sub(start)).unwrap_or(usize::MAX);
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    let rest = bytes.get(skip..).unwrap_or_default();
+    rest.get(..len.min(rest.len())).unwrap_or_default()
 }

@@ -25,6 +25,8 @@ pub struct Disk {
     pub(super) chosen: ExtentSet,
     /// Sectors that another tool could not read.
     pub(super) unreadable: ExtentSet,
+    /// Ranges of which nothing is there, although they were in use.
+    lost: ExtentSet,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,7 @@ impl Disk {
             whole: ExtentSet::all(source.len()),
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
+            lost: ExtentSet::new(),
             content: Content::File(source),
         }
     }
@@ -57,6 +60,7 @@ impl Disk {
             whole: ExtentSet::all(rescued.len()),
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
+            lost: rescued.lost().clone(),
             content: Content::Rescued(rescued),
         }
     }
@@ -64,7 +68,7 @@ impl Disk {
     /// A disk that was put together from what is at `path`.
     #[must_use]
     pub fn assembled(assembly: Assembly, path: &Path, imported: Imported) -> Self {
-        let Assembly { scratch, whole, chosen, unreadable } = assembly;
+        let Assembly { scratch, whole, chosen, unreadable, lost } = assembly;
         let sector = scratch.sector_size().get();
         let identity = DiskIdentity {
             path: path.display().to_string(),
@@ -74,7 +78,8 @@ impl Disk {
             bus: Some("file".into()),
             ..DiskIdentity::default()
         };
-        Self { content: Content::Scratch(scratch), identity, imported, whole, chosen, unreadable }
+        let content = Content::Scratch(scratch);
+        Self { content, identity, imported, whole, chosen, unreadable, lost }
     }
 
     /// The same disk, with what is known of the device it was.
@@ -105,11 +110,8 @@ impl Disk {
 
     /// What is not there, whatever it is in the place of.
     #[must_use]
-    pub fn lost(&self) -> ExtentSet {
-        match &self.content {
-            Content::Rescued(rescued) => rescued.lost().clone(),
-            Content::File(_) | Content::Scratch(_) => ExtentSet::new(),
-        }
+    pub const fn lost(&self) -> &ExtentSet {
+        &self.lost
     }
 
     fn content(&self) -> &dyn ReadAt {

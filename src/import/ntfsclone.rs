@@ -157,13 +157,7 @@ impl Image {
                         .get_mut(..usize::try_from(len).unwrap_or_default())
                         .unwrap_or_default();
                     stream.exact(bytes, "a cluster")?;
-                    let extent = place.write_marked(position, bytes)?;
-                    match given.last_mut() {
-                        Some(last) if last.end() == extent.start() => {
-                            *last = Extent::new(last.start(), extent.end());
-                        }
-                        _ => given.push(extent),
-                    }
+                    place.write_marked(position, bytes, &mut given)?;
                     if given.len() >= COLLECTED {
                         place.give(given.drain(..));
                     }

@@ -39,7 +39,7 @@ impl Prepared {
         let missing = missing::fit(&mut scan, &disk);
         let mut plan = Plan::of_scan(&disk, scan, disk.identity().clone(), options)?;
         plan.head.about.imported = Some(told(&disk));
-        let missing = missing.union(&plan.head.used.intersect(&disk.lost()));
+        let missing = missing.union(&plan.head.used.intersect(disk.lost()));
         let plan = plan.without(&missing);
         Ok(Self { disk, plan, missing })
     }

@@ -5,7 +5,7 @@
 //! a virtual machine: table first, then what fills its partitions. What is in
 //! use on it is then brought back to the bytes where it lies.
 
-use super::{Inner, Scan};
+use super::{Inner, Scan, behind_the_end};
 use crate::extent::ExtentSet;
 use crate::fs::member::Member;
 use crate::fs::{self, FILESYSTEMS, Filesystem, Identity, Readers, Used};
@@ -19,6 +19,9 @@ use crate::volume::{Answer, Content, Inside, Map, VOLUMES, Volume};
 const MAX_DEPTH: u32 = 4;
 /// How many volumes inside one are looked into.
 const MAX_VOLUMES: usize = 1024;
+/// How many ranges are told that no filesystem calls in use: far less than a
+/// projection may have.
+const MAX_SPARE: usize = 1 << 12;
 /// Ranges of the volumes inside before the nearest are joined: 32 MiB of them.
 const MAX_RANGES: usize = 1 << 21;
 
@@ -118,15 +121,16 @@ fn descend(driver: &dyn Volume, identity: Identity, readers: Readers, depth: u32
     if let Some(doubt) = doubt(&identity.name, fs::rival_of(driver.name(), *volume)) {
         return whole(identity, doubt);
     }
-    let (used, volumes) = inside(&map, readers, depth);
-    let mut used = Used::proven(used);
+    let (used, spare, volumes) = inside(&map, readers, depth);
+    let mut used = Used::proven(used).spare(spare);
     used.notes.push(summary(&map, &volumes, len));
     used.notes.extend(map.notes);
     Understood { identity: Some(identity), used, volumes }
 }
 
-/// What is in use of the volumes inside, where it lies, and who they are.
-fn inside(map: &Map, readers: Readers, depth: u32) -> (ExtentSet, Vec<Inner>) {
+/// What is in use of the volumes inside, where it lies, what of it no filesystem
+/// in them calls so, and who they are.
+fn inside(map: &Map, readers: Readers, depth: u32) -> (ExtentSet, ExtentSet, Vec<Inner>) {
     let readable: Vec<&dyn ReadAt> = map
         .inside
         .iter()
@@ -134,14 +138,14 @@ fn inside(map: &Map, readers: Readers, depth: u32) -> (ExtentSet, Vec<Inner>) {
             Content::Readable(mapped) => Some(mapped as &dyn ReadAt),
             Content::Whole { .. } => None,
         })
-        .chain(map.siblings.iter().map(|sibling| sibling as &dyn ReadAt))
+        .chain(map.siblings.iter().map(|(_, sibling)| sibling as &dyn ReadAt))
         .collect();
     let outside = readers.get(1..).unwrap_or_default();
     let mut used = map.own.clone();
-    let (mut found, mut volumes) = (Vec::new(), Vec::new());
+    let (mut found, mut spare, mut volumes) = (Vec::new(), ExtentSet::new(), Vec::new());
     for (number, inside) in map.inside.iter().enumerate() {
         let (extents, inner) = if number < MAX_VOLUMES {
-            look(inside, &readable, outside, depth)
+            look(inside, &readable, outside, depth, &mut spare)
         } else {
             let why = format!("only the first {MAX_VOLUMES} volumes are looked into");
             stored(inside, why, None)
@@ -154,11 +158,18 @@ fn inside(map: &Map, readers: Readers, depth: u32) -> (ExtentSet, Vec<Inner>) {
         volumes.push(inner);
     }
     used.extend(found);
-    (used, volumes)
+    (used, spare, volumes)
 }
 
 /// A volume inside: what is in use of it on the volume it is in, and who it is.
-fn look(inside: &Inside, readable: Readers, outside: Readers, depth: u32) -> (ExtentSet, Inner) {
+/// What no filesystem in it calls in use is added to `spare`.
+fn look(
+    inside: &Inside,
+    readable: Readers,
+    outside: Readers,
+    depth: u32,
+    spare: &mut ExtentSet,
+) -> (ExtentSet, Inner) {
     let mapped = match &inside.content {
         Content::Readable(mapped) => mapped,
         Content::Whole { why, advice } => return stored(inside, why.clone(), advice.clone()),
@@ -169,6 +180,14 @@ fn look(inside: &Inside, readable: Readers, outside: Readers, depth: u32) -> (Ex
     let scan = Scan::new(mapped, &others, depth.saturating_add(1));
     // Whatever was said of it, it stays inside its own bytes.
     let extents = mapped.project(&scan.used, 0).intersect(&inside.here);
+    let mut nobodys = scan.spare.clone();
+    for region in scan.layout.regions.iter().filter(|region| region.filesystem.is_some()) {
+        nobodys.extend(behind_the_end(region.filesystem.as_ref(), region.extent).iter());
+    }
+    // Fewer than make a map coarser, so that it is exact.
+    if nobodys.count() < MAX_SPARE {
+        spare.extend(mapped.project(&nobodys, 0).intersect(&inside.here).iter());
+    }
     let mut regions = scan.layout.regions;
     let mut inner = match (&scan.layout.table, regions.pop()) {
         (None, Some(region)) if regions.is_empty() => Inner::of_region(region),

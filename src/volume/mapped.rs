@@ -86,11 +86,14 @@ impl<R> fmt::Debug for Mapped<R> {
     }
 }
 
-impl<R: ReadAt> Mapped<R> {
-    /// A volume of these pieces, one behind the other; `None` if they make no
-    /// sense.
-    #[must_use]
-    pub fn new(readers: Vec<R>, pieces: Vec<Piece>) -> Option<Self> {
+impl<R> Mapped<R> {
+    /// A volume of these pieces, one behind the other, on things whose lengths
+    /// are known; `None` if they make no sense.
+    fn over_lengths(
+        readers: Vec<R>,
+        pieces: Vec<Piece>,
+        len_of: impl Fn(&R) -> u64,
+    ) -> Option<Self> {
         let mut len = 0_u64;
         let mut placed = Vec::with_capacity(pieces.len());
         for piece in pieces {
@@ -104,7 +107,7 @@ impl<R: ReadAt> Mapped<R> {
             }
             for area in &piece.areas {
                 let end = area.offset.checked_add(share)?;
-                if end > readers.get(area.reader)?.len() {
+                if end > len_of(readers.get(area.reader)?) {
                     return None;
                 }
             }
@@ -113,6 +116,61 @@ impl<R: ReadAt> Mapped<R> {
             placed.push((start, piece));
         }
         Some(Self { readers, pieces: placed, len })
+    }
+
+    /// Where the byte `position` lies: on which of the readers, at which of its
+    /// bytes, and for how many bytes that goes on. `None` behind the end.
+    #[must_use]
+    pub(crate) fn place(&self, position: u64) -> Option<(&R, u64, u64)> {
+        let after = self.pieces.partition_point(|(start, _)| *start <= position);
+        let (start, piece) = self.pieces.get(after.checked_sub(1)?)?;
+        let (reader, offset, run) = piece.place(position.checked_sub(*start)?)?;
+        Some((self.readers.get(reader)?, offset, run)).filter(|_| run > 0)
+    }
+}
+
+impl Mapped<Option<Extent>> {
+    /// A volume of these pieces on parts of a disk, or on others of which
+    /// nothing is known; `None` if they make no sense.
+    #[must_use]
+    pub fn on_disk(parts: Vec<Option<Extent>>, pieces: Vec<Piece>) -> Option<Self> {
+        Self::over_lengths(parts, pieces, |part| part.map_or(u64::MAX, |part| part.len()))
+    }
+
+    /// How many bytes it has, on the disk and elsewhere.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.len
+    }
+
+    /// True if some of its bytes are not on the disk.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        let areas = self.pieces.iter().flat_map(|(_, piece)| &piece.areas);
+        areas.map(|area| self.readers.get(area.reader)).any(|part| !matches!(part, Some(Some(_))))
+    }
+
+    /// Where these bytes of it lie on the disk; those that lie elsewhere are
+    /// left out.
+    pub fn parts_of(&self, extent: Extent) -> impl Iterator<Item = (u64, Extent)> {
+        let mut position = extent.start();
+        std::iter::from_fn(move || {
+            let left = extent.end().checked_sub(position).filter(|left| *left > 0)?;
+            let (part, offset, run) = self.place(position)?;
+            let (from, run) = (position, run.min(left));
+            position = position.saturating_add(run);
+            Some((from, part.map(|part| Extent::at(part.start().saturating_add(offset), run))))
+        })
+        .filter_map(|(from, extent)| Some((from, extent?)))
+    }
+}
+
+impl<R: ReadAt> Mapped<R> {
+    /// A volume of these pieces, one behind the other; `None` if they make no
+    /// sense.
+    #[must_use]
+    pub fn new(readers: Vec<R>, pieces: Vec<Piece>) -> Option<Self> {
+        Self::over_lengths(readers, pieces, ReadAt::len)
     }
 
     /// The same volume, on other readers of the same bytes.
@@ -171,18 +229,12 @@ impl<R: ReadAt> ReadAt for Mapped<R> {
         check_range(self.len, offset, buf.len())?;
         let (mut position, mut rest) = (offset, buf);
         while !rest.is_empty() {
-            let after = self.pieces.partition_point(|(start, _)| *start <= position);
-            let place = after.checked_sub(1).and_then(|index| {
-                let (start, piece) = self.pieces.get(index)?;
-                let (reader, offset, run) = piece.place(position.checked_sub(*start)?)?;
-                let run = usize::try_from(run).unwrap_or(usize::MAX).min(rest.len());
-                Some((self.readers.get(reader)?, offset, run)).filter(|_| run > 0)
-            });
-            let Some((reader, offset, run)) = place else {
+            let Some((reader, offset, run)) = self.place(position) else {
                 return Err(Error::failed(format!(
                     "byte {position:#x} of the volume lies nowhere"
                 )));
             };
+            let run = usize::try_from(run).unwrap_or(usize::MAX).min(rest.len());
             let (now, later) = rest.split_at_mut(run);
             reader.read_at(offset, now)?;
             position = position.saturating_add(u64::try_from(run).unwrap_or(0));

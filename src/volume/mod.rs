@@ -46,9 +46,9 @@ pub struct Map<'a> {
     pub own: ExtentSet,
     /// The volumes that have bytes on this one.
     pub inside: Vec<Inside<'a>>,
-    /// Volumes of the same group that can be read and have no bytes here: a
-    /// filesystem inside may span them.
-    pub siblings: Vec<Mapped<&'a dyn ReadAt>>,
+    /// Volumes of the same group that can be read and have no bytes here, with
+    /// their names: a filesystem inside may span them.
+    pub siblings: Vec<(String, Mapped<&'a dyn ReadAt>)>,
     /// What else a person should know.
     pub notes: Vec<String>,
 }

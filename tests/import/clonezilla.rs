@@ -12,20 +12,20 @@ use crate::support::{
     TempDir, assert_same, dacapo, finish, junk, requires, run, search_path, sparse_file, temp_dir,
 };
 
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
 /// A disk, the folder that was made of it, and the disk that comes out when its
 /// parts are restored one by one.
-struct Saved {
-    folder: TempDir,
-    disk: String,
-    saved: String,
+pub(super) struct Saved {
+    pub(super) folder: TempDir,
+    pub(super) disk: String,
+    pub(super) saved: String,
 }
 
 /// A partition: number, first sector, sectors.
-type Part = (u32, u64, u64);
+pub(super) type Part = (u32, u64, u64);
 
-fn pipe(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
+pub(super) fn pipe(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(program);
     command.args(args).env("PATH", search_path()).env("LC_ALL", "C");
     finish(command, input).success().stdout
@@ -33,7 +33,7 @@ fn pipe(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
 
 impl Saved {
     /// A disk of 96 MiB with a table by a script of sfdisk.
-    fn new(script: &str) -> Self {
+    pub(super) fn new(script: &str) -> Self {
         let folder = temp_dir();
         let (disk, saved) = (folder.join("disk.raw"), folder.join("saved"));
         sparse_file(&disk, 96 << 20);
@@ -42,11 +42,11 @@ impl Saved {
         Self { folder, disk, saved }
     }
 
-    fn name(&self, name: &str) -> String {
+    pub(super) fn name(&self, name: &str) -> String {
         format!("{}/{name}", self.saved)
     }
 
-    fn put(&self, part: Part, from: &str) {
+    pub(super) fn put(&self, part: Part, from: &str) {
         let bytes = fs::read(from).unwrap();
         assert!(bytes.len() as u64 <= part.2 * SECTOR);
         let disk = File::options().write(true).open(&self.disk).unwrap();
@@ -54,7 +54,7 @@ impl Saved {
     }
 
     /// A partition of a disk as a file of its own.
-    fn part(&self, disk: &str, part: Part, name: &str) -> String {
+    pub(super) fn part(&self, disk: &str, part: Part, name: &str) -> String {
         let mut bytes = vec![0; usize::try_from(part.2 * SECTOR).unwrap()];
         File::open(disk).unwrap().read_exact_at(&mut bytes, part.1 * SECTOR).unwrap();
         let path = self.folder.join(name);
@@ -63,7 +63,7 @@ impl Saved {
     }
 
     /// What Clonezilla keeps of the table.
-    fn save_table(&self, parts: &str, is_gpt: bool) {
+    pub(super) fn save_table(&self, parts: &str, is_gpt: bool) {
         let as_sda =
             |text: Vec<u8>| String::from_utf8(text).unwrap().replace(&self.disk, "/dev/sda");
         let dump = as_sda(pipe("sfdisk", &["-d", &self.disk], b""));
@@ -89,7 +89,14 @@ impl Saved {
     }
 
     /// Saves a partition by partclone, compressed, in pieces.
-    fn partclone(&self, part: Part, tool: &str, kind: &str, compressor: &str, ending: &str) {
+    pub(super) fn partclone(
+        &self,
+        part: Part,
+        tool: &str,
+        kind: &str,
+        compressor: &str,
+        ending: &str,
+    ) {
         let raw = self.part(&self.disk, part, "part.raw");
         let (image, log) = (self.folder.join("part.pc"), self.folder.join("log"));
         run(&format!("partclone.{tool}"), &["-c", "-q", "-s", &raw, "-O", &image, "-L", &log]);
@@ -101,7 +108,7 @@ impl Saved {
     }
 
     /// What partclone restores of a partition, onto zeros.
-    fn restored(&self, part: Part) -> String {
+    pub(super) fn restored(&self, part: Part) -> String {
         let image = self.folder.join("part.pc");
         let (raw, log) = (self.folder.join("restored.raw"), self.folder.join("log"));
         let _ = fs::remove_file(&raw);
@@ -111,7 +118,7 @@ impl Saved {
     }
 
     /// The partitions of a disk as sfdisk lists them.
-    fn dump_of(&self, disk: &str) -> String {
+    pub(super) fn dump_of(&self, disk: &str) -> String {
         let text = String::from_utf8(pipe("sfdisk", &["-d", disk], b"")).unwrap();
         text.replace(disk, "/dev/sda")
     }
@@ -222,8 +229,12 @@ fn a_folder_of_an_mbr_disk_becomes_the_disk_that_clonezilla_restores() {
     fs::write(saved.name("parts"), "sda1 sda2 sda6\n").unwrap();
     fs::write(saved.name("lvm_vg_dev.list"), "vg0 /dev/sda2 xyz\n").unwrap();
     fs::write(saved.name("lvm_logv.list"), "/dev/vg0/root  ext4\n").unwrap();
-    let ran = refused(&saved.folder, &saved.saved, 6).says("volumes of LVM");
-    let _ = ran.says("/dev/vg0/root on /dev/sda2");
+    let _ = refused(&saved.folder, &saved.saved, 4).says("lvm_vg0.conf is missing");
+    fs::write(saved.name("lvm_vg_dev.list"), "vg0 /dev/sda xyz\n").unwrap();
+    let _ = refused(&saved.folder, &saved.saved, 6).says("LVM without a partition table");
+    fs::remove_file(saved.name("lvm_vg_dev.list")).unwrap();
+    fs::write(saved.name("dmraid.table"), "# dmraid: dm\ndm-0: dm-1 dm-2\n").unwrap();
+    let _ = refused(&saved.folder, &saved.saved, 6).says("an array of the firmware");
 }
 
 #[test]

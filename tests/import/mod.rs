@@ -4,6 +4,7 @@
 
 mod clonezilla;
 mod compressed;
+mod lvm;
 mod ntfsclone;
 mod partclone;
 mod partimage;

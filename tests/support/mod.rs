@@ -12,6 +12,7 @@
 mod disk;
 mod guest;
 mod http_server;
+mod lvm;
 pub mod machine;
 mod needs;
 pub mod neighbour;
@@ -21,5 +22,6 @@ pub mod screen;
 pub use disk::*;
 pub use guest::*;
 pub use http_server::*;
+pub use lvm::*;
 pub use needs::*;
 pub use program::*;

@@ -5,15 +5,17 @@
 //! The names are those of Clonezilla 5.3 (`ocs-functions`) and are looked up
 //! here; what a file of a name holds is recognised by its content. What is
 //! put together is the disk that Clonezilla would have restored: the table as
-//! it was, the partitions, a new header for each swap space.
+//! it was, the partitions, a new header for each swap space, and physical volumes
+//! of LVM2 with their logical volumes in them.
 
 mod files;
+mod lvm;
 mod swap;
 mod table;
 
 use std::path::{Path, PathBuf};
 
-use super::assembly::Assembly;
+use super::assembly::{self, Assembly};
 use super::old::Old;
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
@@ -21,11 +23,16 @@ use crate::image::format::Imported;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress, Silent};
 use crate::units::SectorSize;
+use crate::volume::Mapped;
 
 use files::Files;
+use lvm::{Groups, Member};
 use table::{Geometry, Kind, Part};
 
 use super::input::Input;
+
+/// What to do with what is refused.
+const RESTORE: &str = "restore it with Clonezilla, and save that disk with dacapo";
 
 /// The most of a text file that is read.
 const MAX_TEXT: u64 = 1 << 20;
@@ -38,14 +45,41 @@ pub struct Folder {
     geometry: Geometry,
     files: Files,
     content: Vec<Content>,
+    groups: Groups,
     notes: Vec<String>,
 }
 
-/// What is known of a partition.
+/// What is known of a partition or a logical volume.
 #[derive(Debug)]
 struct Content {
-    part: Part,
+    /// "sda1", or "vg0/root".
+    name: String,
+    place: Place,
     source: Source,
+}
+
+/// Where something is on the disk.
+#[derive(Debug)]
+enum Place {
+    Part(Extent),
+    /// A logical volume, which may lie on other disks, too.
+    Pieces(Mapped<Option<Extent>>),
+}
+
+impl Place {
+    const fn len(&self) -> u64 {
+        match self {
+            Self::Part(extent) => extent.len(),
+            Self::Pieces(volume) => volume.bytes(),
+        }
+    }
+
+    fn open<'a>(&'a self, assembly: &'a mut Assembly, is_whole: bool) -> assembly::Place<'a> {
+        match self {
+            Self::Part(extent) => assembly.place(*extent, is_whole),
+            Self::Pieces(volume) => assembly.place_of_pieces(volume, is_whole),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +88,10 @@ enum Source {
     Image(Input, Old),
     /// A swap space, of which only the names were kept.
     Swap(PathBuf),
+    /// A physical volume of this group, which is made anew.
+    Physical(String),
+    /// Nothing, although it was saved: nobody here knows what belongs there.
+    Lost,
     /// Nothing: it was not saved.
     None,
 }
@@ -75,21 +113,38 @@ impl Folder {
         let files = Files::read(path)?;
         refuse_unsupported(&files)?;
         let disk = choose_disk(&files, disk)?;
+        let physical = lvm::physical(&files)?;
+        if physical.iter().any(|it| it.device == disk) {
+            return Err(Error::unsupported(format!(
+                "{disk} is a physical volume of LVM without a partition table, of which Clonezilla \
+                 does not keep how large it is"
+            ))
+            .hint(RESTORE));
+        }
         let geometry = Geometry::read(&files, &disk)?;
         let mut folder = Self {
             path: path.to_owned(),
             content: Vec::new(),
+            groups: Groups::default(),
             notes: Vec::new(),
             disk,
             geometry,
             files,
         };
         folder.check_parts()?;
+        let saved = folder.files.words("parts")?;
         for part in folder.geometry.parts.clone() {
-            let source = folder.source(&part, cancel)?;
-            folder.content.push(Content { part, source });
+            let Part { name, extent, .. } = part;
+            let source = match physical.iter().find(|it| it.device == name) {
+                _ if part.kind == Kind::Extended => Source::None,
+                Some(found) => folder.physical(&name, found, extent)?,
+                None => folder.source(&name, &name, saved.contains(&name), cancel)?,
+            };
+            folder.content.push(Content { name, place: Place::Part(extent), source });
         }
-        if folder.content.iter().all(|content| matches!(content.source, Source::None)) {
+        folder.add_logical(cancel)?;
+        let is_empty = |content: &Content| matches!(content.source, Source::None | Source::Lost);
+        if folder.content.iter().all(is_empty) {
             return Err(Error::damaged(format!(
                 "{} has no image of any partition of {}",
                 path.display(),
@@ -97,6 +152,65 @@ impl Folder {
             )));
         }
         Ok(folder)
+    }
+
+    /// What becomes of a partition that is a physical volume.
+    fn physical(&mut self, name: &str, found: &lvm::Physical, extent: Extent) -> Result<Source> {
+        Ok(match self.groups.add(&self.files, found, extent)? {
+            Member::Of(group) => Source::Physical(group),
+            Member::Unusable(why) => {
+                self.notes.push(format!(
+                    "{name} is a physical volume of LVM that cannot be made anew, and is empty in \
+                     the image: {why}"
+                ));
+                Source::Lost
+            }
+        })
+    }
+
+    /// Finds the content of logical volumes.
+    fn add_logical(&mut self, cancel: &Cancel) -> Result<()> {
+        let saved = lvm::saved(&self.files)?;
+        let groups = std::mem::take(&mut self.groups);
+        let mut files = Vec::new();
+        for group in &groups.0 {
+            for (file, logical) in group.logical() {
+                let name = group.shown(&logical);
+                if files.contains(&file) {
+                    return Err(Error::unsupported(format!(
+                        "{}: two logical volumes have images by the name {file}, and whose there is \
+                         is a guess",
+                        self.path.display()
+                    ))
+                    .hint(RESTORE));
+                }
+                files.push(file.clone());
+                let is_here = match &logical.place {
+                    Ok(volume) => volume.parts_of(Extent::new(0, volume.bytes())).next().is_some(),
+                    // Where it is, is not known.
+                    Err(_) => group.is_here(),
+                };
+                if !is_here {
+                    continue;
+                }
+                let source = self.source(&name, &file, saved.contains(&name), cancel)?;
+                match logical.place {
+                    Ok(volume) => {
+                        if volume.is_elsewhere() {
+                            self.notes.push(format!(
+                                "{name}: what of it lies on this disk is in the image"
+                            ));
+                        }
+                        self.content.push(Content { name, place: Place::Pieces(volume), source });
+                    }
+                    Err(why) => self
+                        .notes
+                        .push(format!("{name} cannot be put back, and is not in the image: {why}")),
+                }
+            }
+        }
+        self.groups = groups;
+        Ok(())
     }
 
     /// Every partition of the disk that was saved has to be in its table.
@@ -118,41 +232,43 @@ impl Folder {
         .hint("look for the rest of that file, or another copy of the folder"))
     }
 
-    /// Where the content of a partition comes from.
-    fn source(&mut self, part: &Part, cancel: &Cancel) -> Result<Source> {
-        if part.kind == Kind::Extended {
-            return Ok(Source::None);
-        }
-        if let Some(pieces) = self.files.image_of(&part.name)? {
+    /// Where the content of a partition or logical volume comes from, whose files
+    /// begin with `file`.
+    fn source(
+        &mut self,
+        name: &str,
+        file: &str,
+        is_saved: bool,
+        cancel: &Cancel,
+    ) -> Result<Source> {
+        if let Some(pieces) = self.files.image_of(file)? {
             let shown = pieces.first().map(|it| it.display().to_string()).unwrap_or_default();
             let input = Input::of_pieces(shown, pieces)?;
             let old = Old::read(&mut input.stream(cancel, &Silent)?)?;
-            self.notes.extend(
-                old.describe().notes.into_iter().map(|note| format!("{}: {note}", part.name)),
-            );
+            self.notes
+                .extend(old.describe().notes.into_iter().map(|note| format!("{name}: {note}")));
             return Ok(Source::Image(input, old));
         }
-        let name = format!("swappt-{}.info", part.name);
-        if let Some(path) = self.files.path(&name) {
+        let info = format!("swappt-{file}.info");
+        if let Some(path) = self.files.path(&info) {
             let kept = match swap::names(&files::text(&path)?) {
                 (Some(_), _) => "the header is made anew, with the UUID it had".into(),
                 (None, _) => format!(
-                    "the header is made anew, without a UUID: {name} has none; what names the \
+                    "the header is made anew, without a UUID: {info} has none; what names the \
                      swap space by it does not find it"
                 ),
             };
-            self.notes.push(format!("{}: of a swap space nothing is saved; {kept}", part.name));
+            self.notes.push(format!("{name}: of a swap space nothing is saved; {kept}"));
             return Ok(Source::Swap(path));
         }
-        if self.files.words("parts")?.contains(&part.name) {
+        if is_saved {
             return Err(Error::damaged(format!(
-                "{}: there is no image of {}, although it was saved",
+                "{}: there is no image of {name}, although it was saved",
                 self.path.display(),
-                part.name
             ))
             .hint("look for the rest of the folder"));
         }
-        self.notes.push(format!("{} was not saved, and is empty in the image", part.name));
+        self.notes.push(format!("{name} was not saved, and is empty in the image"));
         Ok(Source::None)
     }
 
@@ -160,7 +276,7 @@ impl Folder {
     #[must_use]
     pub fn describe(&self) -> Imported {
         let parts = self.content.iter().filter_map(|content| {
-            let name = &content.part.name;
+            let name = &content.name;
             match &content.source {
                 Source::Image(input, old) => {
                     let about = old.describe();
@@ -170,7 +286,8 @@ impl Folder {
                     Some(format!("{name}: {}{version}{packed}", about.format))
                 }
                 Source::Swap(_) => Some(format!("{name}: swap")),
-                Source::None => None,
+                Source::Physical(group) => Some(format!("{name}: LVM2 group {group}")),
+                Source::Lost | Source::None => None,
             }
         });
         Imported {
@@ -210,8 +327,8 @@ impl Folder {
     pub fn stored_len(&self) -> Option<u64> {
         self.content.iter().try_fold(0_u64, |sum, content| match &content.source {
             Source::Image(_, old) => {
-                let len = old.stored_len().unwrap_or(content.part.extent.len());
-                sum.checked_add(len.min(content.part.extent.len()))
+                let len = old.stored_len().unwrap_or(content.place.len());
+                sum.checked_add(len.min(content.place.len()))
             }
             _ => Some(sum),
         })
@@ -237,32 +354,47 @@ impl Folder {
         let sector = SectorSize::new(self.geometry.sector).unwrap_or(SectorSize::B512);
         let mut assembly = Assembly::new(folder, self.geometry.len, sector)?;
         self.geometry.write(&self.files, &mut assembly)?;
-        for content in &self.content {
-            let Content { part, source } = content;
-            progress.note(&Event::Position(part.name.clone()));
+        for group in &self.groups.0 {
+            group.write(&mut assembly)?;
+        }
+        for Content { name, place, source } in &self.content {
+            progress.note(&Event::Position(name.clone()));
             match source {
                 Source::Image(input, old) => {
                     let mut stream = input.stream(cancel, progress)?;
                     let again = Old::read(&mut stream)?;
-                    let mut place = assembly.place(part.extent, again.is_whole());
-                    let what = || format!("unpacking {}", part.name);
-                    let done = old.unpack(&mut stream, &mut place).context(what)?;
-                    if *old == Old::Raw && done < part.extent.len() {
+                    let mut target = place.open(&mut assembly, again.is_whole());
+                    let what = || format!("unpacking {name}");
+                    let done = old.unpack(&mut stream, &mut target).context(what)?;
+                    if *old == Old::Raw && done < place.len() {
                         return Err(Error::damaged(format!(
-                            "{} ends after {done} of the {} bytes of {}",
+                            "{} ends after {done} of the {} bytes of {name}",
                             input.name(),
-                            part.extent.len(),
-                            part.name
+                            place.len(),
                         ))
                         .hint("no image was made; look for a whole copy, or its missing pieces"));
                     }
                 }
                 Source::Swap(path) => {
                     let (uuid, label) = swap::names(&files::text(path)?);
-                    let header = swap::header(part.extent.len(), uuid, label.as_deref());
-                    assembly.place(part.extent, false).store(0, &header)?;
+                    let header = swap::header(place.len(), uuid, label.as_deref());
+                    place.open(&mut assembly, false).store(0, &header)?;
                 }
-                Source::None => {}
+                Source::Lost => {
+                    if let Place::Part(extent) = place {
+                        assembly.lost.insert(*extent);
+                        assembly.whole.insert(*extent);
+                    }
+                }
+                Source::Physical(_) | Source::None => {}
+            }
+            // Of a volume that goes on elsewhere nothing tells what is free.
+            if let Place::Pieces(volume) = place
+                && volume.is_elsewhere()
+                && !matches!(source, Source::None)
+            {
+                let all = Extent::new(0, volume.bytes());
+                assembly.whole.extend(volume.parts_of(all).map(|(_, extent)| extent));
             }
         }
         let extent = Extent::new(0, self.geometry.len);
@@ -283,29 +415,17 @@ pub fn partitions_in(parted: &str, dump: &str) -> Option<usize> {
 
 /// Refuses folders with something in them that would be lost.
 fn refuse_unsupported(files: &Files) -> Result<()> {
-    let restore = "restore it with Clonezilla, and save that disk with dacapo";
-    let refuse = |what: String| Err(Error::unsupported(what).hint(restore));
     let shown = files.folder().display();
-    if files.has_content("lvm_vg_dev.list") {
-        let groups = files.lines("lvm_vg_dev.list")?;
-        let volumes = files.lines("lvm_logv.list").unwrap_or_default();
-        let first = |lines: Vec<String>, word: usize| -> String {
-            let words = lines.iter().filter_map(|line| line.split_whitespace().nth(word));
-            words.map(str::to_owned).collect::<Vec<_>>().join(", ")
-        };
-        return refuse(format!(
-            "{shown} holds volumes of LVM, which are not taken: {} on {}",
-            first(volumes, 0),
-            first(groups, 1)
-        ));
-    }
     for (name, what) in [
         ("luks-dev.list", "the insides of encrypted volumes (LUKS)"),
         ("ecryptfs.info", "an encrypted folder (eCryptfs)"),
         ("dmraid.table", "an array of the firmware (dmraid)"),
     ] {
-        if files.has_content(name) {
-            return refuse(format!("{shown} holds {what}, which is not taken"));
+        // The table is there for any device that is made of others, and has a
+        // line for each array.
+        if files.has_content(name) && !files.lines(name)?.is_empty() {
+            return Err(Error::unsupported(format!("{shown} holds {what}, which is not taken"))
+                .hint(RESTORE));
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::label::Id;
 use super::text::{self, Section, Value};
+use crate::extent::Extent;
 use crate::ondisk::FormatError;
 
 /// LVM2 counts in these, whatever the sectors of the disk are.
@@ -130,6 +131,10 @@ pub(super) struct Physical {
     pub(super) start: u64,
     /// How many extents it has.
     pub(super) count: u64,
+    /// How large the device was, in bytes; some texts do not say.
+    pub(super) device_size: Option<u64>,
+    /// Bytes that are kept for boot loaders.
+    pub(super) boot: Option<Extent>,
     pub(super) is_missing: bool,
 }
 
@@ -137,6 +142,8 @@ pub(super) struct Physical {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Logical {
     pub(super) name: String,
+    /// False if it is a part of another.
+    pub(super) is_visible: bool,
     /// Why it is not just its segments, in one sentence.
     pub(super) doubt: Option<String>,
     pub(super) segments: Vec<Segment>,
@@ -260,7 +267,17 @@ impl Physical {
         let start = number(section, "pe_start")?.checked_mul(SECTOR);
         let start = start.ok_or_else(|| corrupt("pe_start", "bytes of a disk", "too many"))?;
         let count = number(section, "pe_count")?;
-        Ok(Self { id: identifier(section)?, start, count, is_missing: !flags.is_empty() })
+        let bytes = |key: &str| section.number(key)?.checked_mul(SECTOR);
+        let boot =
+            bytes("ba_start").zip(bytes("ba_size")).map(|(start, len)| Extent::at(start, len));
+        Ok(Self {
+            id: identifier(section)?,
+            start,
+            count,
+            device_size: bytes("dev_size"),
+            boot: boot.filter(|boot| !boot.is_empty()),
+            is_missing: !flags.is_empty(),
+        })
     }
 }
 
@@ -324,7 +341,8 @@ impl Logical {
         if let Some(kind) = owners.get(name) {
             doubts(format!("it belongs to {}, which is not read", describe(kind)));
         }
-        if !status.contains(&&b"VISIBLE"[..]) {
+        let is_visible = status.contains(&&b"VISIBLE"[..]);
+        if !is_visible {
             doubts("it is a hidden part of the group".into());
         }
         let strange = status
@@ -353,7 +371,7 @@ impl Logical {
         {
             return Err(corrupt("segment_count", segments.len(), "another"));
         }
-        Ok(Self { name: safe_name(name)?, doubt, segments })
+        Ok(Self { name: safe_name(name)?, is_visible, doubt, segments })
     }
 }
 

@@ -35,6 +35,11 @@ impl Id {
         (id.written().as_bytes() == bytes).then_some(id)
     }
 
+    /// The 32 letters.
+    pub(super) const fn letters(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The letters with their hyphens.
     pub(super) fn written(&self) -> String {
         let mut written = String::new();

@@ -21,12 +21,15 @@
 //! structures and the grammar of the text as LVM2 writes them (version 2.03).
 
 mod area;
+mod backup;
 mod checksum;
 mod group;
 mod label;
 #[cfg(test)]
 mod tests;
 mod text;
+
+pub use self::backup::{Backup, Logical as BackedUp};
 
 use self::area::Content as Metadata;
 use self::group::{Group, Logical, Segment};
@@ -290,11 +293,11 @@ impl<'a> Opened<'a, '_> {
         for logical in &self.group.logical {
             let here = self.here(logical);
             let content = self.open(logical);
+            let name = format!("{}/{}", self.group.name, logical.name);
             if !here.is_empty() {
-                let name = format!("{}/{}", self.group.name, logical.name);
                 map.inside.push(Inside { name, here, content });
             } else if let Content::Readable(mapped) = content {
-                map.siblings.push(mapped);
+                map.siblings.push((name, mapped));
             }
         }
         map
@@ -331,7 +334,7 @@ impl<'a> Opened<'a, '_> {
         }
         let readers = places.iter().filter_map(|place| *self.readers.get(*place)?).collect();
         let pieces: Option<Vec<Piece>> =
-            logical.segments.iter().map(|segment| self.piece(segment, &places)).collect();
+            logical.segments.iter().map(|segment| piece(self.group, segment, &places)).collect();
         match pieces.and_then(|pieces| Mapped::new(readers, pieces)) {
             Some(mapped) => Content::Readable(mapped),
             None => {
@@ -339,20 +342,22 @@ impl<'a> Opened<'a, '_> {
             }
         }
     }
+}
 
-    fn piece(&self, segment: &Segment, places: &[usize]) -> Option<Piece> {
-        let areas = segment.areas.iter().map(|area| {
-            let physical = self.group.physical.get(area.physical)?;
-            let start = area.first.checked_mul(self.group.extent_size)?;
-            Some(Area {
-                reader: places.iter().position(|place| *place == area.physical)?,
-                offset: physical.start.checked_add(start)?,
-            })
-        });
-        Some(Piece {
-            len: segment.count.checked_mul(self.group.extent_size)?,
-            stripe: segment.stripe_size,
-            areas: areas.collect::<Option<_>>()?,
+/// Where a segment lies, on readers that are the physical volumes at these places
+/// of the group.
+fn piece(group: &Group, segment: &Segment, places: &[usize]) -> Option<Piece> {
+    let areas = segment.areas.iter().map(|area| {
+        let physical = group.physical.get(area.physical)?;
+        let start = area.first.checked_mul(group.extent_size)?;
+        Some(Area {
+            reader: places.iter().position(|place| *place == area.physical)?,
+            offset: physical.start.checked_add(start)?,
         })
-    }
+    });
+    Some(Piece {
+        len: segment.count.checked_mul(group.extent_size)?,
+        stripe: segment.stripe_size,
+        areas: areas.collect::<Option<_>>()?,
+    })
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
 
+mod backups;
 mod fields;
 mod groups;
 mod hostile;
