@@ -431,12 +431,16 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__extract)
-            opts="-q -h --stdout --overwrite --special --setuid --streams --quiet --json --help"
+            opts="-q -h --stdout --overwrite --special --setuid --streams --with --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --with)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -445,12 +449,16 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__find)
-            opts="-i -b -q -h --ignore-case --bytes --quiet --json --help"
+            opts="-i -b -q -h --ignore-case --bytes --with --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --with)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -529,12 +537,16 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__ls)
-            opts="-l -R -b -q -h --long --recursive --bytes --quiet --json --help"
+            opts="-l -R -b -q -h --long --recursive --bytes --with --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --with)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -617,7 +629,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__mount)
-            opts="-q -h --writable --scratch --allow-other --quiet --json --help"
+            opts="-q -h --writable --scratch --allow-other --with --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -628,6 +640,10 @@ _dacapo() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o plusdirs
                     fi
+                    return 0
+                    ;;
+                --with)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

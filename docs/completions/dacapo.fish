@@ -143,12 +143,14 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l sector-size -d 'Se
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand map" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -l with -d 'Another image or disk that a filesystem or group is spread over' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -s l -l long -d 'Show permissions, owner, size and date'
 complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -s R -l recursive -d 'List all that is in folders, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -s b -l bytes -d 'Show sizes in bytes'
 complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l with -d 'Another image or disk that a filesystem or group is spread over' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l stdout -d 'Write one file to standard output; there is no DEST'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l overwrite -d 'Replace files that are there'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l special -d 'Make devices, pipes and sockets, too (as root)'
@@ -157,6 +159,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l streams -d 'Ex
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand extract" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand find" -l with -d 'Another image or disk that a filesystem or group is spread over' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand find" -s i -l ignore-case -d 'Letters of another case are the same on all volumes'
 complete -c dacapo -n "__fish_dacapo_using_subcommand find" -s b -l bytes -d 'Show sizes in bytes'
 complete -c dacapo -n "__fish_dacapo_using_subcommand find" -s q -l quiet -d 'Print errors and results only'
@@ -166,6 +169,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -s q -l quiet -d 'Pr
 complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -l scratch -d 'Folder for what is written [default: $TMPDIR, or /var/tmp]' -r -f -a "(__fish_complete_directories)"
+complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -l with -d 'Another image or disk that a filesystem or group is spread over' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -l writable -d 'Let programs write to the .img files; changes are lost at the end'
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -l allow-other -d 'Let other users in, as far as the permissions of the files allow'
 complete -c dacapo -n "__fish_dacapo_using_subcommand mount" -s q -l quiet -d 'Print errors and results only'

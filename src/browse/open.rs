@@ -28,6 +28,8 @@ pub struct OpenDisk {
     pub reader: Arc<dyn ReadAt>,
     /// The image, if it is one.
     pub image: Option<Arc<OpenImage>>,
+    /// Over which what is on it may be spread, too.
+    others: Vec<OpenDisk>,
     volumes: OnceLock<Vec<OpenVolume>>,
 }
 
@@ -118,7 +120,20 @@ impl OpenDisk {
     /// A disk, or what stands for one.
     #[must_use]
     pub fn of_reader(name: String, reader: Arc<dyn ReadAt>) -> Self {
-        Self { name, reader, image: None, volumes: OnceLock::new() }
+        Self { name, reader, image: None, others: Vec::new(), volumes: OnceLock::new() }
+    }
+
+    /// The same, with others at hand over which a filesystem or a group of volumes
+    /// on it may be spread.
+    #[must_use]
+    pub fn with_others(self, others: Vec<Self>) -> Self {
+        Self { others, volumes: OnceLock::new(), ..self }
+    }
+
+    /// The others at hand.
+    #[must_use]
+    pub fn others(&self) -> &[Self] {
+        &self.others
     }
 
     /// A disk of which only the volumes are there, for tests.
@@ -130,7 +145,10 @@ impl OpenDisk {
 
     /// Its volumes, in the order in which they lie on it.
     pub fn volumes(&self) -> &[OpenVolume] {
-        self.volumes.get_or_init(|| volumes(&self.reader))
+        self.volumes.get_or_init(|| {
+            let others: Vec<_> = self.others.iter().map(|it| Arc::clone(&it.reader)).collect();
+            volumes(&self.reader, &others)
+        })
     }
 
     /// What is unusual about the image, and can be read all the same.

@@ -19,7 +19,7 @@ use crate::ondisk::FormatError;
 use crate::table::apm::Apm;
 use crate::table::gpt::Gpt;
 use crate::table::{PartitionTable, TABLES, Table};
-use crate::volume::{Answer, Content, VOLUMES};
+use crate::volume::{Answer, Content, Map, VOLUMES};
 
 /// How deep volumes inside volumes are looked into, as the layout does.
 const MAX_DEPTH: u32 = 4;
@@ -283,13 +283,32 @@ impl OpenVolume {
     }
 }
 
-/// Opens the volumes of a disk, in the order in which they lie on it.
+/// Opens the volumes of a disk, in the order in which they lie on it. What is on
+/// the other disks is looked at only as far as something on this one goes on
+/// there.
 #[must_use]
-pub fn volumes(disk: &Arc<dyn ReadAt>) -> Vec<OpenVolume> {
+pub fn volumes(disk: &Arc<dyn ReadAt>, others: &[Arc<dyn ReadAt>]) -> Vec<OpenVolume> {
     let mut found = Found::default();
     let all = Part { reader: Arc::clone(disk), on_disk: Arc::new(Clone::clone) };
-    found.disk(&all, &[], "", 0, true);
+    let others: Vec<Part> = others.iter().flat_map(parts_of).collect();
+    found.disk(&all, &others, "", 0, true);
     found.volumes
+}
+
+/// The partitions of another disk, or all of it if it has none. Nothing of them
+/// lies on the disk that is asked about.
+fn parts_of(disk: &Arc<dyn ReadAt>) -> Vec<Part> {
+    let elsewhere =
+        |reader: Arc<dyn ReadAt>| Part { reader, on_disk: Arc::new(|_| ExtentSet::new()) };
+    let Seen::Table(table, _) = table_of(disk.as_ref()) else {
+        return vec![elsewhere(Arc::clone(disk))];
+    };
+    let all = Extent::new(0, disk.len());
+    let partitions = table.partitions.iter().filter(|it| !it.container && !it.extent.is_empty());
+    partitions
+        .filter(|it| all.contains(&it.extent))
+        .map(|it| elsewhere(Arc::new(Window::new(Arc::clone(disk), it.extent))))
+        .collect()
 }
 
 #[derive(Default)]
@@ -425,7 +444,7 @@ impl Found {
                     }
                     return match driver.map(&readers) {
                         Ok(Answer::Map(map)) => {
-                            self.push_group(&place, identity, map.inside, &readers, depth);
+                            self.push_group(&place, identity, map, &readers, depth);
                         }
                         Ok(Answer::Whole(used)) => {
                             let why =
@@ -517,22 +536,32 @@ impl Found {
         &mut self,
         place: &Place,
         identity: Identity,
-        inside: Vec<crate::volume::Inside>,
+        map: Map,
         readers: &[&dyn ReadAt],
         depth: u32,
     ) {
         let own: Vec<&Part> = std::iter::once(&place.part).chain(place.others).collect();
         let mut unreadable = Vec::new();
+        let inside = map.inside.into_iter();
+        let inside: Vec<_> = inside
+            .filter_map(|inside| match inside.content {
+                Content::Readable(mapped) => Some((inside.name, mapped)),
+                Content::Whole { why, advice } => {
+                    // What helps there is to have all of its disks at hand.
+                    let more = advice.map_or("", |_| ": name that one, too, with --with");
+                    unreadable.push((inside.name, format!("{why}{more}")));
+                    None
+                }
+            })
+            .collect();
+        let count = inside.len();
+        // What has no byte here is found where it is, unless that is on another disk.
+        let is_found_elsewhere =
+            |part: &Part| !(part.on_disk)(&ExtentSet::all(part.reader.len())).is_empty();
         let opened: Vec<(String, Part)> = inside
             .into_iter()
-            .filter_map(|inside| {
-                let mapped = match inside.content {
-                    Content::Readable(mapped) => mapped,
-                    Content::Whole { why, .. } => {
-                        unreadable.push((inside.name, why));
-                        return None;
-                    }
-                };
+            .chain(map.siblings)
+            .map(|(name, mapped)| {
                 let mut below = Vec::new();
                 let mapped = Arc::new(mapped.over(|reader| {
                     let same = readers.iter().position(|it| std::ptr::addr_eq(*it, *reader));
@@ -547,7 +576,7 @@ impl Found {
                     let parts = parts.map(|(index, on_disk)| on_disk(&map.project(extents, index)));
                     parts.fold(ExtentSet::new(), |all, part| all.union(&part))
                 };
-                Some((inside.name, Part { reader: mapped, on_disk: Arc::new(on_disk) }))
+                (name, Part { reader: mapped, on_disk: Arc::new(on_disk) })
             })
             .collect();
         let group = Place {
@@ -569,11 +598,16 @@ impl Found {
             self.push(Place::nowhere(name), None, None, Some(Trouble::unsupported(why)));
         }
         for (index, (name, part)) in opened.iter().enumerate() {
+            if index >= count && is_found_elsewhere(part) {
+                continue;
+            }
             let others: Vec<Part> = opened
                 .iter()
                 .enumerate()
                 .filter(|(other, _)| *other != index)
-                .map(|(_, (_, part))| part.clone())
+                .map(|(_, (_, part))| part)
+                .chain(place.others)
+                .cloned()
                 .collect();
             self.disk(part, &others, name, depth.saturating_add(1), false);
         }
@@ -682,7 +716,7 @@ mod tests {
     #[test]
     fn a_disk_of_nothing_is_one_volume_without_files() {
         let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![0; 1 << 20]));
-        let volumes = volumes(&disk);
+        let volumes = volumes(&disk, &[]);
         let [volume] = volumes.as_slice() else { panic!("{volumes:?}") };
         assert_eq!((volume.name.as_str(), volume.extent), ("disk", Some(Extent::new(0, 1 << 20))));
         assert!(!volume.may_have_files());
@@ -693,7 +727,7 @@ mod tests {
 
     fn troubles(disk: Memory) -> Vec<(String, Option<Trouble>)> {
         let disk: Arc<dyn ReadAt> = Arc::new(disk);
-        let found = volumes(&disk);
+        let found = volumes(&disk, &[]);
         found.iter().map(|it| (it.name.clone(), it.trouble().cloned())).collect()
     }
 
@@ -715,7 +749,7 @@ mod tests {
         assert!(trouble.why.contains("cannot be told: ") && trouble.is_damage(), "{trouble:?}");
         // What an image has lost, too.
         let disk: Arc<dyn ReadAt> = Arc::new(disk().unreadable(start));
-        let volumes = volumes(&disk);
+        let volumes = volumes(&disk, &[]);
         assert!(volumes[1].is_damaged() && volumes[1].may_have_files());
         assert!(!volumes[1].is_unknown() && volumes[0].is_unknown());
     }

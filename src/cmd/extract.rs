@@ -16,7 +16,7 @@ use crate::units::human;
 
 use super::Outcome;
 use super::files::{bytes, open_to_copy, tell_notices};
-use super::open::outcome;
+use super::open::{BesideArgs, outcome};
 use super::output::Output;
 use super::text::duration;
 
@@ -68,6 +68,10 @@ pub struct ExtractArgs {
     /// Extract further streams of files (NTFS, HFS, HFS+, APFS) as NAME:STREAM
     #[arg(long)]
     pub streams: bool,
+
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: BesideArgs,
 }
 
 /// Runs the command.
@@ -76,7 +80,8 @@ pub struct ExtractArgs {
 /// If the image cannot be opened, a path is not in it, or the destination
 /// cannot be written.
 pub fn run(args: &ExtractArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let disk = open_to_copy(&args.image, output)?;
+    let open = |path: &Path| open_to_copy(path, output);
+    let disk = args.set.beside(&args.image, open(&args.image)?, open)?;
     let find = |text: &OsString| path::find(&disk, bytes(text));
     if args.stdout {
         let [text] = args.paths.as_slice() else {

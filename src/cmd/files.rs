@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::files::{Attributes, NodeKind};
 use crate::units::human;
 
+use super::open::BesideArgs;
 use super::output::Output;
 use super::text::hex;
 
@@ -53,6 +54,14 @@ fn open(path: &Path, claim: bool, output: &Output) -> Result<OpenDisk> {
         output.note(&note);
     }
     Ok(disk)
+}
+
+/// The same, with others beside it over which what is on it may be spread.
+///
+/// # Errors
+/// As [`open_disk`]; usage if one is given twice.
+pub(super) fn open_disks(path: &Path, set: &BesideArgs, output: &Output) -> Result<OpenDisk> {
+    set.beside(path, open_disk(path, output)?, |other| open_disk(other, output))
 }
 
 /// Says of each volume, once, why its files may not be as their system would

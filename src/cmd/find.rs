@@ -18,8 +18,8 @@ use crate::fs::files::DirectoryEntry;
 use crate::pipeline::Cancel;
 
 use super::Outcome;
-use super::files::{self, JsonFile, Losses, bytes, open_disk, tell_notices};
-use super::open::outcome;
+use super::files::{self, JsonFile, Losses, bytes, open_disks, tell_notices};
+use super::open::{BesideArgs, outcome};
 use super::output::{Output, json_line};
 
 const EXAMPLE: &str = "\
@@ -53,6 +53,10 @@ pub struct FindArgs {
     /// Show sizes in bytes
     #[arg(long, short)]
     pub bytes: bool,
+
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: BesideArgs,
 }
 
 /// Runs the command.
@@ -60,7 +64,7 @@ pub struct FindArgs {
 /// # Errors
 /// If the image cannot be read at all, or the pattern is none.
 pub fn run(args: &FindArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let disk = open_disk(&args.image, output)?;
+    let disk = open_disks(&args.image, &args.set, output)?;
     let spec = path::parse(&disk, bytes(&args.pattern))?;
     let pattern = std::str::from_utf8(&spec.path)
         .map_err(|_| Error::usage("the pattern is no text; ? stands for any letter"))?;

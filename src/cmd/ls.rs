@@ -16,8 +16,8 @@ use crate::pipeline::Cancel;
 use crate::units::human;
 
 use super::Outcome;
-use super::files::{self, JsonFile, Losses, bytes, open_disk, tell_notices};
-use super::open::outcome;
+use super::files::{self, JsonFile, Losses, bytes, open_disks, tell_notices};
+use super::open::{BesideArgs, outcome};
 use super::output::{Output, json_line, plain};
 use super::terminal::{Terminal, wrap};
 
@@ -55,6 +55,10 @@ pub struct LsArgs {
     /// Show sizes in bytes
     #[arg(long, short)]
     pub bytes: bool,
+
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: BesideArgs,
 }
 
 /// Runs the command.
@@ -62,7 +66,7 @@ pub struct LsArgs {
 /// # Errors
 /// If the image or the folder cannot be read at all.
 pub fn run(args: &LsArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let disk = open_disk(&args.image, output)?;
+    let disk = open_disks(&args.image, &args.set, output)?;
     match &args.path {
         None => Ok(list_volumes(&disk, args, output)),
         Some(path) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use signal_hook::consts::SIGHUP;
 
+use crate::browse::OpenDisk;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::mount::{self, Event, Mounted, Options, Shown, Tree, Unmounted};
 use crate::pipeline::Cancel;
@@ -17,6 +18,7 @@ use crate::store;
 use crate::units::human;
 
 use super::Outcome;
+use super::open::BesideArgs;
 use super::output::{Output, plain};
 
 const EXAMPLE: &str = "\
@@ -65,6 +67,10 @@ pub struct MountArgs {
     /// can read all of their files then. The .img files stay with whoever mounts.
     #[arg(long)]
     pub allow_other: bool,
+
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: BesideArgs,
 }
 
 /// How often it is looked whether to end.
@@ -82,8 +88,9 @@ pub fn run(args: &MountArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
     let hangup = Arc::new(AtomicBool::new(false));
     let point = mount::check_folder(&args.folder)?;
     let (sender, events) = mpsc::channel();
-    let disk = mount::open(&args.image, &sender)?;
-    if let Some(note) = disk.note() {
+    let open = |path: &Path| mount::open(path, &sender);
+    let disk = args.set.beside(&args.image, open(&args.image)?, open)?;
+    for note in std::iter::once(&disk).chain(disk.others()).filter_map(OpenDisk::note) {
         output.note(&note);
     }
     let (mut tree, volumes) = Tree::of_disk(&disk);

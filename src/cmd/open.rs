@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
+use crate::browse::OpenDisk;
 use crate::device::Source;
 use crate::error::{Context, Error, Result};
 use crate::image::Stream;
 use crate::job::open::{self, Image};
 use crate::restore::Streamed;
+use crate::store;
 
 use super::Outcome;
 use super::output::Output;
@@ -36,19 +38,54 @@ impl OthersArgs {
         source: &Path,
         open: impl Fn(&Path) -> Result<Source>,
     ) -> Result<Vec<Source>> {
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let mut seen = vec![real(source)];
-        let mut others = Vec::new();
-        for path in &self.others {
-            if seen.contains(&real(path)) {
-                return Err(Error::usage(format!("{} is given twice", path.display()))
-                    .hint("--with names the other disks, each once"));
-            }
-            seen.push(real(path));
-            others.push(open(path)?);
-        }
-        Ok(others)
+        open_each(source, &self.others, open)
     }
+}
+
+/// Images or disks over which what is in the first may be spread.
+#[derive(Debug, Default, Args)]
+pub struct BesideArgs {
+    /// Another image or disk that a filesystem or group is spread over
+    ///
+    /// The files of a btrfs or an LVM volume of several disks can only be read
+    /// with all of them at hand, each an image of its own or the disk itself.
+    #[arg(long = "with", value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
+    pub others: Vec<PathBuf>,
+}
+
+impl BesideArgs {
+    /// Opens them all with `open`, as the first was, and puts them beside it.
+    ///
+    /// # Errors
+    /// What `open` says; usage if one is the first.
+    pub(super) fn beside(
+        &self,
+        path: &Path,
+        first: OpenDisk,
+        open: impl Fn(&Path) -> Result<OpenDisk>,
+    ) -> Result<OpenDisk> {
+        Ok(first.with_others(open_each(path, &self.others, open)?))
+    }
+}
+
+/// Opens each of the others with `open`.
+fn open_each<T>(
+    source: &Path,
+    others: &[PathBuf],
+    open: impl Fn(&Path) -> Result<T>,
+) -> Result<Vec<T>> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut seen = vec![real(source)];
+    let mut opened = Vec::new();
+    for path in others {
+        if seen.contains(&real(path)) {
+            return Err(Error::usage(format!("{} is given twice", store::shown(path)))
+                .hint("--with names the other disks, each once"));
+        }
+        seen.push(real(path));
+        opened.push(open(path)?);
+    }
+    Ok(opened)
 }
 
 /// True if the user named a standard stream.

@@ -8,3 +8,4 @@ mod foreign;
 mod hostile;
 mod ls;
 mod scene;
+mod spread;
