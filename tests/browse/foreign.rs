@@ -56,6 +56,55 @@ fn a_volume_of_windows_comes_out_as_ntfs_3g_shows_it() {
     assert_eq!(fs::read(folder.join("one.exe:Zone")).unwrap(), b"3");
 }
 
+/// What only NTFS has is kept where NTFS takes it.
+#[test]
+fn attributes_of_windows_are_kept_on_another_ntfs() {
+    if !requires(&["root", "loop", "mkfs.ntfs", "ntfs-3g", "setfattr", "getfattr"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let disks = ["from", "to"].map(|name| folder.join(name));
+    let [(from, from_device), (to, to_device)] = disks.each_ref().map(|disk| {
+        sparse_file(disk, 16 << 20);
+        run("mkfs.ntfs", &["-q", "-F", "-Q", disk]);
+        let device = Loop::new(disk, &[]);
+        (Mount::new(device.device(), "ntfs-3g", "rw"), device)
+    });
+    let files = ["plain", "hidden", "system", "read-only", "folder"];
+    let attributes = ["20", "22", "26", "21", "2"];
+    for (name, bits) in files.iter().zip(attributes) {
+        let path = from.path().join(name);
+        if *name == "folder" {
+            fs::create_dir(&path).unwrap();
+        } else {
+            fs::write(&path, name).unwrap();
+        }
+        let path = path.to_str().unwrap();
+        // 2001-02-03, and some hundreds of nanoseconds.
+        run("setfattr", &["-n", "system.ntfs_crtime_be", "-v", "0x01c08d6c1b5a4123", path]);
+        let value = format!("0x000000{bits:0>2}");
+        run("setfattr", &["-n", "system.ntfs_attrib_be", "-v", &value, path]);
+    }
+    let all = |mount: &Mount| {
+        let names = "system.ntfs_attrib_be|system.ntfs_crtime_be";
+        let list = files.map(|name| format!("'{name}'")).join(" ");
+        let script = format!(
+            "cd '{}' && for name in {}; do getfattr -h -e hex -n {} {list}; done",
+            mount.path().display(),
+            names.replace('|', " "),
+            "\"$name\""
+        );
+        run("sh", &["-c", &script]).out().to_owned()
+    };
+    let wanted = all(&from);
+    assert!(wanted.contains("0x01c08d6c1b5a4123") && wanted.contains("26"), "{wanted}");
+    drop((from, from_device));
+    let into = to.path().to_str().unwrap();
+    dacapo(&["extract", &disks[0], "/", into, "--overwrite"]).success();
+    assert_eq!(all(&to), wanted);
+    drop((to, to_device));
+}
+
 /// A stream's name is that of no file, and may lead anywhere.
 #[test]
 fn a_stream_of_windows_is_not_written_outside_of_the_destination() {

@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::names::{self, shown};
-use super::Options;
+use super::{Options, ntfs};
 use crate::error::Error;
 use crate::fs::files::{Attributes, Times};
 
@@ -147,6 +147,13 @@ impl<'a> Setter<'a> {
                 On::Name(folder, name) => chmod_special(*folder, name, mode),
             };
             kept.note(done, "its permissions", PERMISSIONS);
+        }
+        if let On::File(file) = on {
+            kept.note(
+                ntfs::set(file, attributes),
+                "its attributes of NTFS",
+                "attribute%s of NTFS not kept",
+            );
         }
         let done = match on {
             On::File(file) => rustix::fs::futimens(file, &timestamps(&attributes.times)),

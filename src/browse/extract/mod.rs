@@ -11,6 +11,7 @@ mod content;
 mod destination;
 mod folder;
 mod job;
+mod ntfs;
 mod safe;
 mod walker;
 
