@@ -384,7 +384,7 @@ mod tests {
             damaged_files: vec!["setup\u{1b}[2J.exe".into()],
             ..Record::new()
         };
-        Done { path: "/mnt/SYNTH_2.iso".into(), record }
+        Done { path: "/mnt/SYNTH_2.iso".into(), record, untold: None }
     }
 
     #[test]
