@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use dacapo::extent::{Extent, ExtentSet};
 use dacapo::image::Reader;
+use dacapo::image::rescan::rescan;
 use dacapo::io::Memory;
 use dacapo::io::rescue::{Mapfile, Status};
 
@@ -381,6 +382,31 @@ fn an_interrupted_image_of_an_earlier_state_is_not_mixed_in() {
         scene.assert_image(&image, &bad);
         assert!(!Path::new(&format!("{image}.partial")).exists());
     }
+}
+
+#[test]
+fn what_was_saved_before_the_room_was_too_small_is_not_read_again() {
+    if !requires(&["root", "nbdkit", "nbdfuse", "kernel:tmpfs"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let bad = [Extent::at(17 << 20, 4096)];
+    let drive = scene.drive(&bad, &[]);
+    let small = Mount::new("none", "tmpfs", "size=24m");
+    let image = small.path().join("a.img.zst").display().to_string();
+    let _ = dacapo(&["save", &drive.path(), &image]).exits(8).says("--in-place --resume");
+    let partial = Memory::new(fs::read(format!("{image}.partial")).unwrap());
+    let kept = rescan(&partial).unwrap();
+    let kept = kept.entries.last().map_or(0, |last| last.extent(&kept.head).end());
+    let mount = small.path().display().to_string();
+    let _ = run("mount", &["-o", "remount,size=100m", &mount]);
+    // Until then nearly all of what was kept has gone bad.
+    drop(drive);
+    let drive = scene.drive(&[Extent::new(kept.min(1 << 20), kept), bad[0]], &[]);
+    let ran = dacapo(&["save", &drive.path(), &image]).exits(3).says("going on with the rescue");
+    assert!(!ran.err().contains("nothing of it is used"), "{}", ran.err());
+    scene.assert_image(&image, &bad);
+    assert!(!Path::new(&format!("{image}.partial")).exists());
 }
 
 #[test]

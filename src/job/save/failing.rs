@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::store::{Store, compare, is_same_drive, places};
+use super::store::{SAVE_EVERY, Store, compare, is_same_drive, places};
 use crate::device::{DiskIdentity, Source, check_opened_source, disks, find_by_path, is_partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::ExtentSet;
@@ -17,8 +17,6 @@ use crate::progress::{Event, Progress};
 use crate::store::room_at;
 use crate::units::human;
 
-/// The map is brought to the medium at this interval.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// What is being done is told at this interval.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// That nothing could be read is told after this time.
@@ -38,13 +36,17 @@ pub struct Reading {
     pub most_time: Option<Duration>,
 }
 
+/// True if a raw file takes no room where nothing was read.
+pub(super) fn is_sparse(raw: &Path) -> Result<bool> {
+    match raw.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => RawFile::can_be_sparse(folder),
+        _ => RawFile::can_be_sparse(Path::new(".")),
+    }
+}
+
 /// Refuses to begin what would not end well for lack of space.
 pub(super) fn check_room(raw: &Path, len: u64, domain: u64, progress: &dyn Progress) -> Result<()> {
-    let folder = match raw.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let is_sparse = RawFile::can_be_sparse(folder)?;
+    let is_sparse = is_sparse(raw)?;
     let needed = if is_sparse { domain } else { len };
     let room = room_at(raw)?;
     let shown = raw.display();

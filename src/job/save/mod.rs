@@ -224,7 +224,10 @@ impl Prepared {
         Partial::check(path)?;
         let interrupted = partial_path(path);
         self.refuse_foreign(&interrupted)?;
-        if interrupted.exists() {
+        let is_taken_over = self.rescue.as_ref().is_some_and(|(store, _)| {
+            Source::open(&interrupted).is_ok_and(|old| store.takes_over(&old))
+        });
+        if interrupted.exists() && !is_taken_over {
             progress.note(&Event::Notice(format!(
                 "{} was interrupted; it is replaced in the end, and nothing of it is used: a \
                  drive with places that cannot be read is not compared with it",
@@ -373,7 +376,7 @@ impl Begun {
     fn save(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
         let Self { prepared, file, path } = self;
         let Some((partial, kept)) = file else {
-            return prepared.rescue_to(&path, false, cancel, progress);
+            return prepared.rescue_to(&path, None, cancel, progress);
         };
         let name = partial.partial().to_owned();
         match prepared.straight(partial, kept, cancel, progress) {
@@ -390,7 +393,7 @@ impl Begun {
                             .into(),
                     ));
                 }
-                prepared.rescue_to(&path, true, cancel, progress)
+                prepared.rescue_to(&path, Some(trouble), cancel, progress)
             }
             Err((error, _)) => Err(with_way_on(error, &name)),
         }
@@ -428,12 +431,12 @@ impl Prepared {
     }
 
     /// Reads the drive into a file, as much of it as can be read, and makes the
-    /// image of that. With `takes_over`, what is in the interrupted image is of
-    /// this state of the drive: it was just read or compared.
+    /// image of that. With `takes_over`, what ended that, what is in the interrupted
+    /// image is of this state of the drive: it was just read or compared.
     fn rescue_to(
         self,
         path: &Path,
-        takes_over: bool,
+        takes_over: Option<Trouble>,
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<Done> {
@@ -455,24 +458,27 @@ impl Prepared {
         let mut store = match rescue {
             Some((store, _)) => store,
             None => {
+                // A file with holes takes no room yet: it is noted in any case that
+                // the interrupted image is of this state of the drive, which
+                // nobody could tell tomorrow. A good drive that went needs that not.
+                let is_noted = takes_over == Some(Trouble::BadPlaces)
+                    && failing::is_sparse(&raw).unwrap_or(false);
                 let domain = plan.to_read().bytes();
-                let made = failing::check_room(&raw, source.len(), domain, progress)
-                    .and_then(|()| Store::create(&raw, &source, &plan.head.about.command));
+                let room = match is_noted {
+                    true => Ok(()),
+                    false => failing::check_room(&raw, source.len(), domain, progress),
+                };
+                let image = takes_over.map(|_| plan.head.image_id);
+                let command = &plan.head.about.command;
+                let made = room.and_then(|()| Store::create(&raw, &source, command, image));
                 made.map_err(|error| match takes_over {
-                    true => with_way_on(error, &partial_path(path)),
-                    false => error,
+                    Some(_) => with_way_on(error, &partial_path(path)),
+                    None => error,
                 })?
             }
         };
-        let make = || -> Result<Done> {
-            let interrupted = partial_path(path);
-            if takes_over
-                && let Ok(old) = Source::open(&interrupted)
-                && store.adopt(&old, cancel, progress)?
-            {
-                std::fs::remove_file(&interrupted)
-                    .context(|| format!("removing {}", interrupted.display()))?;
-            }
+        let mut make = || -> Result<Done> {
+            take_over(&mut store, &plan, (!is_new).then_some(&source), path, cancel, progress)?;
             if is_new {
                 // What filesystems keep of themselves comes first: this look brings
                 // it home. What is in use is known already, and whatever fails
@@ -503,7 +509,13 @@ impl Prepared {
             let rescue = (!lost.is_empty()).then(|| raw.clone());
             Ok(Done { rescue, ..Done::new(saved, plan.clone(), path.to_owned()) })
         };
-        let done = make().map_err(kept)?;
+        let done = make();
+        if done.is_err() {
+            // As at the end of a rescue.
+            cancel.finish();
+            let _ = store.save(&store.state);
+        }
+        let done = done.map_err(kept)?;
         if done.rescue.is_none() && store.is_ours() {
             store.remove()?;
         } else if done.rescue.is_none() {
@@ -515,6 +527,51 @@ impl Prepared {
         }
         Ok(done)
     }
+}
+
+/// Takes over the interrupted image of the same state of the drive, if there is
+/// one that is not all in the store yet. A `drive` is compared with it: it may
+/// have been used since.
+fn take_over(
+    store: &mut Store,
+    plan: &Plan,
+    drive: Option<&Source>,
+    path: &Path,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let interrupted = partial_path(path);
+    let Ok(old) = Source::open(&interrupted) else { return Ok(()) };
+    if !store.takes_over(&old) {
+        return Ok(());
+    }
+    let raw = store.raw.path().to_owned();
+    // Without holes it has all of its room already.
+    if failing::is_sparse(&raw)? {
+        let left = plan.to_read().subtract(&store.state.blocks.finished());
+        failing::check_room(&raw, store.raw.len(), left.bytes(), progress).map_err(|error| {
+            if error.kind() != ErrorKind::NoSpace {
+                return error;
+            }
+            error.hint(format!(
+                "free some space, or move {0} and {1} to a disk with more room and give {0} there \
+                 to --rescue, or read the drive front to back with --in-place --resume, which is \
+                 harder on it; {2} has what was read and must stay",
+                raw.display(),
+                map_path(&raw).display(),
+                interrupted.display()
+            ))
+        })?;
+    }
+    if !store.adopt(&old, cancel, progress)? {
+        return Ok(());
+    }
+    if let Some(drive) = drive {
+        store.check(drive)?;
+    }
+    std::fs::remove_file(&interrupted).context(|| format!("removing {}", interrupted.display()))?;
+    store.has_taken_over();
+    Ok(())
 }
 
 /// The error of an interrupted save, with the way to go on.

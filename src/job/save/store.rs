@@ -6,17 +6,19 @@ use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
+use uuid::Uuid;
 
 use crate::device::{AlignedBuffer, DiskIdentity, Source};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::format::Kind;
 use crate::image::frame::{Decompressor, is_zero};
 use crate::image::reader;
-use crate::image::rescan::rescan;
-use crate::io::rescue::{Mapfile, RawFile, State, Status};
+use crate::image::rescan::{Rescan, read_head, rescan};
+use crate::io::rescue::{Block, Mapfile, RawFile, State, Status};
 use crate::io::{ReadAt, WriteAt, read_vec};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
@@ -25,6 +27,10 @@ use crate::store::flush_folder;
 
 /// In front of what the drive says of itself, in the comments of a mapfile.
 const DRIVE: &str = "Drive: ";
+/// In front of the identity of the interrupted image that is being taken over.
+const TAKES_OVER: &str = "Takes over: ";
+/// The map is brought to the medium at this interval.
+pub(super) const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// In so many places the drive is compared with what was read of it before,
 /// unless they are zero.
 const COMPARED: u64 = 256;
@@ -99,8 +105,14 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Begins a rescue.
-    pub(super) fn create(path: &Path, source: &Source, command: &[String]) -> Result<Self> {
+    /// Begins a rescue; `takes_over` is the interrupted image of this state of
+    /// the drive, of which the content comes first.
+    pub(super) fn create(
+        path: &Path,
+        source: &Source,
+        command: &[String],
+        takes_over: Option<Uuid>,
+    ) -> Result<Self> {
         let map = map_path(path);
         for taken in [path, &map, &with_ending(&map, ".new")] {
             if taken.symlink_metadata().is_ok() {
@@ -112,12 +124,13 @@ impl Store {
             }
         }
         let drive = serde_json::to_string(&source.identity()).unwrap_or_default();
-        let comments = vec![
+        let mut comments = vec![
             format!("Mapfile. Created by dacapo version {}", env!("CARGO_PKG_VERSION")),
             format!("Command line: {}", shortened(command.join(" "))),
             format!("{DRIVE}{drive}"),
             format!("Start time:   {}", now()),
         ];
+        comments.extend(takes_over.map(|image| format!("{TAKES_OVER}{image}")));
         let raw = RawFile::create(path, source.len(), source.sector_size())?;
         let store = Self { raw, map, comments, state: State::new(source.len(), None) };
         store.save(&store.state)?;
@@ -176,6 +189,14 @@ impl Store {
         Ok(Self { raw, map: map_file, comments: map.comments, state })
     }
 
+    /// Compares the drive with what was read of it, in places all over it.
+    ///
+    /// # Errors
+    /// Refused if it differs.
+    pub(super) fn check(&self, drive: &dyn ReadAt) -> Result<()> {
+        compare(&self.raw, &places(&self.state.blocks.finished()), drive).map(drop)
+    }
+
     /// Compares the drive with what a look around on it has taken from the file:
     /// what filesystems keep of themselves changes with every use.
     ///
@@ -222,27 +243,67 @@ impl Store {
         fs::remove_file(self.raw.path()).context(what)
     }
 
+    /// True if what `partial` holds belongs to this rescue, and is not all taken
+    /// over yet.
+    pub(super) fn takes_over(&self, partial: &dyn ReadAt) -> bool {
+        let Ok((head, _, _)) = read_head(partial) else { return false };
+        let wanted = format!("{TAKES_OVER}{}", head.image_id);
+        self.comments.contains(&wanted)
+    }
+
     /// Takes over what an interrupted image has, so that it is not read from the
     /// drive again. What is damaged in it is left out. False if it is nothing
     /// that could be taken over. It must be known to be of this state of the
-    /// drive: nothing is compared.
+    /// drive; where the drive was read already both are compared. What was
+    /// taken over stays so, also if this ends early.
+    ///
+    /// # Errors
+    /// Refused if they differ.
     pub(super) fn adopt(
         &mut self,
         partial: &dyn ReadAt,
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<bool> {
-        let Ok(found) = rescan(partial) else { return Ok(false) };
-        let head = &found.head;
-        if head.disk_len != self.raw.len() {
-            return Ok(false);
+        let found = match rescan(partial) {
+            Ok(found) if found.head.disk_len == self.raw.len() => found,
+            Err(error) if error.kind() != ErrorKind::Damaged => return Err(error),
+            _ => return Ok(false),
+        };
+        let adopted = self.adopt_entries(&found, partial, cancel, progress);
+        if adopted.is_err() {
+            // In any case, and that may take longer than an interrupted program
+            // is given to end.
+            cancel.finish();
         }
+        let saved = self.save(&self.state);
+        adopted.and(saved).map(|()| true)
+    }
+
+    /// Forgets the image that was taken over: all of it is here.
+    pub(super) fn has_taken_over(&mut self) {
+        self.comments.retain(|comment| !comment.starts_with(TAKES_OVER));
+    }
+
+    fn adopt_entries(
+        &mut self,
+        found: &Rescan,
+        partial: &dyn ReadAt,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let head = &found.head;
         let total = found.entries.last().map_or(0, |last| last.extent(head).end());
         progress.stage("taking over what was saved already", total);
         let mut decompressor = Decompressor::new()?;
         let mut content = vec![0; head.chunk_size as usize];
+        let mut saved = Instant::now();
         for entry in &found.entries {
             cancel.check()?;
+            if saved.elapsed() >= SAVE_EVERY {
+                self.save(&self.state)?;
+                saved = Instant::now();
+            }
             let extent = entry.extent(head);
             progress.advance(extent.len());
             let start = entry.position + u64::from(entry.description_len);
@@ -255,27 +316,31 @@ impl Store {
                 continue;
             }
             for part in head.used.within(extent) {
-                let missing: Vec<Extent> = self
-                    .state
-                    .blocks
-                    .within(part)
-                    .filter(|block| block.status != Status::Finished)
-                    .map(|block| block.extent)
-                    .collect();
-                for piece in missing {
-                    match entry.kind {
-                        Kind::Zero => self.raw.zero(piece)?,
-                        Kind::Data => {
-                            let bytes = &content[range(extent.start(), piece)];
-                            self.raw.write_at(piece.start(), bytes)?;
+                let blocks: Vec<Block> = self.state.blocks.within(part).collect();
+                for Block { extent: piece, status } in blocks {
+                    let bytes = match entry.kind {
+                        Kind::Zero => None,
+                        Kind::Data => Some(&content[range(extent.start(), piece)]),
+                    };
+                    match (status, bytes) {
+                        (Status::Finished, _) => {
+                            for piece in piece.pieces(head.chunk_size.into()) {
+                                let here =
+                                    read_vec(&self.raw, piece.start(), piece.len() as usize)?;
+                                if bytes.map_or_else(|| !is_zero(&here), |bytes| bytes != here) {
+                                    return Err(differs(&self.raw, piece));
+                                }
+                            }
+                            continue;
                         }
+                        (_, None) => self.raw.zero(piece)?,
+                        (_, Some(bytes)) => self.raw.write_at(piece.start(), bytes)?,
                     }
                     self.state.blocks.set(piece, Status::Finished);
                 }
             }
         }
-        self.save(&self.state)?;
-        Ok(true)
+        Ok(())
     }
 }
 
@@ -301,12 +366,7 @@ pub(super) fn compare(raw: &RawFile, places: &[Extent], drive: &dyn ReadAt) -> R
         match drive.read_at(place.start(), found.as_mut_slice()) {
             Ok(()) if found.as_slice() == wanted => compared += 1,
             Ok(()) => {
-                return Err(Error::refused(format!(
-                    "{} is of another drive, or the drive was used since: they differ at {:#x}",
-                    raw.path().display(),
-                    place.start()
-                ))
-                .hint("give another name for the image, or with --rescue"));
+                return Err(differs(raw, *place));
             }
             // It is a failing drive.
             Err(error) if error.is_media_error() => {}
@@ -314,6 +374,15 @@ pub(super) fn compare(raw: &RawFile, places: &[Extent], drive: &dyn ReadAt) -> R
         }
     }
     Ok(compared)
+}
+
+fn differs(raw: &RawFile, place: Extent) -> Error {
+    Error::refused(format!(
+        "{} is of another drive, or the drive was used since: they differ at {:#x}",
+        raw.path().display(),
+        place.start()
+    ))
+    .hint("give another name for the image, or with --rescue")
 }
 
 /// Places spread evenly over a set, about [`COMPARED`].
@@ -346,6 +415,64 @@ mod tests {
         assert!(places.last().unwrap().start() > 900 << 20);
         assert!(super::places(&ExtentSet::new()).is_empty());
         assert_eq!(super::places(&Extent::new(512, 1024).into()), [Extent::new(512, 1024)]);
+    }
+
+    /// Cancels once so many bytes went by.
+    struct Stopper<'a>(&'a Cancel, u64);
+
+    impl Progress for Stopper<'_> {
+        fn stage(&self, _: &str, _: u64) {}
+        fn note(&self, _: &Event) {}
+        fn advance(&self, bytes: u64) {
+            if bytes >= self.1 {
+                self.0.cancel();
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_partly_taken_over_is_gone_on_with() {
+        use crate::save::{Options, Plan, run, start};
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = crate::io::conformance::pattern(3 << 20, 9);
+        disk[1 << 20..2 << 20].fill(0);
+        let drive = folder.path().join("drive");
+        fs::write(&drive, &disk).unwrap();
+        let source = Source::open(&drive).unwrap();
+        let options = Options { chunk_size: 64 << 10, raw: true, ..Options::default() };
+        let plan = Plan::new(&source, source.identity(), &options).unwrap();
+        let (cancel, quiet) = (Cancel::default(), crate::progress::Silent);
+        let (image, _) =
+            run(&plan, &source, start(&plan, Vec::new()).unwrap(), false, &cancel, &quiet).unwrap();
+        let partial = crate::io::Memory::new(image);
+
+        let raw = folder.path().join("raw");
+        let image = Some(plan.head.image_id);
+        let mut store = Store::create(&raw, &source, &[], image).unwrap();
+        assert!(store.takes_over(&partial));
+        let stopper = Stopper(&cancel, 64 << 10);
+        let stopped = store.adopt(&partial, &cancel, &stopper).unwrap_err();
+        assert_eq!(stopped.kind(), ErrorKind::Interrupted);
+        drop(store);
+
+        let mut store = Store::open(&raw, &source, &quiet).unwrap();
+        assert!(store.takes_over(&partial), "it was forgotten");
+        let finished = store.state.blocks.finished().bytes();
+        assert!((64 << 10..3 << 20).contains(&finished), "{finished}");
+        let goes_on = Cancel::default();
+        // What was used since shows where both are known.
+        let mut used = read_vec(&store.raw, 512, 1).unwrap();
+        used[0] ^= 1;
+        store.raw.write_at(512, &used).unwrap();
+        let error = store.adopt(&partial, &goes_on, &quiet).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        used[0] ^= 1;
+        store.raw.write_at(512, &used).unwrap();
+        assert!(store.adopt(&partial, &goes_on, &quiet).unwrap());
+        assert_eq!(read_vec(&store.raw, 0, disk.len()).unwrap(), disk);
+        assert!(store.state.lost().is_empty());
+        store.has_taken_over();
+        assert!(!store.takes_over(&partial));
     }
 
     #[test]
