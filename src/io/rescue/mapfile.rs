@@ -12,11 +12,15 @@ use std::io::{BufRead, Read, Write};
 
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
+use crate::image::format::MAX_MAP_RANGES;
 
 /// The longest line; ddrescue writes a whole command line into a comment.
 const MAX_LINE: u64 = 64 << 10;
-/// The most blocks: 96 MiB of memory.
-const MAX_BLOCKS: usize = 4 << 20;
+/// The most blocks: 288 MiB of memory. What is in use of a drive has up to
+/// [`MAX_MAP_RANGES`] ranges, with as many between them, and bad places divide
+/// them further.
+const MAX_BLOCKS: usize = 3 * MAX_MAP_RANGES as usize;
+const _: () = assert!(MAX_BLOCKS > 2 * MAX_MAP_RANGES as usize);
 /// How many comments are kept.
 const MAX_COMMENTS: usize = 64;
 /// The last position there can be, as in C.
