@@ -404,6 +404,38 @@ fn an_interrupted_save_goes_on_from_anywhere() {
 }
 
 #[test]
+fn what_could_not_be_read_and_now_can_is_read_again_by_a_resumed_save() {
+    let bad = Extent::new(1_500_000, 1_500_001);
+    let lossy = disk().unreadable(bad);
+    let first = plan(&lossy);
+    let (image, _) = save::run(
+        &first,
+        &lossy,
+        save::start(&first, Vec::new()).unwrap(),
+        false,
+        &Cancel::default(),
+        &Silent,
+    )
+    .unwrap();
+    let partial = Memory::new(image);
+    let resume = |disk: &Memory| {
+        let mut plan = plan(disk);
+        let (cancel, partial) = (Cancel::default(), &partial);
+        save::resume_check(&mut plan, disk, partial, &cancel, &Silent).map(|kept| kept.bytes)
+    };
+    // As bad as it was, or worse in the same chunk.
+    assert_eq!(resume(&lossy).unwrap(), LEN as u64);
+    assert_eq!(resume(&disk().unreadable(Extent::at(1_499_136, 1024))).unwrap(), LEN as u64);
+    let kept = resume(&disk()).unwrap();
+    assert!(kept <= bad.start(), "{kept}");
+    // What could be read of that chunk is compared.
+    let mut bytes = disk().into_bytes();
+    bytes[1_501_000] ^= 1;
+    let used = Memory::new(bytes).unreadable(bad);
+    assert_eq!(resume(&used).unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[test]
 fn a_disk_that_changed_is_not_mixed_into_an_interrupted_image() {
     let disk = disk();
     let whole = image_of(&disk);

@@ -7,9 +7,9 @@
 //! already in the image is decoded, and the same chunk of the disk is read and
 //! hashed again. That saves the compression and the writing, not the reading.
 
-use super::{ChunkReader, Plan};
+use super::{ChunkReader, Plan, range};
 use crate::error::{Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 use crate::image::format::Kind;
 use crate::image::frame::{self, Decompressor};
 use crate::image::rescan::{Rescan, rescan};
@@ -62,7 +62,7 @@ pub fn resume_check(
     }
     plan.head = found.head.clone();
 
-    let good = compare(plan, source, partial, &found.entries, cancel, progress)?;
+    let good = compare(plan, source, partial, &found, cancel, progress)?;
     found.entries.truncate(good.whole);
     if let Some(place) = good.changed {
         return Err(changed(&format!("the disk has changed since, at {:#x}", place.start())));
@@ -91,11 +91,12 @@ fn compare(
     plan: &Plan,
     source: &dyn ReadAt,
     partial: &dyn ReadAt,
-    entries: &[Entry],
+    found: &Rescan,
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<Compared> {
-    let head = &plan.head;
+    let (head, entries) = (&plan.head, &found.entries);
+    let lost: &ExtentSet = &found.losses.iter().copied().collect();
     let total = entries.last().map_or(0, |last| last.extent(head).end());
     progress.stage("checking what is already saved", total);
     let mut compared = Compared { whole: 0, changed: None };
@@ -107,7 +108,7 @@ fn compare(
         let mut content = vec![0; head.chunk_size as usize];
         Ok(move |entry: &Entry| {
             let verdict =
-                check(entry, plan, partial, &mut reader, &mut decompressor, &mut content)?;
+                check(entry, plan, partial, lost, &mut reader, &mut decompressor, &mut content)?;
             Ok((entry.extent(head).len(), verdict))
         })
     };
@@ -133,6 +134,7 @@ fn check(
     entry: &Entry,
     plan: &Plan,
     partial: &dyn ReadAt,
+    lost: &ExtentSet,
     reader: &mut ChunkReader,
     decompressor: &mut Decompressor,
     content: &mut [u8],
@@ -155,9 +157,24 @@ fn check(
             Kind::Zero => frame::is_zero(reader.content()),
             Kind::Data => blake3::hash(reader.content()) == entry.hash,
         };
-        // A chunk with losses may be readable now: that is no change.
-        if !same && !entry.lossy && reader.losses().is_empty() {
-            return Ok(Verdict::Changed(extent));
+        if same && reader.losses().is_empty() != entry.lossy {
+            continue;
+        }
+        // What could not be read, then or now, is no change.
+        let known = ExtentSet::from(extent).subtract(lost);
+        for part in known.subtract(&reader.losses().iter().copied().collect()).iter() {
+            let now = &reader.content()[range(extent.start(), part)];
+            let same = match entry.kind {
+                Kind::Zero => frame::is_zero(now),
+                Kind::Data => *now == content[range(extent.start(), part)],
+            };
+            if !same {
+                return Ok(Verdict::Changed(extent));
+            }
+        }
+        // All of it can be read now: it is not kept with zeros in it.
+        if entry.lossy && reader.losses().is_empty() {
+            return Ok(Verdict::Broken);
         }
     }
     Ok(Verdict::Same)
