@@ -10,7 +10,7 @@ use super::frame::{self, Decompressor};
 use super::rescan::{self, read_sealed};
 use super::{index, seekable};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::extent::ExtentSet;
+use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, check_range, read_vec};
 use crate::units::SectorSize;
 
@@ -161,6 +161,22 @@ impl<F: ReadAt> Reader<F> {
         Ok(stored.get(frame_start..).unwrap_or_default())
     }
 
+    /// The ranges of an entry that could not be read, as its own description has
+    /// them: the report may be coarser.
+    ///
+    /// # Errors
+    /// If the file cannot be read; damaged if the description is.
+    pub fn losses_of(&self, entry: &Entry) -> Result<Vec<Extent>> {
+        if !entry.lossy {
+            return Ok(Vec::new());
+        }
+        let len = usize::try_from(entry.description_len).unwrap_or(usize::MAX);
+        check_range(self.file.len(), entry.position, len)
+            .map_err(|_| Error::damaged("the image file is shorter than its index says"))?;
+        let stored = read_vec(&self.file, entry.position, len)?;
+        check_description(&stored, entry, &self.head)
+    }
+
     /// The number of the entry that holds a chunk.
     pub fn entry_number(&self, chunk: u64) -> Option<usize> {
         self.entries.partition_point(|entry| entry.first_chunk <= chunk).checked_sub(1)
@@ -238,7 +254,8 @@ impl<F: ReadAt> ReadAt for Reader<F> {
 }
 
 /// Checks that the description at the start of `stored` is that of `entry`.
-fn check_description(stored: &[u8], entry: &Entry, head: &Head) -> Result<()> {
+/// The losses in the description of an entry, which must be as the index has it.
+fn check_description(stored: &[u8], entry: &Entry, head: &Head) -> Result<Vec<Extent>> {
     let bad = || {
         Error::damaged(format!(
             "the chunk description at {:#x} of the image is damaged",
@@ -252,8 +269,8 @@ fn check_description(stored: &[u8], entry: &Entry, head: &Head) -> Result<()> {
     let Some((format::TAG_CHUNK, body)) = format::unseal(payload).filter(|_| fits) else {
         return Err(bad());
     };
-    let (described, _) = format::decode_chunk(body, entry.position, head)?;
-    if described == *entry { Ok(()) } else { Err(bad()) }
+    let (described, losses) = format::decode_chunk(body, entry.position, head)?;
+    if described == *entry { Ok(losses) } else { Err(bad()) }
 }
 
 /// Decodes the frame of a data entry into `content`, which is as long as the
@@ -391,4 +408,33 @@ fn find_trailer(file: &dyn ReadAt) -> Result<Option<(Trailer, u64)>> {
         .filter(|sealed| sealed.tag == format::TAG_TRAILER && sealed.end == table_position)
         .and_then(|sealed| Trailer::decode(&sealed.body))
         .map(|trailer| (trailer, position)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Memory;
+    use crate::io::conformance::pattern;
+    use crate::pipeline::Cancel;
+    use crate::progress::Silent;
+    use crate::restore::{Feed, Indexed};
+    use crate::save::{self, Options, Plan};
+
+    #[test]
+    fn the_losses_of_an_entry_are_exact_also_if_the_report_is_not() {
+        let bad = [Extent::at(4096, 512), Extent::at(16384, 512)];
+        let disk =
+            bad.iter().fold(Memory::new(pattern(128 << 10, 7)), |disk, bad| disk.unreadable(*bad));
+        let options = Options { chunk_size: 64 << 10, raw: true, ..Options::default() };
+        let plan = Plan::new(&disk, crate::device::DiskIdentity::default(), &options).unwrap();
+        let writer = save::start(&plan, Vec::new()).unwrap();
+        let (image, _) =
+            save::run(&plan, &disk, writer, false, &Cancel::default(), &Silent).unwrap();
+        let mut reader = Reader::open(Memory::new(image)).unwrap();
+        reader.report.losses = vec![Extent::new(4096, 16896)];
+        let chunk = Extent::at(0, 64 << 10);
+        assert_eq!(Indexed::new(&reader).losses_in(chunk).unwrap(), bad);
+        let second = Extent::at(64 << 10, 64 << 10);
+        assert!(Indexed::new(&reader).losses_in(second).unwrap().is_empty());
+    }
 }

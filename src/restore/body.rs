@@ -149,7 +149,7 @@ impl Body<'_> {
                     self.write_zeros(extent)?;
                     return Ok(WrittenPiece { extent, hash: None });
                 };
-                let filled = self.filled(feed, extent, bytes);
+                let filled = self.filled(feed, extent, bytes)?;
                 let (bytes, hash) = match &filled {
                     Some(filled) => (filled.as_slice(), blake3::hash(filled).into()),
                     None => (bytes, content.hash),
@@ -190,19 +190,19 @@ impl Body<'_> {
 
     /// The bytes of a piece with what could not be read filled, if there is
     /// something of it and it is not to be zero.
-    fn filled(&self, feed: &dyn Feed, piece: Extent, bytes: &[u8]) -> Option<Vec<u8>> {
+    fn filled(&self, feed: &dyn Feed, piece: Extent, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
         if self.fill == Fill::Zeros {
-            return None;
+            return Ok(None);
         }
-        let losses = feed.losses_in(piece);
+        let losses = feed.losses_in(piece)?;
         if losses.is_empty() {
-            return None;
+            return Ok(None);
         }
         let mut filled = bytes.to_vec();
         for loss in losses {
             self.fill.fill(loss.start(), &mut filled[range(piece.start(), loss)]);
         }
-        Some(filled)
+        Ok(Some(filled))
     }
 
     fn write_bytes(&self, piece: Extent, bytes: &[u8], hash: [u8; 32]) -> Result<[u8; 32]> {

@@ -93,9 +93,12 @@ pub trait Feed: Sync {
     /// pieces were decoded.
     fn losses(&self) -> Vec<Extent>;
 
-    /// Those of a piece that was decoded.
-    fn losses_in(&self, piece: Extent) -> Vec<Extent> {
-        within(&self.losses(), piece)
+    /// Those of a piece that was decoded, exactly.
+    ///
+    /// # Errors
+    /// If the source cannot be read.
+    fn losses_in(&self, piece: Extent) -> Result<Vec<Extent>> {
+        Ok(within(&self.losses(), piece))
     }
 }
 
@@ -167,8 +170,13 @@ impl<F: ReadAt> Feed for Indexed<'_, F> {
         self.reader.report().losses.clone()
     }
 
-    fn losses_in(&self, piece: Extent) -> Vec<Extent> {
-        within(&self.reader.report().losses, piece)
+    fn losses_in(&self, piece: Extent) -> Result<Vec<Extent>> {
+        if within(&self.reader.report().losses, piece).is_empty() {
+            return Ok(Vec::new());
+        }
+        let chunk = piece.start() / u64::from(self.head().chunk_size);
+        let entry = self.reader.entry_of(chunk);
+        entry.map_or_else(|| Ok(Vec::new()), |entry| self.reader.losses_of(entry))
     }
 }
 
@@ -247,8 +255,8 @@ impl<R: Read + Send> Feed for Streamed<R> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner).losses().to_vec()
     }
 
-    fn losses_in(&self, piece: Extent) -> Vec<Extent> {
-        within(self.stream.lock().unwrap_or_else(PoisonError::into_inner).losses(), piece)
+    fn losses_in(&self, piece: Extent) -> Result<Vec<Extent>> {
+        Ok(within(self.stream.lock().unwrap_or_else(PoisonError::into_inner).losses(), piece))
     }
 }
 
