@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is saved: a block device or regular file, opened to be read only.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
@@ -32,6 +33,45 @@ pub struct Source {
 struct Window {
     extent: Option<Extent>,
     bytes: AlignedBuffer,
+    /// The starts of those with a place that cannot be read; a failing drive is
+    /// not asked for them again.
+    failed: BTreeSet<u64>,
+}
+
+impl Window {
+    /// Answers a small read of a disk of `len` bytes. False if the window could
+    /// not be read with `read`: it is larger than what was asked for, and what
+    /// was asked for may be readable.
+    fn answer(
+        &mut self,
+        offset: u64,
+        buf: &mut [u8],
+        len: u64,
+        read: impl FnOnce(u64, &mut [u8]) -> Result<()>,
+    ) -> bool {
+        let asked = Extent::at(offset, buf.len() as u64);
+        if !self.extent.is_some_and(|extent| extent.contains(&asked)) {
+            let start = offset - offset % WINDOW_LEN;
+            if self.failed.contains(&start) {
+                return false;
+            }
+            let extent = Extent::at(start, 2 * WINDOW_LEN).intersect(&Extent::new(0, len));
+            self.extent = None;
+            // At most two windows' length.
+            self.bytes.set_len(extent.len() as usize);
+            if let Err(error) = read(start, self.bytes.as_mut_slice()) {
+                if error.is_media_error() {
+                    self.failed.insert(start);
+                }
+                return false;
+            }
+            self.extent = Some(extent);
+        }
+        let Some(extent) = self.extent else { return false };
+        let start = (offset - extent.start()) as usize;
+        buf.copy_from_slice(&self.bytes[start..start + buf.len()]);
+        true
+    }
 }
 
 impl Source {
@@ -125,30 +165,6 @@ impl Source {
     pub fn identity(&self) -> DiskIdentity {
         self.identity.clone()
     }
-
-    /// Answers a small read from the window, which is moved if need be.
-    /// False if the window could not be read: it is larger than what was
-    /// asked for, and what was asked for may be readable.
-    fn read_small(&self, offset: u64, buf: &mut [u8]) -> bool {
-        let asked = Extent::at(offset, buf.len() as u64);
-        let mut window = lock(&self.window);
-        if !window.extent.is_some_and(|extent| extent.contains(&asked)) {
-            let start = offset - offset % WINDOW_LEN;
-            let extent =
-                Extent::at(start, 2 * WINDOW_LEN).intersect(&Extent::new(0, self.medium.len()));
-            window.extent = None;
-            // At most two windows' length.
-            window.bytes.set_len(extent.len() as usize);
-            if self.medium.read_at(start, &mut window.bytes).is_err() {
-                return false;
-            }
-            window.extent = Some(extent);
-        }
-        let Some(extent) = window.extent else { return false };
-        let start = (offset - extent.start()) as usize;
-        buf.copy_from_slice(&window.bytes[start..start + buf.len()]);
-        true
-    }
 }
 
 /// The holes of a sparse file.
@@ -190,7 +206,8 @@ impl ReadAt for Source {
         if !self.medium.is_aligned(offset, buf)
             && !buf.is_empty()
             && buf.len() as u64 <= WINDOW_LEN
-            && self.read_small(offset, buf)
+            && lock(&self.window)
+                .answer(offset, buf, self.medium.len(), |at, bytes| self.medium.read_at(at, bytes))
         {
             return Ok(());
         }
@@ -211,6 +228,29 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
+
+    #[test]
+    fn a_window_that_cannot_be_read_is_not_asked_for_again() {
+        let len = 4 * WINDOW_LEN;
+        let bytes = crate::io::conformance::pattern(len as usize, 4);
+        let bad = Extent::at(WINDOW_LEN + 4096, 512);
+        let memory = crate::io::Memory::new(bytes.clone()).unreadable(bad);
+        let (mut window, mut reads) = (Window::default(), 0);
+        let mut ask = |offset: u64| {
+            let mut buf = [0; 100];
+            let answered = window.answer(offset, &mut buf, len, |at, bytes| {
+                reads += 1;
+                memory.read_at(at, bytes)
+            });
+            (answered && buf == bytes[offset as usize..][..100], reads)
+        };
+        assert_eq!(ask(2 * WINDOW_LEN), (true, 1));
+        for offset in [0, 1, 700, WINDOW_LEN - 200] {
+            assert_eq!(ask(offset), (false, 2), "{offset}");
+        }
+        assert_eq!(ask(WINDOW_LEN), (false, 3));
+        assert_eq!(ask(3 * WINDOW_LEN), (true, 4));
+    }
 
     #[test]
     fn holes_are_known_and_hold_no_data() {
