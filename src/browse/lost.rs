@@ -113,14 +113,14 @@ fn of_volume(
         cancel.check()?;
         match step {
             Step::Entry(entry) if entry.kind == NodeKind::File => {
-                let is_lost = match files.places(entry.node) {
+                let is_lost = |places| match places {
                     Ok(Some(places)) => {
                         volume.on_disk(&places).iter().any(|place| losses.touches(place))
                     }
                     Ok(None) => false,
                     Err(_) => true,
                 };
-                if is_lost {
+                if is_lost(files.places(entry.node)) || is_lost(files.stream_places(entry.node)) {
                     lost.add(volume.shown(&path));
                 }
             }

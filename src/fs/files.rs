@@ -246,6 +246,15 @@ pub trait Files: Send + Sync {
         Ok(None)
     }
 
+    /// As [`Files::places`], of all of its further contents.
+    ///
+    /// # Errors
+    /// As [`Files::data_ranges`].
+    fn stream_places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        let _ = file;
+        Ok(None)
+    }
+
     /// The extended attributes of a node: name and value.
     ///
     /// # Errors

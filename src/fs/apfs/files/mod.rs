@@ -461,6 +461,12 @@ impl Files for ApfsFiles {
         pieces::on_volume(places, self.reader.len())
     }
 
+    fn stream_places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        let opened = self.open_node(file)?;
+        let places = opened.resource.stored().map(|(_, place)| place).collect();
+        pieces::on_volume(places, self.reader.len())
+    }
+
     fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {
         if node == ROOT {
             return Ok(Vec::new());

@@ -598,6 +598,13 @@ impl Files for HfsPlusFiles {
         Ok(places.map(|places| places.shift(self.start)))
     }
 
+    fn stream_places(&self, file: Node) -> FileResult<Option<ExtentSet>> {
+        let opened = self.open_node(file)?;
+        let places = opened.resource.places_of(opened.resource_size());
+        let places = pieces::on_volume(places, self.volume.len())?;
+        Ok(places.map(|places| places.shift(self.start)))
+    }
+
     fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {
         let item = self.item(node)?;
         let (mut found, mut bytes, mut failed) = (Vec::new(), 0_usize, None);

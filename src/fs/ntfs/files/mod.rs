@@ -291,6 +291,19 @@ impl NtfsFiles {
             _ => file.data(),
         }
     }
+
+    /// Where a stream lies.
+    fn places_of(&self, file: &File, stream: Option<&Stream>) -> ExtentSet {
+        // Clusters that nothing was written to have no content yet.
+        let written = |data: &&Stream| data.bytes.min(data.initialized_bytes) > 0;
+        let Some(data) = stream.filter(written) else { return ExtentSet::new() };
+        if data.is_resident() {
+            let record = u64::try_from(self.boot.record_bytes).unwrap_or(u64::MAX);
+            return Extent::at(file.position, record).into();
+        }
+        let runs = data.runs().iter().filter_map(|(_, run)| Some((run.cluster?, run.count)));
+        runs.map(|(cluster, count)| self.boot.extent(cluster, count)).collect()
+    }
 }
 
 impl Files for NtfsFiles {
@@ -407,19 +420,14 @@ impl Files for NtfsFiles {
 
     fn places(&self, node: Node) -> FileResult<Option<ExtentSet>> {
         let file = self.file(node)?;
-        // Clusters that nothing was written to have no content yet.
-        let written = |data: &&Stream| data.bytes.min(data.initialized_bytes) > 0;
-        let Some(data) = Self::stored(&file).filter(written) else {
-            return Ok(Some(ExtentSet::new()));
-        };
-        if data.is_resident() {
-            let record = u64::try_from(self.boot.record_bytes).unwrap_or(u64::MAX);
-            return Ok(Some(Extent::at(file.position, record).into()));
-        }
-        let place = |run: &super::run_list::Run| {
-            run.cluster.map(|cluster| self.boot.extent(cluster, run.count))
-        };
-        let places = data.runs().iter().filter_map(|(_, run)| place(run)).collect();
+        pieces::on_volume(self.places_of(&file, Self::stored(&file)), self.volume.len())
+    }
+
+    fn stream_places(&self, node: Node) -> FileResult<Option<ExtentSet>> {
+        let file = self.file(node)?;
+        let named = file.streams.iter().filter(|(name, _)| !name.is_empty());
+        let places = named.map(|(_, stream)| self.places_of(&file, Some(stream)));
+        let places = places.fold(ExtentSet::new(), |all, places| all.union(&places));
         pieces::on_volume(places, self.volume.len())
     }
 

@@ -89,3 +89,20 @@ fn what_only_windows_can_read_is_told() {
     let error = files.read_at(file.node, 0, &mut [0; 9]).unwrap_err().to_string();
     assert!(error.contains("cloud"), "{error}");
 }
+
+#[test]
+fn further_streams_have_places_of_their_own() {
+    let image = image(
+        &[(28, "file")],
+        vec![
+            mapped(0x80, "", 0, &[(Some(40), 1)], 100, 2),
+            mapped(0x80, "one", 0, &[(Some(50), 2)], 8000, 3),
+            mapped(0x80, "two", 0, &[(Some(60), 1)], 100, 4),
+        ],
+    );
+    let files = open(&image);
+    let file = files.lookup(files.root(), b"file").unwrap().unwrap().node;
+    assert_eq!(files.places(file).unwrap().unwrap(), image.extents(&[(40, 1)]));
+    let streams = image.extents(&[(50, 2), (60, 1)]);
+    assert_eq!(files.stream_places(file).unwrap().unwrap(), streams);
+}
