@@ -160,6 +160,38 @@ impl Write for Partial {
     }
 }
 
+/// Gives the interrupted image of `path` another name, with a number, so that a
+/// new one does not replace it; gives that back. `None` if there is none, or
+/// nothing in it.
+///
+/// # Errors
+/// As [`Partial::create`], and if it cannot be renamed.
+pub fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
+    let partial = partial_path(path);
+    let what = || format!("looking at {}", partial.display());
+    match partial.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => {
+            if found.context(what)?.len() == 0 {
+                return Ok(None);
+            }
+        }
+    }
+    Partial::check(path)?;
+    let mut numbers = 1..u32::MAX;
+    let free = numbers.find_map(|number| {
+        let mut name = OsString::from(&partial);
+        name.push(format!(".{number}"));
+        let name = PathBuf::from(name);
+        name.symlink_metadata().is_err().then_some(name)
+    });
+    let Some(free) = free else { return Ok(None) };
+    rename_new(&partial, &free)
+        .context(|| format!("renaming {} to {}", partial.display(), free.display()))?;
+    flush_folder(&free)?;
+    Ok(Some(free))
+}
+
 /// Brings the name of a file to the medium.
 ///
 /// # Errors
@@ -377,6 +409,29 @@ mod tests {
         std::fs::remove_file(&new).unwrap();
         std::fs::create_dir(&new).unwrap();
         assert!(replace(&path, |_| Ok(())).is_err());
+    }
+
+    #[test]
+    fn an_interrupted_image_is_set_aside_under_a_name_that_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.img.zst");
+        assert_eq!(set_aside(&path).unwrap(), None);
+        drop(Partial::create(&path).unwrap());
+        assert_eq!(set_aside(&path).unwrap(), None);
+        let start = [&SKIPPABLE_MAGIC.to_le_bytes()[..], &[0; 4], &TAG_HEAD].concat();
+        for number in 1..3 {
+            std::fs::write(partial_path(&path), &start).unwrap();
+            let aside = set_aside(&path).unwrap().unwrap();
+            assert_eq!(aside, folder.path().join(format!("a.img.zst.partial.{number}")));
+            assert_eq!(std::fs::read(&aside).unwrap(), start);
+            assert!(!partial_path(&path).exists());
+        }
+        std::fs::write(partial_path(&path), b"a song").unwrap();
+        assert!(set_aside(&path).is_err());
+        assert!(partial_path(&path).exists());
+        std::fs::write(partial_path(&path), &start).unwrap();
+        let _busy = Partial::resume(&path, 16).unwrap();
+        assert!(set_aside(&path).is_err(), "it is being written");
     }
 
     #[test]

@@ -381,7 +381,21 @@ fn an_interrupted_image_of_an_earlier_state_is_not_mixed_in() {
         let _ = dacapo(&args).exits(3).says("nothing of it is used");
         scene.assert_image(&image, &bad);
         assert!(!Path::new(&format!("{image}.partial")).exists());
+        // It may have what is missing now.
+        let aside = fs::read(format!("{image}.partial.1")).unwrap();
+        assert!(aside == whole[..whole.len() / 4 * 3]);
     }
+    // Front to back, it stays until nothing is missing.
+    let image = scene.image("c");
+    fs::write(format!("{image}.partial"), &whole[..whole.len() / 4 * 3]).unwrap();
+    let _ = dacapo(&["save", &drive.path(), &image, "--in-place"]).exits(3).says("until the new");
+    assert!(Path::new(&format!("{image}.partial.1")).exists());
+    drop(drive);
+    let drive = scene.drive(&[], &[]);
+    let image = scene.image("d");
+    fs::write(format!("{image}.partial"), &whole[..whole.len() / 4 * 3]).unwrap();
+    let _ = dacapo(&["save", &drive.path(), &image]).success().says("until the new");
+    assert!(!Path::new(&format!("{image}.partial.1")).exists());
 }
 
 #[test]

@@ -54,6 +54,13 @@ impl<'a> Through<'a> {
         look.asked.intersect(&look.blocks.finished()).subtract(&look.fetched)
     }
 
+    /// What was asked for and is in the file now.
+    #[must_use]
+    pub fn looked_at(&self) -> ExtentSet {
+        let look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        look.asked.intersect(&look.blocks.finished())
+    }
+
     /// Brings a range to the file.
     fn fetch(&self, look: &mut Look, range: Extent) -> Result<()> {
         let around = range.align_outwards(AROUND).intersect(&Extent::new(0, self.drive.len()));

@@ -6,10 +6,10 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::store::{SAVE_EVERY, Store, compare, is_same_drive, places};
+use super::store::{SAVE_EVERY, Store, compare_again, is_same_drive};
 use crate::device::{DiskIdentity, Source, check_opened_source, disks, find_by_path, is_partition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::extent::ExtentSet;
+use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
 use crate::io::rescue::{Drive, End, Passes, RawFile, Settings, State, Status};
 use crate::pipeline::Cancel;
@@ -103,7 +103,7 @@ pub(super) fn rescue(
     let mut teller = Teller::new(progress, &state);
     let mut saved = Instant::now();
     let known = RefCell::default();
-    let mut drive = LiveDrive::new(source, &store.raw, &known);
+    let mut drive = LiveDrive::new(source, &store.raw, &store.seen, &known);
     let mut was_gone = false;
     let result = {
         let store = &*store;
@@ -198,12 +198,19 @@ struct LiveDrive<'a> {
     began: Instant,
     gone: Gone,
     raw: &'a RawFile,
+    /// Where what changes with every use is.
+    seen: &'a [Extent],
     /// What had been read when it went.
     known: &'a RefCell<ExtentSet>,
 }
 
 impl<'a> LiveDrive<'a> {
-    fn new(source: Source, raw: &'a RawFile, known: &'a RefCell<ExtentSet>) -> Self {
+    fn new(
+        source: Source,
+        raw: &'a RawFile,
+        seen: &'a [Extent],
+        known: &'a RefCell<ExtentSet>,
+    ) -> Self {
         let path = PathBuf::from(source.path());
         Self {
             identity: source.identity(),
@@ -213,6 +220,7 @@ impl<'a> LiveDrive<'a> {
             path,
             began: Instant::now(),
             raw,
+            seen,
             known,
         }
     }
@@ -235,8 +243,8 @@ impl<'a> LiveDrive<'a> {
             return Ok(None);
         }
         check_opened_source(&source)?;
-        match compare(self.raw, &places(&self.known.borrow()), &source) {
-            Ok(_) => Ok(Some(source)),
+        match compare_again(self.raw, &self.known.borrow(), self.seen, &source) {
+            Ok(()) => Ok(Some(source)),
             Err(error) if error.kind() == ErrorKind::Refused => Err(error),
             // It has gone again.
             Err(_) => Ok(None),

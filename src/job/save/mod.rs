@@ -28,7 +28,7 @@ use crate::io::{ReadAt, Strict, Trouble};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
-use crate::store::{Partial, default_name, find_interrupted, partial_path, room_at};
+use crate::store::{Partial, default_name, find_interrupted, partial_path, room_at, set_aside};
 use crate::units::human;
 
 use super::open::{check_still_unused, readers};
@@ -91,8 +91,9 @@ impl Prepared {
         progress.stage("looking at what is on the disk", 0);
         let through = Through::new(&source, &store.raw, &mut store.state.blocks);
         let plan = Plan::with(&through, &readers(&others), source.identity(), options)?;
-        let seen = through.seen();
-        store.check_seen(&seen, &source)?;
+        let (before, seen) = (through.seen(), through.looked_at());
+        store.check_seen(&before, plan.layout(), &source)?;
+        store.keep_seen(&seen, plan.layout());
         let plan = plan.of_drive(&source);
         let (rescue, options) = (Some((store, image)), options.clone());
         Ok(Self { source, others, plan, options, reading, is_failing: true, rescue })
@@ -198,6 +199,7 @@ impl Prepared {
         } else {
             None
         };
+        let mut older = None;
         let (partial, kept) = match kept {
             Some(kept) => (Partial::resume(path, kept.found.end)?, Some(kept)),
             None => {
@@ -205,16 +207,24 @@ impl Prepared {
                     note("there is nothing to go on with; starting from the beginning".into());
                 } else if interrupted.exists() {
                     self.refuse_foreign(&interrupted)?;
-                    note(format!(
-                        "{} was interrupted; it is replaced, and not gone on with",
-                        interrupted.display()
-                    ));
                 }
-                check_room(&self.plan, &self.source, path, progress)?;
+                // Samples are not worth the work that a bad place is.
+                check_room(&self.plan, &Strict::new(&self.source), path, progress)?;
+                if interrupted.exists() && !resume {
+                    older = set_aside(path)?;
+                    if let Some(older) = &older {
+                        note(format!(
+                            "{} was interrupted; it is not gone on with, and is kept as {} until \
+                             the new image is whole",
+                            interrupted.display(),
+                            older.display()
+                        ));
+                    }
+                }
                 (Partial::create(path)?, None)
             }
         };
-        Ok(Begun { prepared: self, file: Some((partial, kept)), path: path.to_owned() })
+        Ok(Begun { prepared: self, file: Some((partial, kept)), path: path.to_owned(), older })
     }
 
     /// The image is made when the drive was read. An interrupted one is not gone
@@ -229,12 +239,13 @@ impl Prepared {
         });
         if interrupted.exists() && !is_taken_over {
             progress.note(&Event::Notice(format!(
-                "{} was interrupted; it is replaced in the end, and nothing of it is used: a \
-                 drive with places that cannot be read is not compared with it",
+                "{} was interrupted, and nothing of it is used: a drive with places that cannot be \
+                 read is not compared with it. In the end it is replaced, or set aside if \
+                 something is missing",
                 interrupted.display()
             )));
         }
-        Ok(Begun { prepared: self, file: None, path: path.to_owned() })
+        Ok(Begun { prepared: self, file: None, path: path.to_owned(), older: None })
     }
 
     /// Refuses to replace the interrupted image of another disk.
@@ -278,19 +289,6 @@ fn is_of_same_disk(one: &Head, other: &Head) -> bool {
     let (old, new) = (&one.about.disk, &other.about.disk);
     one.disk_len == other.disk_len
         && is_same_drive(&DiskIdentity { size: new.size, ..old.clone() }, new)
-        && partition_number(&old.path) == partition_number(&new.path)
-}
-
-/// The number of the partition that a path names: a drive may have several of
-/// the same size.
-fn partition_number(path: &str) -> Option<&str> {
-    let name = path.strip_prefix("/dev/")?.rsplit('/').next()?;
-    let stem = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-    let number = name.get(stem.len()..).filter(|number| !number.is_empty())?;
-    let is_disk = ["sd", "hd", "vd", "xvd"].iter().any(|kind| stem.starts_with(kind));
-    let digit_p = |stem: &str| stem.ends_with(|letter: char| letter.is_ascii_digit());
-    let is_part = stem.ends_with("-part") || stem.strip_suffix('p').is_some_and(digit_p);
-    (is_disk || is_part).then_some(number)
 }
 
 /// The file to write: in a folder it is named after the label or model and
@@ -352,6 +350,8 @@ pub struct Begun {
     /// The file of the image, unless the drive has to be rescued first.
     file: Option<(Partial, Option<Kept>)>,
     path: PathBuf,
+    /// The interrupted image that this one replaces, if it has no losses.
+    older: Option<PathBuf>,
 }
 
 impl Begun {
@@ -367,14 +367,21 @@ impl Begun {
     /// # Errors
     /// Anything but unreadable ranges of the source. What was written is kept,
     /// and can be gone on with: the hint says how.
-    pub fn run(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+    pub fn run(mut self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
+        let older = self.older.take();
         let mut done = self.save(cancel, progress)?;
+        if let Some(older) = older.filter(|_| done.saved.losses.is_empty())
+            && let Err(error) = std::fs::remove_file(&older)
+        {
+            let text = format!("{} could not be removed: {error}", older.display());
+            progress.note(&Event::Notice(text));
+        }
         done.name_losses(cancel, progress);
         Ok(done)
     }
 
     fn save(self, cancel: &Cancel, progress: &dyn Progress) -> Result<Done> {
-        let Self { prepared, file, path } = self;
+        let Self { prepared, file, path, .. } = self;
         let Some((partial, kept)) = file else {
             return prepared.rescue_to(&path, None, cancel, progress);
         };
@@ -445,14 +452,6 @@ impl Prepared {
             (None, Some(raw)) => raw.clone(),
             (None, None) => raw_path(path),
         };
-        let kept = |error: Error| {
-            let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
-            error.hint(format!(
-                "{hint}what was read is kept in {} and {}; go on by running the same command",
-                raw.display(),
-                map_path(&raw).display()
-            ))
-        };
         let Self { source, others, mut plan, options, reading, rescue, .. } = self;
         let is_new = rescue.is_none();
         let mut store = match rescue {
@@ -477,7 +476,8 @@ impl Prepared {
                 })?
             }
         };
-        let mut make = || -> Result<Done> {
+        let interrupted = partial_path(path);
+        let make = || -> Result<Done> {
             take_over(&mut store, &plan, (!is_new).then_some(&source), path, cancel, progress)?;
             if is_new {
                 // What filesystems keep of themselves comes first: this look brings
@@ -486,6 +486,8 @@ impl Prepared {
                 progress.stage("reading what filesystems keep of themselves", 0);
                 let through = Through::new(&source, &store.raw, &mut store.state.blocks);
                 let _ = Plan::with(&through, &readers(&others), source.identity(), &options);
+                let seen = through.looked_at();
+                store.keep_seen(&seen, plan.layout());
                 cancel.check()?;
             }
             let domain = plan.to_read();
@@ -497,6 +499,19 @@ impl Prepared {
             let lost = store.state.lost();
             plan = plan.clone().without(&lost);
             check_room(&plan, &store.raw, path, progress)?;
+            // It may be the only copy of what could be read then and not now.
+            let is_unmade = Source::open(&interrupted).is_ok_and(|old| !store.makes(&old));
+            if !lost.is_empty()
+                && is_unmade
+                && let Some(older) = set_aside(path)?
+            {
+                progress.note(&Event::Notice(format!(
+                    "the interrupted image of an earlier day is kept as {}: it may have what is \
+                     missing in this one",
+                    older.display()
+                )));
+            }
+            store.is_made_into(plan.head.image_id)?;
             let partial = Partial::create(path)?;
             let out = BufWriter::with_capacity(BUFFER, partial);
             let writer = save::start(&plan, out)?;
@@ -515,7 +530,7 @@ impl Prepared {
             cancel.finish();
             let _ = store.save(&store.state);
         }
-        let done = done.map_err(kept)?;
+        let done = done.map_err(|error| with_rescue(error, &raw, path))?;
         if done.rescue.is_none() && store.is_ours() {
             store.remove()?;
         } else if done.rescue.is_none() {
@@ -572,6 +587,24 @@ fn take_over(
     std::fs::remove_file(&interrupted).context(|| format!("removing {}", interrupted.display()))?;
     store.has_taken_over();
     Ok(())
+}
+
+/// The error of a rescue into `raw`, with the ways to go on to the image `path`.
+fn with_rescue(error: Error, raw: &Path, path: &Path) -> Error {
+    let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+    let (raw, map) = (raw.display(), map_path(raw));
+    let map = map.display();
+    let hint = format!(
+        "{hint}what was read is kept in {raw} and {map}; go on by running the same command"
+    );
+    if error.kind() != ErrorKind::Failed {
+        return error.hint(hint);
+    }
+    error.hint(format!(
+        "{hint}; if the drive never works again, what was read becomes an image by: dacapo import \
+         {raw} {} --mapfile {map}",
+        path.display()
+    ))
 }
 
 /// The error of an interrupted save, with the way to go on.
@@ -642,6 +675,20 @@ impl Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_drive_that_is_dead_the_way_to_an_image_is_told() {
+        let (raw, path) = (Path::new("/b/a.rescue"), Path::new("/b/a"));
+        let dead = with_rescue(Error::failed("gone").hint("check its cable"), raw, path);
+        let hint = dead.hint_text().unwrap();
+        assert!(hint.contains("check its cable") && hint.contains("same command"), "{hint}");
+        assert!(
+            hint.contains("dacapo import /b/a.rescue /b/a --mapfile /b/a.rescue.map"),
+            "{hint}"
+        );
+        let stopped = with_rescue(Error::interrupted(), raw, path);
+        assert!(!stopped.hint_text().unwrap().contains("import"));
+    }
 
     #[test]
     fn another_partition_or_disk_is_not_the_same() {

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::image::reader;
 use crate::image::rescan::{Rescan, read_head, rescan};
 use crate::io::rescue::{Block, Mapfile, RawFile, State, Status};
 use crate::io::{ReadAt, WriteAt, read_vec};
+use crate::layout::Layout;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{now, range};
@@ -29,11 +30,22 @@ use crate::store::flush_folder;
 const DRIVE: &str = "Drive: ";
 /// In front of the identity of the interrupted image that is being taken over.
 const TAKES_OVER: &str = "Takes over: ";
+/// In front of the identity of the image that is made of it.
+const MAKES: &str = "Makes: ";
 /// The map is brought to the medium at this interval.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// In so many places the drive is compared with what was read of it before,
 /// unless they are zero.
 const COMPARED: u64 = 256;
+/// In so many places where filesystems keep what changes with every use, in equal
+/// parts for all regions of the disk: a large filesystem alone has hundreds of
+/// them, and those behind it may have been used.
+const COMPARED_SEEN: usize = 4096;
+/// In so many at least in each region.
+const COMPARED_IN_REGION: usize = 16;
+/// A drive that came back and fails in so many places in a row that could be
+/// read before is not back yet.
+const MOST_FAILED: usize = 8;
 /// The longest command line that is kept in a map.
 const MAX_COMMAND: usize = 8 << 10;
 /// What is compared in each place.
@@ -88,11 +100,31 @@ fn drive_of(map: &Mapfile) -> Option<DiskIdentity> {
 
 pub(super) fn is_same_drive(a: &DiskIdentity, b: &DiskIdentity) -> bool {
     let is_named = a.serial.is_some() || a.wwn.is_some();
-    a.serial == b.serial
+    partition_of(&a.path) == partition_of(&b.path)
+        && a.serial == b.serial
         && a.model == b.model
         && a.wwn == b.wwn
         && a.size == b.size
         && (is_named || a.path == b.path)
+}
+
+/// The partition that a path names, by its number or else its name: a drive may
+/// have several of the same size. `None` if it names a whole drive or a file.
+fn partition_of(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/dev/")?;
+    let named = ["label/", "uuid/", "partlabel/", "partuuid/"];
+    if let Some(name) = name.strip_prefix("disk/by-")
+        && named.iter().any(|kind| name.starts_with(kind))
+    {
+        return Some(name);
+    }
+    let name = name.rsplit('/').next()?;
+    let stem = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let number = name.get(stem.len()..).filter(|number| !number.is_empty())?;
+    let is_disk = ["sd", "hd", "vd", "xvd"].iter().any(|kind| stem.starts_with(kind));
+    let digit_p = |stem: &str| stem.ends_with(|letter: char| letter.is_ascii_digit());
+    let is_part = stem.ends_with("-part") || stem.strip_suffix('p').is_some_and(digit_p);
+    (is_disk || is_part).then_some(number)
 }
 
 /// A raw file and its mapfile.
@@ -102,6 +134,8 @@ pub(super) struct Store {
     map: PathBuf,
     comments: Vec<String>,
     pub(super) state: State,
+    /// Where a look around has found what changes with every use.
+    pub(super) seen: Vec<Extent>,
 }
 
 impl Store {
@@ -114,6 +148,7 @@ impl Store {
         takes_over: Option<Uuid>,
     ) -> Result<Self> {
         let map = map_path(path);
+        remove_leftover(path, source.len());
         for taken in [path, &map, &with_ending(&map, ".new")] {
             if taken.symlink_metadata().is_ok() {
                 return Err(Error::refused(format!(
@@ -132,7 +167,8 @@ impl Store {
         ];
         comments.extend(takes_over.map(|image| format!("{TAKES_OVER}{image}")));
         let raw = RawFile::create(path, source.len(), source.sector_size())?;
-        let store = Self { raw, map, comments, state: State::new(source.len(), None) };
+        let state = State::new(source.len(), None);
+        let store = Self { raw, map, comments, state, seen: Vec::new() };
         store.save(&store.state)?;
         Ok(store)
     }
@@ -163,8 +199,15 @@ impl Store {
         let finished = state.blocks.finished();
         raw.check_reaches(finished.iter().last().map_or(0, |last| last.end()))?;
         let known = drive_of(&map);
+        if known.as_ref().is_some_and(|it| partition_of(&it.path) != partition_of(source.path())) {
+            return Err(Error::refused(format!("{shown} is of another partition of the drive"))
+                .hint(
+                    "name the partition as when the rescue began, or give another name for the \
+                     image, or with --rescue",
+                ));
+        }
         let is_same = known.as_ref().map(|known| is_same_drive(known, &source.identity()));
-        let compared = compare(&raw, &places(&finished), source)?;
+        let compared = compare(&raw, &places(&finished), source, usize::MAX)?;
         match is_same {
             Some(false) if compared == 0 => {
                 return Err(Error::refused(format!("{shown} is of another drive"))
@@ -186,7 +229,7 @@ impl Store {
                  what is on it is the same in {compared} places"
             )));
         }
-        Ok(Self { raw, map: map_file, comments: map.comments, state })
+        Ok(Self { raw, map: map_file, comments: map.comments, state, seen: Vec::new() })
     }
 
     /// Compares the drive with what was read of it, in places all over it.
@@ -194,7 +237,8 @@ impl Store {
     /// # Errors
     /// Refused if it differs.
     pub(super) fn check(&self, drive: &dyn ReadAt) -> Result<()> {
-        compare(&self.raw, &places(&self.state.blocks.finished()), drive).map(drop)
+        let places = places(&self.state.blocks.finished());
+        compare(&self.raw, &places, drive, usize::MAX).map(drop)
     }
 
     /// Compares the drive with what a look around on it has taken from the file:
@@ -202,12 +246,35 @@ impl Store {
     ///
     /// # Errors
     /// Refused if it differs.
-    pub(super) fn check_seen(&self, seen: &ExtentSet, drive: &dyn ReadAt) -> Result<()> {
-        let starts = seen.iter().take(COMPARED as usize);
-        let starts: ExtentSet =
-            starts.map(|extent| Extent::at(extent.start(), PLACE).intersect(&extent)).collect();
-        let all = starts.union(&places(seen).into_iter().collect());
-        compare(&self.raw, &all.iter().collect::<Vec<_>>(), drive).map(drop)
+    pub(super) fn check_seen(
+        &self,
+        seen: &ExtentSet,
+        layout: &Layout,
+        drive: &dyn ReadAt,
+    ) -> Result<()> {
+        compare(&self.raw, &places_seen(seen, layout), drive, usize::MAX).map(drop)
+    }
+
+    /// Remembers what a look around has asked for, for a drive that goes and
+    /// comes back.
+    pub(super) fn keep_seen(&mut self, seen: &ExtentSet, layout: &Layout) {
+        self.seen = places_seen(seen, layout);
+    }
+
+    /// Notes which image is made of it.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(super) fn is_made_into(&mut self, image: Uuid) -> Result<()> {
+        self.comments.retain(|comment| !comment.starts_with(MAKES));
+        self.comments.push(format!("{MAKES}{image}"));
+        self.save(&self.state)
+    }
+
+    /// True if `partial` was made of it.
+    pub(super) fn makes(&self, partial: &dyn ReadAt) -> bool {
+        let Ok((head, _, _)) = read_head(partial) else { return false };
+        self.comments.contains(&format!("{MAKES}{}", head.image_id))
     }
 
     /// True if the rescue was begun here, and both files are ours to remove.
@@ -350,14 +417,35 @@ fn shortened(mut command: String) -> String {
     command
 }
 
+/// Removes a raw file in which nothing was ever written and that has no map: its
+/// rescue was killed in its first moment.
+fn remove_leftover(path: &Path, len: u64) {
+    let is_leftover = path
+        .symlink_metadata()
+        .is_ok_and(|found| found.is_file() && found.len() == len && found.blocks() == 0);
+    if is_leftover && map_path(path).symlink_metadata().is_err() {
+        // If it cannot be removed it is refused.
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// Compares the drive with what was read of it, in those places that are not
-/// zero and can be read; gives back how many.
+/// zero and can be read; gives back how many. They are not gone through in order:
+/// those that come first are spread over the drive.
 ///
 /// # Errors
-/// Refused if it differs.
-pub(super) fn compare(raw: &RawFile, places: &[Extent], drive: &dyn ReadAt) -> Result<usize> {
-    let mut compared = 0;
-    for place in places {
+/// Refused if it differs; that of the medium, if `most_failed` places in a row
+/// cannot be read and none could be before.
+pub(super) fn compare(
+    raw: &RawFile,
+    places: &[Extent],
+    drive: &dyn ReadAt,
+    most_failed: usize,
+) -> Result<usize> {
+    let (mut compared, mut failed) = (0, 0);
+    let step = places.len().div_ceil(MOST_FAILED).max(1);
+    let spread = (0..step).flat_map(|first| places.iter().skip(first).step_by(step));
+    for place in spread {
         let wanted = read_vec(raw, place.start(), place.len() as usize)?;
         if is_zero(&wanted) {
             continue;
@@ -369,7 +457,12 @@ pub(super) fn compare(raw: &RawFile, places: &[Extent], drive: &dyn ReadAt) -> R
                 return Err(differs(raw, *place));
             }
             // It is a failing drive.
-            Err(error) if error.is_media_error() => {}
+            Err(error) if error.is_media_error() => {
+                failed += 1;
+                if compared == 0 && failed >= most_failed {
+                    return Err(error);
+                }
+            }
             Err(error) => return Err(error),
         }
     }
@@ -383,6 +476,35 @@ fn differs(raw: &RawFile, place: Extent) -> Error {
         place.start()
     ))
     .hint("give another name for the image, or with --rescue")
+}
+
+/// Compares a drive that came back with what was read of it.
+///
+/// # Errors
+/// Refused if it differs; others if it does not answer.
+pub(super) fn compare_again(
+    raw: &RawFile,
+    known: &ExtentSet,
+    seen: &[Extent],
+    drive: &dyn ReadAt,
+) -> Result<()> {
+    let seen: ExtentSet = seen.iter().copied().collect();
+    let all = seen.intersect(known).union(&places(known).into_iter().collect());
+    let all: Vec<Extent> = all.iter().flat_map(|extent| extent.pieces(PLACE)).collect();
+    compare(raw, &all, drive, MOST_FAILED).map(drop)
+}
+
+/// The places in which what was seen by a look around is compared: at the start of
+/// the first ranges of each region, and spread over all of it.
+fn places_seen(seen: &ExtentSet, layout: &Layout) -> Vec<Extent> {
+    let regions = layout.regions.len().max(1);
+    let most = (COMPARED_SEEN / regions).max(COMPARED_IN_REGION);
+    let starts = layout.regions.iter().flat_map(|region| {
+        let starts = seen.within(region.extent).take(most);
+        starts.map(|extent| Extent::at(extent.start(), PLACE).intersect(&extent))
+    });
+    let all: ExtentSet = starts.chain(places(seen)).collect();
+    all.iter().flat_map(|extent| extent.pieces(PLACE)).collect()
 }
 
 /// Places spread evenly over a set, about [`COMPARED`].
@@ -473,6 +595,115 @@ mod tests {
         assert!(store.state.lost().is_empty());
         store.has_taken_over();
         assert!(!store.takes_over(&partial));
+    }
+
+    #[test]
+    fn a_partition_is_told_from_another_one_of_its_drive() {
+        let of = |path: &str| DiskIdentity {
+            path: path.into(),
+            serial: Some("S1".into()),
+            ..DiskIdentity::default()
+        };
+        let is_same = |a, b| is_same_drive(&of(a), &of(b));
+        assert!(is_same("/dev/sda", "/dev/sdb") && is_same("/dev/sda2", "/dev/sdb2"));
+        assert!(!is_same("/dev/sda2", "/dev/sda3") && !is_same("/dev/sda", "/dev/sda3"));
+        assert!(is_same("/dev/disk/by-id/usb-x-part2", "/dev/nvme0n1p2"));
+        assert!(!is_same("/dev/disk/by-partlabel/boot_a", "/dev/disk/by-partlabel/boot_b"));
+        assert!(is_same("/dev/disk/by-id/ata-x", "/dev/sdc"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let (drive, raw) = (folder.path().join("drive"), folder.path().join("raw"));
+        let content = crate::io::conformance::pattern(64 << 10, 3);
+        for path in [&drive, &raw] {
+            fs::write(path, &content).unwrap();
+        }
+        let text = serde_json::to_string(&of("/dev/sda2")).unwrap();
+        fs::write(map_path(&raw), format!("# {DRIVE}{text}\n0 + 1\n0 65536 +\n")).unwrap();
+        let source = Source::open(&drive).unwrap();
+        let error = Store::open(&raw, &source, &crate::progress::Silent).unwrap_err();
+        assert!(error.to_string().contains("another partition"), "{error}");
+    }
+
+    #[test]
+    fn every_region_is_compared_however_much_is_in_front_of_it() {
+        let region = |extent: Extent| -> crate::layout::Region {
+            let region = serde_json::json!({ "extent": extent, "kind": "partition", "used": 0 });
+            serde_json::from_value(region).unwrap()
+        };
+        let (first, second) = (Extent::new(0, 1 << 30), Extent::new(1 << 30, 2 << 30));
+        let layout = Layout { regions: vec![region(first), region(second)], ..Layout::default() };
+        let superblock = Extent::at((1 << 30) + 1024, 1024);
+        let bitmaps = (0..20_000).map(|n| Extent::at(n * 32_768, 4096));
+        let seen: ExtentSet = bitmaps.chain([superblock]).collect();
+        let places = places_seen(&seen, &layout);
+        assert!(places.contains(&superblock));
+        assert!(places.len() < 2 * COMPARED_SEEN, "{}", places.len());
+    }
+
+    /// Counts how often it is read.
+    struct Counted(crate::io::Memory, std::sync::atomic::AtomicUsize);
+
+    impl ReadAt for Counted {
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.0.read_at(offset, buf)
+        }
+    }
+
+    #[test]
+    fn a_drive_that_is_back_and_fails_everywhere_is_soon_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let content = crate::io::conformance::pattern(4 << 20, 3);
+        let path = folder.path().join("raw");
+        let raw = RawFile::create(&path, 4 << 20, crate::units::SectorSize::B512).unwrap();
+        raw.write_at(0, &content).unwrap();
+        let known = ExtentSet::all(4 << 20);
+        let of = |bad: Extent| {
+            let memory = crate::io::Memory::new(content.clone()).unreadable(bad);
+            let drive = Counted(memory, 0.into());
+            let result = compare_again(&raw, &known, &[], &drive);
+            (result, drive.1.into_inner())
+        };
+        let (result, reads) = of(Extent::new(0, 4 << 20));
+        assert!(result.unwrap_err().is_media_error());
+        assert_eq!(reads, MOST_FAILED);
+        // A drive with a large dead area goes on.
+        let (result, reads) = of(Extent::new(0, 3 << 20));
+        result.unwrap();
+        assert!(reads > 200, "{reads}");
+        // What a filesystem keeps of itself is compared, too.
+        let mut used = content.clone();
+        used[5000] ^= 1;
+        let drive = crate::io::Memory::new(used);
+        let far = ExtentSet::from(Extent::new(1 << 20, 4 << 20));
+        compare_again(&raw, &far, &[Extent::at(4096, 4096)], &drive).unwrap();
+        let known = ExtentSet::all(4 << 20);
+        let seen = [Extent::at(4608, 1024)];
+        assert_eq!(
+            compare_again(&raw, &known, &seen, &drive).unwrap_err().kind(),
+            ErrorKind::Refused
+        );
+    }
+
+    #[test]
+    fn a_raw_file_without_a_map_is_no_obstacle_if_nothing_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (drive, raw) = (folder.path().join("drive"), folder.path().join("raw"));
+        fs::write(&drive, vec![7; 1 << 20]).unwrap();
+        let source = Source::open(&drive).unwrap();
+        File::create(&raw).unwrap().set_len(1 << 20).unwrap();
+        drop(Store::create(&raw, &source, &[], None).unwrap());
+        fs::remove_file(map_path(&raw)).unwrap();
+        RawFile::open(&raw, 1 << 20, crate::units::SectorSize::B512)
+            .unwrap()
+            .write_at(4096, &[1])
+            .unwrap();
+        let error = Store::create(&raw, &source, &[], None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
     #[test]
