@@ -7,4 +7,5 @@ mod drive;
 mod hybrid;
 mod read;
 mod scene;
+mod screens;
 mod write;

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The screens of the rescue system for discs, in a computer with two drives,
+//! by a person who reads what is on them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::scene::{Scene, assert_same};
+use crate::debian::{MIB, root_of_project, scratch, text};
+use crate::rescue::kernel;
+use crate::rescue::scene::{
+    BACKUP, SEARCH, SOON, START, WORK, backup_drive, choose, power_off, ready,
+};
+use crate::support::machine::{Boot, Bus, Drive, Firmware, Guest, Machine};
+use crate::support::screen::key;
+use crate::support::{all, junk, run};
+
+/// Sectors in the middle of the largest file of the disc, in units of 512 bytes.
+const BAD: u64 = 2000;
+
+/// A computer with a drive for backups and two for discs: the first is empty, the
+/// second has the disc, and cannot read a sector of it.
+fn machine(scene: &Scene, disc: &Path) -> (Machine, PathBuf) {
+    let faults = scene.at("faults.conf");
+    let settings = "[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\n";
+    fs::write(&faults, format!("{settings}sector = \"{BAD}\"\nonce = \"off\"\n")).unwrap();
+    let (note, backup) = (scene.at("note.bin"), scene.folder.path().join("backup.raw"));
+    fs::write(&note, junk(4096, 9)).unwrap();
+    backup_drive(&backup, 128 * MIB, &[note.as_ref()]);
+    let line = "console=ttyS0,115200 quiet".into();
+    let boot = Boot::Kernel { folder: kernel().to_owned(), line };
+    let mut machine =
+        Machine::new(Firmware::Bios, boot).with(Drive::new(&backup, Bus::Virtio, BACKUP));
+    let file = format!("format=raw,readonly=on,file=blkdebug:{faults}:{}", text(disc));
+    for (number, file) in ["readonly=on", &file].into_iter().enumerate() {
+        let drive = format!("if=none,id=cd{number},{file}");
+        let device = format!("ide-cd,drive=cd{number},bus=ide.{}", 3 + number);
+        machine.more.extend(["-drive".into(), drive, "-device".into(), device]);
+    }
+    (machine, backup)
+}
+
+/// Puts a disc into the first drive.
+fn put_in(guest: &mut Guest, disc: &Path) {
+    let answer = guest.monitor(&format!("change cd0 {} raw", text(disc)));
+    assert!(!answer.contains("Error"), "{answer}");
+}
+
+/// From the list of drives to the plan: the disc in a drive, to the only drive
+/// for backups.
+#[track_caller]
+fn plan(guest: &Guest, drive: &str, about: &str) -> String {
+    let screen = &guest.screen;
+    screen.wait_for("Which disc? It is only read.", SOON);
+    // The list goes on changing until the disc was looked at.
+    screen.wait_until("the disc", SEARCH, |shown| {
+        let mut lines = shown.lines().skip_while(|line| !line.contains(drive));
+        lines.nth(1).is_some_and(|line| line.contains("'SYNTH_2'"))
+    });
+    choose(guest, drive);
+    choose(guest, "Read it to a file");
+    screen.wait_for("Where is the disc to be kept?", SOON);
+    choose(guest, "BACKUP");
+    screen.wait_for("what do you know about it?", SOON);
+    screen.type_keys(about);
+    screen.wait_for("The disc is only read. Nothing is overwritten.", SEARCH)
+}
+
+#[test]
+fn a_disc_is_read_in_two_drives_and_checked_by_hand() {
+    // A start of an emulated computer.
+    if !all() || !ready() {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let (machine, backup) = machine(&scene, &disc);
+    let mut guest = machine.start();
+    guest.screen.wait_for("What do you want to do?", START);
+    choose(&guest, "Disc");
+    guest.screen.wait_for("There is no disc in the drive: put one in.", SEARCH);
+    // The drive that cannot read all of it.
+    let shown = plan(&guest, "/dev/sr1", "Synth 2\r12-34\r\r");
+    assert!(shown.contains("Title: Synth 2") && shown.contains("> Read it"), "{shown}");
+    guest.screen.type_keys(key::ENTER);
+    let shown = guest.screen.wait_for("1 sector of the disc could not be read: 500", WORK);
+    assert!(shown.contains("large.bin") && shown.contains("soft cloth"), "{shown}");
+    assert!(shown.contains("The drive with the file can be pulled now."), "{shown}");
+    // The disc comes into the other drive while the list is shown.
+    choose(&guest, "Put in the next disc, or this one again");
+    guest.screen.wait_for("There is no disc in the drive: put one in.", SEARCH);
+    put_in(&mut guest, &disc);
+    let shown = plan(&guest, "/dev/sr0", "\r\r\r");
+    assert!(shown.contains("> Go on with SYNTH_2.iso: read what is missing"), "{shown}");
+    guest.screen.type_keys(key::ENTER);
+    guest.screen.wait_for("Done. The disc is stored whole.", WORK);
+    guest.screen.type_keys(key::ESC);
+    // A disc that is taken out is seen, too.
+    choose(&guest, "Disc");
+    guest.screen.wait_for("Which disc? It is only read.", SOON);
+    let answer = guest.monitor("eject cd0");
+    assert!(!answer.contains("Error"), "{answer}");
+    guest.screen.wait_until("a drive without a disc", SEARCH, |shown| {
+        shown.contains("The tray is open") || shown.contains("There is no disc")
+    });
+    choose(&guest, "Check archived discs");
+    guest.screen.wait_for("Where are the archived discs?", SOON);
+    choose(&guest, "BACKUP");
+    choose(&guest, "Synth 2");
+    let shown = guest.screen.wait_for("Synth 2 is good: it is what it was.", WORK);
+    assert!(shown.contains("by the hashes of its record"), "{shown}");
+    guest.screen.type_keys(key::ESC);
+    power_off(&mut guest);
+
+    let out = scene.at("out.iso");
+    let from = format!("{}?offset=1048576", text(&backup));
+    let _ = run("debugfs", &["-R", &format!("dump /SYNTH_2.iso {out}"), &from]);
+    assert_same(&disc, &out);
+}
+
+/// The screens as the monitor of a computer shows them, for the pages about
+/// discs. `DACAPO_GENERATE=1` keeps the pictures in docs/.
+#[test]
+fn pictures_of_the_screens_for_discs() {
+    let keep = std::env::var_os("DACAPO_GENERATE").is_some_and(|value| value == "1");
+    if !(keep || all()) || !ready() {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let (machine, _) = machine(&scene, &disc);
+    let mut guest = machine.start();
+    // The serial port has a screen of its own; this one has a keyboard.
+    guest.screen.wait_for("What do you want to do?", START);
+    let pictures = if keep { root_of_project().join("docs/screens") } else { scratch("screens") };
+    fs::create_dir_all(&pictures).unwrap();
+    let steps: [(&str, &str, u64); 6] = [
+        ("i", "14-disc-drives", 20),
+        ("down ret", "15-disc-contents", 8),
+        ("ret", "16-disc-place", 25),
+        ("ret s y n t h spc 2 ret 1 2 minus 3 4 ret ret", "17-disc-plan", 20),
+        ("ret", "18-disc-result", 40),
+        ("esc i up ret ret", "19-disc-archive", 40),
+    ];
+    for (keys, name, seconds) in steps {
+        guest.press(keys);
+        std::thread::sleep(Duration::from_secs(seconds));
+        guest.picture(&pictures.join(format!("{name}.png")));
+    }
+}
