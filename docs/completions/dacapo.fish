@@ -78,11 +78,11 @@ discard\t'Tell the disk that it may forget them (TRIM)'
 zero\t'Write zeros: slow, but no old data stays behind'"
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l fill -d 'What to write where the source could not be read' -r -f -a "zeros\t'Zeros'
 pattern\t'A text that can be searched for: DACAPO: THIS COULD NOT BE READ'"
-complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l confirm -d 'Serial number of the disk that may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l confirm -d 'Serial number of the disk or drive that may be written to' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l dry-run -d 'Show what would be done, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l fit -d 'Fit onto a smaller disk, if all data lies in front of its end'
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l no-verify -d 'Do not read back what was written'
-complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l yes -d 'Do not ask; a disk or drive needs --confirm, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -103,11 +103,11 @@ discard\t'Tell the disk that it may forget them (TRIM)'
 zero\t'Write zeros: slow, but no old data stays behind'"
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l fill -d 'What to write where the source could not be read' -r -f -a "zeros\t'Zeros'
 pattern\t'A text that can be searched for: DACAPO: THIS COULD NOT BE READ'"
-complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l confirm -d 'Serial number of the disk that may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l confirm -d 'Serial number of the disk or drive that may be written to' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l dry-run -d 'Show what would be done, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l fit -d 'Fit onto a smaller disk, if all data lies in front of its end'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l no-verify -d 'Do not read back what was written'
-complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l yes -d 'Do not ask; a disk or drive needs --confirm, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand clone" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -115,10 +115,10 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s s -l step -d 'S
 fallback-loader\t''
 backup-gpt\t''
 grow\t''"
-complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l confirm -d 'Serial number of the disk that may be changed' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l confirm -d 'Serial number of the disk or drive that may be written to' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l firmware -d 'Folder in place of /sys/firmware/efi' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l dry-run -d 'Show what would be done, and write nothing'
-complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l yes -d 'Do not ask; a disk or drive needs --confirm, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand repair" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -222,10 +222,10 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subc
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from list" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l confirm -d 'Serial number of the drive whose disc may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l confirm -d 'Serial number of the disk or drive that may be written to' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l dry-run -d 'Show what would be done, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l no-verify -d 'Do not read back what was written'
-complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l yes -d 'Do not ask; a drive needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l yes -d 'Do not ask; a disk or drive needs --confirm, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand disc; and __fish_seen_subcommand_from write" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -250,10 +250,10 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_su
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from build" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l confirm -d 'Serial number of the stick that may be overwritten' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l confirm -d 'Serial number of the disk or drive that may be written to' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l dry-run -d 'Show what would be done, and write nothing'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l no-verify -d 'Do not read back what was written'
-complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l yes -d 'Do not ask; a disk needs --confirm, too'
+complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l yes -d 'Do not ask; a disk or drive needs --confirm, too'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand rescue; and __fish_seen_subcommand_from write" -s h -l help -d 'Print help (see more with \'--help\')'
