@@ -438,18 +438,21 @@ fn a_disc_is_kept_gone_on_with_and_checked_with_a_few_keys() {
     let screen = &program.screen;
     choose(screen, "i");
     let plan = plan_disc(screen, &scratched, &out, "Synth 2\r12-34\r\r");
-    for part in ["> Read it", "SYNTH_2.iso", "SYNTH_2.json", "Title: Synth 2", "Serial: 12-34"] {
+    for part in ["SYNTH_2.iso", "SYNTH_2.json", "Title: Synth 2", "Serial: 12-34"] {
         assert!(plan.contains(part), "{part}\n{plan}");
     }
+    screen.wait_for("> Read it", SOON);
     screen.type_keys(key::ENTER);
-    let shown = screen.wait_for("3 sectors of the disc could not be read: 500-502", SOON);
-    assert!(shown.to_lowercase().contains("setup.exe") && shown.contains("soft cloth"), "{shown}");
+    // A screen comes in pieces, from the top.
+    screen.wait_for("3 sectors of the disc could not be read: 500-502", SOON);
+    let shown = screen.wait_for("soft cloth", SOON);
+    assert!(shown.to_lowercase().contains("setup.exe"), "{shown}");
 
     // In a drive that can read it, only that is read; and what was typed is kept.
     on(screen, "> Put in the next disc, or this one again", key::ENTER);
-    let plan = plan_disc(screen, &disc, &out, "\r\r\r");
-    assert!(plan.contains("> Go on with SYNTH_2.iso: read what is missing"), "{plan}");
-    assert!(plan.contains("Read all of it anew, to SYNTH_2-2.iso"), "{plan}");
+    let _ = plan_disc(screen, &disc, &out, "\r\r\r");
+    screen.wait_for("> Go on with SYNTH_2.iso: read what is missing", SOON);
+    screen.wait_for("Read all of it anew, to SYNTH_2-2.iso", SOON);
     screen.type_keys(key::ENTER);
     screen.wait_for("Done. The disc is stored whole.", SOON);
     assert_same(&disc, format!("{out}/SYNTH_2.iso"));
@@ -459,7 +462,8 @@ fn a_disc_is_kept_gone_on_with_and_checked_with_a_few_keys() {
     // Another disc by that name does not take its place.
     on(screen, "> Put in the next disc, or this one again", key::ENTER);
     let plan = plan_disc(screen, &disc, &out, "\r\r\r");
-    assert!(plan.contains("> Read it") && plan.contains("SYNTH_2-2.iso"), "{plan}");
+    assert!(plan.contains("SYNTH_2-2.iso"), "{plan}");
+    screen.wait_for("> Read it", SOON);
     screen.type_keys(key::ENTER);
     screen.wait_for("Done. The disc is stored whole.", SOON);
     let second = format!("{out}/SYNTH_2-2.iso");
@@ -481,12 +485,13 @@ fn a_disc_is_kept_gone_on_with_and_checked_with_a_few_keys() {
     bytes[900_000] ^= 1;
     fs::write(&second, bytes).unwrap();
     check(screen);
-    let shown = screen.wait_for("1 of 2 discs is damaged or missing.", SOON);
-    assert!(shown.contains("1 of 2 are good") && shown.contains("its hashes differ"), "{shown}");
+    screen.wait_for("1 of 2 discs is damaged or missing.", SOON);
+    let shown = screen.wait_for("its hashes differ", SOON);
+    assert!(shown.contains("1 of 2 are good"), "{shown}");
     screen.type_keys(key::ESC);
     choose(screen, "l");
-    let log = screen.wait_for("disc: check all 2 discs", SOON);
-    assert!(log.contains("disc: read"), "{log}");
+    screen.wait_for("disc: check all 2 discs", SOON);
+    screen.wait_for("disc: read", SOON);
     screen.type_keys(key::ESC);
     choose(screen, "q");
     assert_eq!(program.wait(SOON), 0);
@@ -504,8 +509,8 @@ fn trouble_with_discs_is_said_and_leads_back() {
     choose(screen, "i");
     // What is no disc, and what is none any more.
     type_path(screen, "Which disc? It is only read.", folder.path().to_str().unwrap());
-    let shown = screen.wait_for("is a folder", SOON);
-    assert!(shown.contains("What to do: ") && shown.contains("R try again"), "{shown}");
+    screen.wait_for("is a folder", SOON);
+    screen.wait_for("R try again", SOON);
     screen.type_keys(key::ESC);
     screen.wait_for("Type the path of a drive", SOON);
     let junk = folder.join("junk.bin");
