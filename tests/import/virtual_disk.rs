@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::{cut, ext4, import, len_of, refused};
-use crate::support::{assert_same, dacapo_command, finish, requires, run, temp_dir};
+use crate::support::{assert_same, dacapo_command, finish, requires, run, sparse_file, temp_dir};
 
 #[test]
 fn disks_of_virtual_machines_are_what_they_were_made_of() {
@@ -118,4 +118,52 @@ fn what_is_only_a_part_of_a_disk_is_refused() {
     run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", &raw, &disk]);
     cut(&disk, 50, &named);
     let _ = refused(&folder, &named, 4).says("cannot be read");
+}
+
+/// VirtualBox gives a VHD the size it was asked for, and the cylinders, heads and
+/// sectors next below it, which qemu-img takes for the size. What is behind them
+/// is the backup of the partition table, too.
+#[test]
+fn a_vhd_of_virtualbox_is_not_cut_short() {
+    if !requires(&["sgdisk", "qemu-img"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let raw = folder.join("disk.raw");
+    sparse_file(&raw, 100 << 20);
+    run("sgdisk", &["-n", "1:2048:+50M", &raw]);
+    // What is doubled in the options of qemu-img.
+    let disk = folder.join("disk,1.vhd");
+    for (options, is_fixed) in [("force_size=on", false), ("subformat=fixed,force_size=on", true)] {
+        run("qemu-img", &["convert", "-f", "raw", "-O", "vpc", "-o", options, &raw, &disk]);
+        let made = fs::read(&disk).unwrap();
+        let footers = if is_fixed { 1 } else { 2 };
+        let changed = |size: u64| {
+            let mut bytes = made.clone();
+            for at in [made.len() - 512, 0].into_iter().take(footers) {
+                let footer = &mut bytes[at..at + 512];
+                assert_eq!(&footer[..8], b"conectix");
+                footer[28..32].copy_from_slice(b"vbox");
+                footer[48..56].copy_from_slice(&size.to_be_bytes());
+                footer[56..60].copy_from_slice(&[3, 235, 12, 17]);
+                footer[64..68].fill(0);
+                let sum = footer.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+                footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
+            }
+            bytes
+        };
+        fs::write(&disk, changed(100 << 20)).unwrap();
+        let info = run("qemu-img", &["info", "-f", "vpc", &disk]);
+        let _ = info.says("104761344 bytes");
+        let (out, _) = import(&folder, &disk, 0);
+        assert_same(&out, &raw);
+        let _ = run("sgdisk", &["-v", &out]).says("No problems found");
+        // No whole number of sectors, of which the last would be left out.
+        fs::write(&disk, changed((100 << 20) - 1)).unwrap();
+        let _ = refused(&folder, &disk, 4).says("says that its disk has 104857599 bytes");
+        if is_fixed {
+            fs::write(&disk, &changed(100 << 20)[1 << 20..]).unwrap();
+            let _ = refused(&folder, &disk, 4).says("and holds 103809024 of them");
+        }
+    }
 }

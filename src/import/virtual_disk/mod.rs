@@ -3,9 +3,11 @@
 //! reads: it checks them and writes their content into the temporary file.
 
 mod parts;
+mod vhd;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -79,13 +81,21 @@ impl Virtual {
         parts::refuse(&path, format, &head, &tail, read)?;
         let task = "reads the disks of virtual machines";
         let program = QemuImg::find(task, "or convert the disk to raw")?;
-        let found = info(&program, &path, format, cancel)?;
-        refuse_others(&path, &found)?;
-        let len = found.get("virtual-size").and_then(Value::as_u64).unwrap_or(0);
-        if len == 0 || len > MAX_DISK_LEN {
-            return Err(Error::damaged(format!("{} holds {len} bytes", path.display())));
+        let mut disk = Self { program, path, format, disk_len: 0, len: input.len() };
+        let found = disk.info(cancel)?;
+        refuse_others(&disk.path, &found)?;
+        disk.disk_len = found.get("virtual-size").and_then(Value::as_u64).unwrap_or(0);
+        if disk.disk_len == 0 || disk.disk_len > MAX_DISK_LEN {
+            return Err(Error::damaged(format!(
+                "{} holds {} bytes",
+                disk.path.display(),
+                disk.disk_len
+            )));
         }
-        Ok(Some(Self { program, path, format, disk_len: len, len: input.len() }))
+        if format == "vpc" {
+            vhd::check_len(&disk.path, &head, &tail, disk.len, disk.disk_len)?;
+        }
+        Ok(Some(disk))
     }
 
     /// What it is, for people.
@@ -128,24 +138,48 @@ impl Virtual {
     /// # Errors
     /// Damaged, if qemu-img says so; if there is no room.
     pub fn unpack(&self, folder: &Path, sector: SectorSize, cancel: &Cancel) -> Result<Assembly> {
-        let args = ["check".as_ref(), "-f".as_ref(), self.format.as_ref(), self.path.as_ref()];
-        let checked = self.program.run(&args, cancel, &mut |_| {})?;
+        let checked = self.run(&["check"], None, cancel)?;
         if checked.code == Some(CORRUPT) {
             return Err(self.damaged(&checked));
         }
         let mut assembly = Assembly::new(folder, self.disk_len, sector)?;
         let target = assembly.scratch.path_for_children();
         // The file is there, and all of it is zero.
-        let options = ["convert", "-n", "--target-is-zero", "-O", "raw", "-f", self.format];
-        let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
-        args.extend([self.path.as_os_str(), target.as_os_str()]);
-        let ran = self.program.run(&args, cancel, &mut |_| {})?;
+        let options = ["convert", "-n", "--target-is-zero", "-O", "raw"];
+        let ran = self.run(&options, Some(target.as_os_str()), cancel)?;
         if ran.code != Some(0) {
             return Err(self.damaged(&ran));
         }
         assembly.scratch.was_written()?;
         assembly.whole = ExtentSet::from(Extent::new(0, self.disk_len));
         Ok(assembly)
+    }
+
+    /// What qemu-img says of it.
+    fn info(&self, cancel: &Cancel) -> Result<Value> {
+        let shown = self.path.display();
+        let ran = self.run(&["info", "--output=json"], None, cancel)?;
+        if ran.code != Some(0) {
+            let text = format!("{shown} cannot be read: {}", ran.last_words());
+            // Neither a machine that runs nor what qemu-img cannot read is damage.
+            return Err(if ran.says_in_use() {
+                Error::refused(text).hint("shut the virtual machine down first")
+            } else if ran.says_unsupported() {
+                Error::unsupported(text)
+            } else {
+                Error::damaged(text)
+            });
+        }
+        serde_json::from_str(&ran.stdout)
+            .map_err(|error| Error::failed(format!("what qemu-img says of {shown}: {error}")))
+    }
+
+    /// Runs qemu-img with these arguments, then the disk, then the target.
+    fn run(&self, args: &[&str], target: Option<&OsStr>, cancel: &Cancel) -> Result<Ran> {
+        let disk = arguments(self.format, &self.path);
+        let args = args.iter().map(OsStr::new).chain(disk.iter().map(OsString::as_os_str));
+        let args: Vec<&OsStr> = args.chain(target).collect();
+        self.program.run(&args, cancel, &mut |_| {})
     }
 
     fn damaged(&self, ran: &Ran) -> Error {
@@ -158,30 +192,20 @@ impl Virtual {
     }
 }
 
-/// What qemu-img says of a disk.
-fn info(program: &QemuImg, path: &Path, format: &str, cancel: &Cancel) -> Result<Value> {
-    let args = [
-        "info".as_ref(),
-        "--output=json".as_ref(),
-        "-f".as_ref(),
-        format.as_ref(),
-        path.as_os_str(),
-    ];
-    let ran = program.run(&args, cancel, &mut |_| {})?;
-    if ran.code != Some(0) {
-        let text = format!("{} cannot be read: {}", path.display(), ran.last_words());
-        // Neither a machine that runs nor what qemu-img cannot read is damage.
-        return Err(if ran.says_in_use() {
-            Error::refused(text).hint("shut the virtual machine down first")
-        } else if ran.says_unsupported() {
-            Error::unsupported(text)
-        } else {
-            Error::damaged(text)
-        });
+/// How qemu-img is told which disk is meant.
+fn arguments(format: &str, path: &Path) -> Vec<OsString> {
+    if format != "vpc" {
+        return vec!["-f".into(), format.into(), path.into()];
     }
-    serde_json::from_str(&ran.stdout).map_err(|error| {
-        Error::failed(format!("what qemu-img says of {}: {error}", path.display()))
-    })
+    // Of most programs that make a VHD it takes its cylinders, heads and sectors
+    // for its length, which are rounded down.
+    let mut disk =
+        b"driver=vpc,force_size_calc=current_size,file.driver=file,file.filename=".to_vec();
+    for byte in path.as_os_str().as_bytes() {
+        // A comma in a name is written twice.
+        disk.extend(std::iter::repeat_n(byte, if *byte == b',' { 2 } else { 1 }));
+    }
+    vec!["--image-opts".into(), OsString::from_vec(disk)]
 }
 
 /// Refuses what is only part of a disk, by what qemu-img says of it.
