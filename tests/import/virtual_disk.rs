@@ -163,7 +163,38 @@ fn a_vhd_of_virtualbox_is_not_cut_short() {
         let _ = refused(&folder, &disk, 4).says("says that its disk has 104857599 bytes");
         if is_fixed {
             fs::write(&disk, &changed(100 << 20)[1 << 20..]).unwrap();
-            let _ = refused(&folder, &disk, 4).says("and holds 103809024 of them");
+            let _ =
+                refused(&folder, &disk, 4).says("takes 104858112 bytes, and 103809536 are there");
         }
     }
+}
+
+/// What qemu-img reads as zeros, and says nothing.
+#[test]
+fn a_disk_that_was_cut_off_is_refused() {
+    if !requires(&["mkfs.ext4", "qemu-img"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let raw = ext4(&folder, 16);
+    let (disk, short) = (folder.join("disk.vmdk"), folder.join("short.vmdk"));
+    for (format, options) in [
+        ("qcow2", &[][..]),
+        ("vhdx", &[]),
+        ("vmdk", &[]),
+        ("vmdk", &["-o", "subformat=streamOptimized"]),
+        ("vdi", &[]),
+        ("vdi", &["-o", "static=on"]),
+        ("vpc", &["-o", "force_size=on"]),
+    ] {
+        let args = [&["convert", "-f", "raw", "-O", format][..], options, &[&raw, &disk]];
+        run("qemu-img", &args.concat());
+        cut(&disk, len_of(&disk) / 2, &short);
+        let _ = refused(&folder, &short, 4);
+    }
+    let flat = ["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=monolithicFlat"];
+    run("qemu-img", &[&flat[..], &[&raw, &disk]].concat());
+    let content = folder.join("disk-flat.vmdk");
+    fs::File::options().write(true).open(&content).unwrap().set_len(8 << 20).unwrap();
+    let _ = refused(&folder, &disk, 4).says("disk-flat.vmdk was cut off: 16777216 bytes of it");
 }

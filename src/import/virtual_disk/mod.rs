@@ -2,8 +2,8 @@
 //! Disks of virtual machines - qcow2, VHDX, VMDK, VDI, VHD - which qemu-img
 //! reads: it checks them and writes their content into the temporary file.
 
+mod length;
 mod parts;
-mod vhd;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -23,8 +23,9 @@ use crate::pipeline::Cancel;
 use crate::qemu_img::{QemuImg, Ran};
 use crate::units::{SectorSize, human};
 
-/// What qemu-img ends with if an image is not as it should be.
-const CORRUPT: i32 = 2;
+/// What a check by qemu-img ends with if all is well, if there is only room that
+/// nobody uses, and if it cannot check such a disk.
+const GOOD: [i32; 3] = [0, 3, 63];
 
 /// The disk of a virtual machine.
 #[derive(Debug)]
@@ -92,9 +93,7 @@ impl Virtual {
                 disk.disk_len
             )));
         }
-        if format == "vpc" {
-            vhd::check_len(&disk.path, &head, &tail, disk.len, disk.disk_len)?;
-        }
+        length::check(&disk.path, format, &head, &tail, disk.len, disk.disk_len)?;
         Ok(Some(disk))
     }
 
@@ -139,7 +138,7 @@ impl Virtual {
     /// Damaged, if qemu-img says so; if there is no room.
     pub fn unpack(&self, folder: &Path, sector: SectorSize, cancel: &Cancel) -> Result<Assembly> {
         let checked = self.run(&["check"], None, cancel)?;
-        if checked.code == Some(CORRUPT) {
+        if !checked.code.is_some_and(|code| GOOD.contains(&code)) {
             return Err(self.damaged(&checked));
         }
         let mut assembly = Assembly::new(folder, self.disk_len, sector)?;

@@ -136,15 +136,37 @@ fn refuse_vmdk(path: &Path, descriptor: &str) -> Result<()> {
             return Err(refused(path, "has its content in another folder", name));
         }
         let beside = path.with_file_name(name);
-        if !beside.symlink_metadata().is_ok_and(|found| found.is_file()) {
+        let found = beside.symlink_metadata().ok().filter(std::fs::Metadata::is_file);
+        let Some(found) = found else {
             return Err(Error::damaged(format!(
                 "{} has its content in {name}, which is no file beside it",
                 path.display()
             ))
             .hint("look for the other files of this disk"));
+        };
+        let end = flat_end(line).unwrap_or(0);
+        if found.len() < end {
+            return Err(Error::damaged(format!(
+                "{name} was cut off: {end} bytes of it belong to {}, and {} are there",
+                path.display(),
+                found.len()
+            ))
+            .hint("no image was made; look for a whole copy"));
         }
     }
     Ok(())
+}
+
+/// Where an extent ends that is in its file as it is: qemu-img takes what is not
+/// there for zeros. `RW 4192256 FLAT "disk-f001.vmdk" 0`
+fn flat_end(line: &str) -> Option<u64> {
+    let mut words = line.split_whitespace().skip(1);
+    let sectors: u64 = words.next()?.parse().ok()?;
+    if !matches!(words.next()?, "FLAT" | "VMFS") {
+        return None;
+    }
+    let offset: u64 = line.rsplit('"').next()?.trim().parse().unwrap_or(0);
+    sectors.checked_add(offset)?.checked_mul(SECTOR)
 }
 
 #[cfg(test)]
@@ -156,7 +178,7 @@ mod tests {
     fn what_is_not_whole_is_refused_by_its_own_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk");
-        std::fs::write(folder.path().join("flat.vmdk"), "x").unwrap();
+        std::fs::write(folder.path().join("flat.vmdk"), vec![0; 63 * 512]).unwrap();
         let check = |format: &str, bytes: &[u8]| {
             let read = |offset: u64, len: usize| {
                 let start = usize::try_from(offset).unwrap().min(bytes.len());
@@ -201,7 +223,16 @@ mod tests {
             assert!(error.to_string().contains(says), "{error}");
             assert_eq!(error.kind(), ErrorKind::Unsupported);
         }
-        let lone = check("vmdk", &old("RW 63 FLAT \"gone.vmdk\" 0")).unwrap_err();
-        assert_eq!(lone.kind(), ErrorKind::Damaged);
+        for lines in [
+            "RW 63 FLAT \"gone.vmdk\" 0",
+            "RW 64 FLAT \"flat.vmdk\" 0",
+            "RW 63 FLAT \"flat.vmdk\" 1",
+            "RW 64 VMFS \"flat.vmdk\"",
+        ] {
+            let error = check("vmdk", &old(lines)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{lines}");
+        }
+        // Of other kinds the file holds less than the disk.
+        assert!(check("vmdk", &old("RW 4192256 SPARSE \"flat.vmdk\"")).is_ok());
     }
 }
