@@ -225,8 +225,12 @@ fn a_folder_of_an_mbr_disk_becomes_the_disk_that_clonezilla_restores() {
         let says = format!("{missing} was saved, and is not in the partition table");
         let _ = refused(&saved.folder, &saved.saved, 4).says(&says);
     }
-    fs::write(saved.name("sda-pt.sf"), &lines).unwrap();
     fs::write(saved.name("parts"), "sda1 sda2 sda6\n").unwrap();
+    assert!(lines.contains("34816"));
+    fs::write(saved.name("sda-pt.sf"), lines.replace("34816", "36864")).unwrap();
+    let ran = refused(&saved.folder, &saved.saved, 4);
+    let _ = ran.says("contradict each other: partition 2 of sda").says("by sda-mbr");
+    fs::write(saved.name("sda-pt.sf"), &lines).unwrap();
     fs::write(saved.name("lvm_vg_dev.list"), "vg0 /dev/sda2 xyz\n").unwrap();
     fs::write(saved.name("lvm_logv.list"), "/dev/vg0/root  ext4\n").unwrap();
     let _ = refused(&saved.folder, &saved.saved, 4).says("lvm_vg0.conf is missing");
@@ -274,6 +278,27 @@ fn a_folder_of_a_gpt_disk_has_both_copies_of_its_table() {
     assert!(fs::read(saved.part(&out, esp, "found.raw")).unwrap() == wanted_esp);
     assert_eq!(saved.dump_of(&out), fs::read_to_string(saved.name("sda-pt.sf")).unwrap());
     let _ = run("sgdisk", &["-v", &out]).says("No problems found");
+    // The table and the places of the partitions have to be of one disk.
+    let lines = fs::read_to_string(saved.name("sda-pt.sf")).unwrap();
+    assert!(lines.contains("67584"));
+    fs::write(saved.name("sda-pt.sf"), lines.replace("67584", "69632")).unwrap();
+    let ran = refused(&saved.folder, &saved.saved, 4).says("contradict each other: partition 2");
+    let _ = ran.says("is at byte 35651584 to").says("is at byte 34603008 to");
+    fs::write(saved.name("sda-pt.sf"), &lines).unwrap();
+    // Without the backup it is made anew: the same bytes.
+    let backup = saved.name("sda-gpt-2nd");
+    let bytes = fs::read(&backup).unwrap();
+    fs::remove_file(&backup).unwrap();
+    let end_of = |disk: &str| fs::read(disk).unwrap().split_off((96 << 20) - 33 * 512);
+    for _ in 0..2 {
+        let (out, ran) = import(&saved.folder, &saved.saved, 0);
+        assert!(end_of(&out) == end_of(&saved.disk), "the backup of the table differs");
+        let _ = run("sgdisk", &["-v", &out]).says("No problems found");
+        let _ = ran.says("sda-gpt-2nd is missing or damaged");
+        // A file of zeros is no backup either.
+        fs::write(&backup, vec![0; bytes.len()]).unwrap();
+    }
+    fs::write(&backup, bytes).unwrap();
     // Another disk beside it: which one is meant has to be said.
     fs::write(saved.name("disk"), "sda sdb\n").unwrap();
     let _ = refused(&saved.folder, &saved.saved, 2).says("several disks: sda, sdb");

@@ -126,7 +126,7 @@ impl Folder {
             path: path.to_owned(),
             content: Vec::new(),
             groups: Groups::default(),
-            notes: Vec::new(),
+            notes: geometry.notes(&files)?,
             disk,
             geometry,
             files,

@@ -8,12 +8,15 @@
 //! checksum proves. Of logical partitions only the numbers are kept: the
 //! records in front of them are made anew, as Clonezilla does.
 
+use std::collections::BTreeSet;
+
 use super::super::assembly::Assembly;
 use super::Files;
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::image::format::MAX_DISK_LEN;
 use crate::ondisk::Fields;
+use crate::table::TABLES;
 
 /// The most partitions: those of a GPT.
 const MAX_PARTS: usize = 128;
@@ -121,8 +124,76 @@ impl Geometry {
         })
     }
 
+    /// What is unusual about the files of the table.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) fn notes(&self, files: &Files) -> Result<Vec<String>> {
+        if !self.is_gpt || self.kept_backup(files)?.is_some() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![format!(
+            "{}-gpt-2nd is missing or damaged: the backup of the partition table is made anew, by \
+             its first copy",
+            self.disk
+        )])
+    }
+
     /// Writes the table's sectors, and what is between it and the partitions.
+    ///
+    /// # Errors
+    /// Damaged, if that is not the table by which the partitions are placed.
     pub(super) fn write(&self, files: &Files, assembly: &mut Assembly) -> Result<()> {
+        self.write_sectors(files, assembly)?;
+        self.compare(assembly)
+    }
+
+    /// The partitions go where `-pt.sf` says; who looks for them later goes by
+    /// the table.
+    fn compare(&self, assembly: &Assembly) -> Result<()> {
+        let (kind, file) = if self.is_gpt { ("GPT", "gpt-1st") } else { ("MBR", "mbr") };
+        let driver = TABLES.iter().find(|driver| driver.name() == kind);
+        let table = driver.and_then(|driver| driver.read(&assembly.scratch).ok().flatten());
+        let disk = &self.disk;
+        let Some(table) = table else {
+            return Err(Error::damaged(format!(
+                "{disk}-{file} holds no {kind} partition table that can be read"
+            ))
+            .hint("look for another copy of the folder"));
+        };
+        let found =
+            table.partitions.iter().filter(|it| !it.extent.is_empty() && it.type_id != "00");
+        let found: BTreeSet<(u32, Extent)> = found.map(|it| (it.number, it.extent)).collect();
+        let wanted: BTreeSet<(u32, Extent)> =
+            self.parts.iter().map(|part| (part.number, part.extent)).collect();
+        let Some((number, _)) = wanted.symmetric_difference(&found).next() else { return Ok(()) };
+        let place = |set: &BTreeSet<(u32, Extent)>| {
+            let extent = set.iter().find(|it| it.0 == *number).map(|it| it.1);
+            extent.map_or_else(
+                || "is not there".to_owned(),
+                |it| format!("is at byte {} to {}", it.start(), it.end()),
+            )
+        };
+        Err(Error::damaged(format!(
+            "the files of the folder contradict each other: partition {number} of {disk} {} by \
+             {disk}-pt.sf, and {} by {disk}-{file}",
+            place(&wanted),
+            place(&found)
+        ))
+        .hint(
+            "one of them was changed, or is of another save; look for another copy of the folder",
+        ))
+    }
+
+    /// The backup of the GPT that was kept, and where it is; `None` if there is
+    /// none, or it is none.
+    fn kept_backup(&self, files: &Files) -> Result<Option<(u64, Vec<u8>)>> {
+        let first = files.bytes(&format!("{}-gpt-1st", self.disk))?.unwrap_or_default();
+        let second = files.bytes(&format!("{}-gpt-2nd", self.disk))?;
+        Ok(second.and_then(|second| backup(&first, &second)))
+    }
+
+    fn write_sectors(&self, files: &Files, assembly: &mut Assembly) -> Result<()> {
         let mut put = |offset: u64, bytes: &[u8]| {
             let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             let extent = Extent::at(offset, len).intersect(&Extent::new(0, self.len));
@@ -137,12 +208,9 @@ impl Geometry {
             let name = format!("{disk}-gpt-1st");
             let first = files.bytes(&name)?.ok_or_else(|| missing(&name))?;
             put(0, &first)?;
-            if let Some(second) = files.bytes(&format!("{disk}-gpt-2nd"))?
-                && let Some((offset, bytes)) = backup(&first, &second)
-            {
-                put(offset, &bytes)?;
-            }
-            return Ok(());
+            let second = self.kept_backup(files)?.or_else(|| new_backup(&first));
+            let second = second.ok_or_else(|| missing(&format!("{disk}-gpt-2nd")))?;
+            return put(second.0, &second.1);
         }
         let name = format!("{disk}-mbr");
         let mbr = files.bytes(&name)?.ok_or_else(|| missing(&name))?;
@@ -283,6 +351,30 @@ fn backup(first: &[u8], second: &[u8]) -> Option<(u64, Vec<u8>)> {
             Some((start, second.to_vec()))
         }
     }
+}
+
+/// The backup of a GPT made of the first copy, and where that says it is.
+fn new_backup(first: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let mut header = first.bytes_at(512, 512)?.to_vec();
+    let len = usize::try_from(header.u32_le(0x0c)?).ok()?;
+    let (own, other) = (header.u64_le(0x18)?, header.u64_le(0x20)?);
+    let count = usize::try_from(header.u32_le(0x50)?).ok()?;
+    let entries_len = count.checked_mul(usize::try_from(header.u32_le(0x54)?).ok()?)?;
+    if !header.starts_with(b"EFI PART") || header.u64_le(0x48)? != 2 {
+        return None;
+    }
+    let mut bytes = first.bytes_at(1024, entries_len)?.to_vec();
+    bytes.resize(entries_len.checked_next_multiple_of(512)?, 0);
+    let sectors = u64::try_from(bytes.len()).ok()?.checked_div(512)?;
+    let start = other.checked_sub(sectors)?;
+    header.get_mut(0x10..0x14)?.fill(0);
+    for (offset, number) in [(0x18, other), (0x20, own), (0x48, start)] {
+        header.get_mut(offset..)?.get_mut(..8)?.copy_from_slice(&number.to_le_bytes());
+    }
+    let sum = crc32fast::hash(header.get(..len)?);
+    header.get_mut(0x10..0x14)?.copy_from_slice(&sum.to_le_bytes());
+    bytes.extend(header);
+    Some((start.checked_mul(512)?, bytes))
 }
 
 impl Files {

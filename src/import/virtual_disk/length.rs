@@ -39,7 +39,7 @@ pub(super) fn check(
         .hint("no image was made; look for a whole copy"))
     };
     if format == "vdi" {
-        let field = |offset: usize| head.u32_le(offset).map(u64::from).unwrap_or_default();
+        let field = |offset: usize| head.u32_le(offset).map_or(0, u64::from);
         let block = field(0x178).saturating_add(field(0x17c));
         let end = field(0x158).saturating_add(field(0x184).saturating_mul(block));
         return if end > len { cut(end, "what it holds of the disk") } else { Ok(()) };
