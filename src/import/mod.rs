@@ -23,6 +23,7 @@ pub mod assembly;
 pub mod clonezilla;
 pub mod compression;
 pub mod disk;
+pub mod ending;
 pub mod foreign;
 pub mod input;
 pub mod lz4;
@@ -142,6 +143,15 @@ impl Found {
                 "{name} wrote no checksums: damage in the compressed data may not be noticed"
             ));
         }
+        if let [first, .., last] = input.pieces() {
+            imported.notes.push(format!(
+                "{} files were joined to {} bytes: {} to {}",
+                input.pieces().len(),
+                input.len(),
+                first.display(),
+                last.display()
+            ));
+        }
         let is_plain =
             old == Old::Raw && compression == Compression::None && input.pieces().len() == 1;
         drop(stream);
@@ -227,7 +237,10 @@ impl Found {
     pub fn unpack(self, folder: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Disk> {
         let Self { path, sector, imported, kind } = self;
         match kind {
-            Kind::Raw(source) => Ok(Disk::raw(source, imported)),
+            Kind::Raw(source) => {
+                ending::refuse_cut(&source, source.path())?;
+                Ok(Disk::raw(source, imported))
+            }
             Kind::Rescued(rescued) => Ok(Disk::rescued(rescued, imported)),
             Kind::File(input) => {
                 progress.stage("unpacking", input.len());
@@ -260,6 +273,7 @@ fn unpack_alone(stream: &mut Stream<'_>, folder: &Path, sector: SectorSize) -> R
     if len.is_none() {
         check_raw_len(stream.name(), done)?;
         assembly.scratch.set_len(done)?;
+        ending::refuse_cut(&assembly.scratch, stream.name())?;
     }
     Ok(assembly)
 }

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
-use super::{cut, ext4, import, len_of, refused, with_damage};
+use super::{cut, ext4, import, len_of, ntfs, refused, with_damage};
 use dacapo::import::compression::Compression;
 
 use crate::support::{
@@ -131,7 +132,9 @@ fn a_raw_image_is_read_where_it_is_and_pieces_one_behind_the_other() {
     assert!(ran.messages("note").is_empty(), "there is nothing to unpack\n{ran}");
     let prefix = folder.join("disk.raw.");
     run("split", &["-b", "100K", &raw, &prefix]);
-    assert_same(import(&folder, &format!("{prefix}aa"), 0).0, &raw);
+    let (out, ran) = import(&folder, &format!("{prefix}aa"), 0);
+    assert_same(out, &raw);
+    let _ = ran.says("82 files were joined to 8388608 bytes").says("disk.raw.dd");
     // One in the middle is missing; or it is one in the middle that was given.
     let _ = refused(&folder, &format!("{prefix}ab"), 2).says("in front of it is disk.raw.aa");
     fs::remove_file(format!("{prefix}ac")).unwrap();
@@ -283,4 +286,94 @@ fn an_import_that_is_interrupted_leaves_nothing() {
     assert_eq!(wait(&mut child, Duration::from_secs(60)), Some(130));
     assert!(start.elapsed() < Duration::from_secs(5), "it takes long to stop");
     assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+}
+
+/// Nothing in a raw image says how long it has to be; what is in it does.
+#[test]
+fn a_raw_image_that_was_cut_off_is_refused() {
+    if !requires(&[
+        "sgdisk",
+        "sfdisk",
+        "mkfs.ext4",
+        "mkntfs",
+        "ntfscp",
+        "split",
+        "gzip",
+        "zstd",
+        "xorriso",
+    ]) {
+        return;
+    }
+    let folder = temp_dir();
+    let short = folder.join("short.raw");
+    let fs_raw = ext4(&folder, 16);
+    cut(&fs_raw, 8 << 20, &short);
+    let _ = refused(&folder, &short, 4).says("its ext4 has 16777216 bytes").says("dacapo save");
+    let packed = folder.join("short.gz");
+    fs::write(&packed, compress(&["gzip", "-1"], &fs::read(&short).unwrap())).unwrap();
+    let _ = refused(&folder, &packed, 4).says("its ext4 has 16777216 bytes");
+    // Without its last piece.
+    let prefix = folder.join("ext4.raw.");
+    run("split", &["-b", "1M", "-a", "3", "-d", &fs_raw, &prefix]);
+    assert_same(import(&folder, &format!("{prefix}000"), 0).0, &fs_raw);
+    fs::remove_file(format!("{prefix}015")).unwrap();
+    let _ = refused(&folder, &format!("{prefix}000"), 4).says("its ext4 has 16777216 bytes");
+    let windows = ntfs(&folder, 16);
+    cut(&windows, (16 << 20) - 8192, &short);
+    let _ = refused(&folder, &short, 4).says("its NTFS has 16777216 bytes");
+    // Tools that restore to a file leave its last sector out.
+    cut(&windows, (16 << 20) - 512, &short);
+    assert_same(import(&folder, &short, 0).0, &short);
+
+    let disk = folder.join("disk.raw");
+    sparse_file(&disk, 96 << 20);
+    run("sgdisk", &["-n", "1:2048:+16M", "-n", "2:0:+64M", &disk]);
+    let file = fs::File::options().write(true).open(&disk).unwrap();
+    file.write_all_at(&fs::read(&fs_raw).unwrap(), 1 << 20).unwrap();
+    assert_same(import(&folder, &disk, 0).0, &disk);
+    cut(&disk, 60 << 20, &short);
+    let ran = refused(&folder, &short, 4).says("partition 2 ends at byte 84934656");
+    let _ = ran.says("the backup of its partition table ends at byte 100663296");
+    // All partitions are there; this program saves it if it is asked to.
+    cut(&disk, 90 << 20, &short);
+    let _ = refused(&folder, &short, 4).says("and the backup of its partition table ends at");
+    let saved = folder.join("saved.img.zst");
+    let _ = dacapo(&["save", &short, &saved]).success().says("behind the end of the disk");
+    super::unpack(&saved, &folder.join("saved.raw"));
+    assert_same(folder.join("saved.raw"), &short);
+    // Larger than its disk was.
+    fs::copy(&disk, &short).unwrap();
+    fs::File::options().write(true).open(&short).unwrap().set_len(128 << 20).unwrap();
+    assert_same(import(&folder, &short, 0).0, &short);
+
+    // A partition may be longer than its disk, and what is in it not.
+    let sfdisk = |disk: &str, script: &str| {
+        let mut sfdisk = std::process::Command::new("sfdisk");
+        sfdisk.args(["-q", disk]).env("PATH", crate::support::search_path());
+        let _ = finish(sfdisk, script.as_bytes()).success();
+    };
+    sparse_file(&disk, 32 << 20);
+    sfdisk(&disk, "label: dos\nstart=2048, size=40960, type=83\n");
+    let file = fs::File::options().write(true).open(&disk).unwrap();
+    file.write_all_at(&fs::read(&fs_raw).unwrap(), 1 << 20).unwrap();
+    cut(&disk, 18 << 20, &short);
+    let (out, ran) = import(&folder, &short, 0);
+    assert_same(out, &short);
+    let _ = ran.says("partition 1 ends behind the end of the disk");
+    cut(&disk, 10 << 20, &short);
+    let _ = refused(&folder, &short, 4).says("partition 1 ends at byte 22020096");
+
+    // A disc that is a disk as well, with a partition that is rounded up.
+    let (tree, disc) = (folder.join("tree"), folder.join("hybrid.iso"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(format!("{tree}/file"), junk(3 << 20, 3)).unwrap();
+    run("xorriso", &["-as", "mkisofs", "-quiet", "-R", "-V", "HYBRID", "-o", &disc, &tree]);
+    let len = len_of(&disc);
+    let resize = |len| fs::File::options().write(true).open(&disc).unwrap().set_len(len).unwrap();
+    resize(len + (1 << 20));
+    sfdisk(&disc, "label: dos\nstart=64, type=17\n");
+    resize(len);
+    assert_same(import(&folder, &disc, 0).0, &disc);
+    cut(&disc, len / 2 / 2048 * 2048, &short);
+    let _ = refused(&folder, &short, 4).says(&format!("its ISO 9660 has {len} bytes"));
 }

@@ -96,6 +96,17 @@ impl Table for Gpt {
     }
 }
 
+/// The byte behind the backup of the table, as the primary copy gives it, if no
+/// backup is found anywhere.
+pub fn missing_backup_end(disk: &dyn ReadAt, size: SectorSize) -> Option<u64> {
+    let copies = Copies::find(disk, size)?;
+    let (primary, _) = copies.primary.good()?;
+    if copies.backup.as_ref().is_some_and(|backup| backup.good().is_some()) {
+        return None;
+    }
+    primary.alternate_lba.checked_add(1)?.checked_mul(size.bytes())
+}
+
 /// The sector sizes to try: the reader's, then those of the disks that a file
 /// may be an image of.
 fn sizes(own: SectorSize) -> impl Iterator<Item = SectorSize> {
