@@ -101,6 +101,16 @@ impl Disk {
         &self.imported
     }
 
+    /// The file that is read where it is; `None` of what was unpacked.
+    #[must_use]
+    pub const fn source(&self) -> Option<&Source> {
+        match &self.content {
+            Content::File(source) => Some(source),
+            Content::Rescued(rescued) => Some(rescued.raw()),
+            Content::Scratch(_) => None,
+        }
+    }
+
     /// Sectors that the other tool could not read when it saved them. They hold
     /// its marks.
     #[must_use]

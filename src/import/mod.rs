@@ -43,7 +43,7 @@ pub use old::Old;
 
 use std::path::{Path, PathBuf};
 
-use crate::device::Source;
+use crate::device::{Source, check_source};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::image::format::{Imported, MAX_DISK_LEN, SKIPPABLE_MAGIC, TAG_HEAD};
@@ -119,6 +119,9 @@ impl Found {
             return Err(Error::damaged(format!("{} is empty", path.display())));
         }
         refuse_own(&input)?;
+        if let [only] = input.pieces() {
+            check_source(only)?;
+        }
         if let Some(found) = virtual_disk::Virtual::open(path, &input, cancel)? {
             let mut imported = found.describe();
             imported.path = path.display().to_string();

@@ -19,6 +19,7 @@ use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan};
 use crate::store::{Partial, partial_path};
 
+use super::open::check_still_unused;
 use super::save::{BUFFER, Done, check_room, image_path};
 
 /// A disk that was imported and looked at, and what would be saved of it.
@@ -95,6 +96,7 @@ impl Prepared {
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
             .context(|| "writing the image".into())?;
+        disk.source().map_or(Ok(()), check_still_unused)?;
         partial.commit()?;
         leftover.keep();
         let mut done = Done::new(saved, plan, path);

@@ -377,3 +377,19 @@ fn a_raw_image_that_was_cut_off_is_refused() {
     cut(&disc, len / 2 / 2048 * 2048, &short);
     let _ = refused(&folder, &short, 4).says(&format!("its ISO 9660 has {len} bytes"));
 }
+
+/// What is loop-mounted changes while it is read.
+#[test]
+fn a_raw_image_that_is_mounted_is_refused() {
+    if !requires(&["root", "loop", "kernel:ext4", "mkfs.ext4", "zstd"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let raw = ext4(&folder, 16);
+    let mount = Mount::new(&raw, "ext4", "loop");
+    let _ = refused(&folder, &raw, 5).says("may change while it is").says("umount");
+    drop(mount);
+    let mount = Mount::new(&raw, "ext4", "loop,ro");
+    assert_same(import(&folder, &raw, 0).0, &raw);
+    drop(mount);
+}
