@@ -22,6 +22,7 @@
 pub mod assembly;
 pub mod clonezilla;
 pub mod compression;
+pub mod container;
 pub mod disk;
 pub mod ending;
 pub mod foreign;
@@ -160,7 +161,9 @@ impl Found {
         drop(stream);
         let kind = if is_plain {
             check_raw_len(input.name(), input.len())?;
-            Kind::Raw(Source::open_with_sector_size(path, sector)?)
+            let source = Source::open_with_sector_size(path, sector)?;
+            container::refuse_tail(&source, input.name())?;
+            Kind::Raw(source)
         } else {
             Kind::File(input)
         };
@@ -276,6 +279,7 @@ fn unpack_alone(stream: &mut Stream<'_>, folder: &Path, sector: SectorSize) -> R
     if len.is_none() {
         check_raw_len(stream.name(), done)?;
         assembly.scratch.set_len(done)?;
+        container::refuse_tail(&assembly.scratch, stream.name())?;
         ending::refuse_cut(&assembly.scratch, stream.name())?;
     }
     Ok(assembly)

@@ -4,7 +4,7 @@
 
 use super::assembly::Place;
 use super::input::Stream;
-use super::{ntfsclone, partclone, partimage, virtual_disk};
+use super::{container, ntfsclone, partclone, partimage, virtual_disk};
 use crate::error::{Error, Result};
 use crate::image::format::Imported;
 
@@ -44,6 +44,8 @@ impl Old {
             let what = format!("{} holds a {format} of a virtual machine", stream.name());
             return Err(Error::unsupported(what).hint("unpack it first, and import what comes out"));
         }
+        let head = head.to_vec();
+        container::refuse_head(&head, stream.name())?;
         Ok(Self::Raw)
     }
 

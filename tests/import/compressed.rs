@@ -182,6 +182,11 @@ fn what_is_no_image_is_refused() {
     };
     let _ = refused(&folder, &path("empty", b""), 4).says("is empty");
     let _ = refused(&folder, &path("text", b"no disk"), 4).says("no known kind of image");
+    let mut cowd = junk(1 << 20, 1);
+    cowd[..4].copy_from_slice(b"COWD");
+    let _ = refused(&folder, &path("delta.vmdk", &cowd), 6).says("a part of a VMware disk");
+    let packed = compress(&["gzip"], &cowd);
+    let _ = refused(&folder, &path("delta.gz", &packed), 6).says("a part of a VMware disk");
     let lzop = b"\x89LZO\0\r\n\x1a\nxxxxxxxxxxxx";
     let _ = refused(&folder, &path("disk.lzo", lzop), 6).says("lzop").says("unpack it with");
     let _ = refused(&folder, &folder.join("missing"), 1);

@@ -125,7 +125,7 @@ fn what_is_only_a_part_of_a_disk_is_refused() {
 /// is the backup of the partition table, too.
 #[test]
 fn a_vhd_of_virtualbox_is_not_cut_short() {
-    if !requires(&["sgdisk", "qemu-img"]) {
+    if !requires(&["sgdisk", "qemu-img", "gzip"]) {
         return;
     }
     let folder = temp_dir();
@@ -161,7 +161,13 @@ fn a_vhd_of_virtualbox_is_not_cut_short() {
         // No whole number of sectors, of which the last would be left out.
         fs::write(&disk, changed((100 << 20) - 1)).unwrap();
         let _ = refused(&folder, &disk, 4).says("says that its disk has 104857599 bytes");
+        // Behind the disk is the footer.
         if is_fixed {
+            fs::write(&disk, changed(100 << 20)).unwrap();
+            let packed = run("gzip", &["-1", "-c", &disk]).stdout;
+            let gz = folder.join("disk.gz");
+            fs::write(&gz, packed).unwrap();
+            let _ = refused(&folder, &gz, 6).says("is a VHD disk").says("unpack it first");
             fs::write(&disk, &changed(100 << 20)[1 << 20..]).unwrap();
             let _ =
                 refused(&folder, &disk, 4).says("takes 104858112 bytes, and 103809536 are there");
