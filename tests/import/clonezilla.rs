@@ -303,3 +303,36 @@ fn a_folder_of_a_gpt_disk_has_both_copies_of_its_table() {
     fs::write(saved.name("disk"), "sda sdb\n").unwrap();
     let _ = refused(&saved.folder, &saved.saved, 2).says("several disks: sda, sdb");
 }
+
+/// The endings of its pieces go through those of all compressors.
+#[test]
+fn an_image_in_very_many_pieces_is_one() {
+    if !requires(&[
+        "mkfs.ext4",
+        "sfdisk",
+        "parted",
+        "split",
+        "partclone.extfs",
+        "partclone.restore",
+    ]) {
+        return;
+    }
+    let root = (1, 2048, 32768);
+    let saved = Saved::new("label: dos\nstart=2048, size=32768, type=83\n");
+    saved.put(root, &ext4(&saved.folder, 16));
+    saved.save_table("sda1\n", false);
+    let raw = saved.part(&saved.disk, root, "part.raw");
+    let (image, log) = (saved.folder.join("part.pc"), saved.folder.join("log"));
+    run("partclone.extfs", &["-c", "-q", "-s", &raw, "-O", &image, "-L", &log]);
+    let piece = fs::metadata(&image).unwrap().len() / 660;
+    let prefix = saved.name("sda1.ext4-ptcl-img.uncomp.");
+    run("split", &["-a", "2", "-b", &piece.to_string(), &image, &prefix]);
+    for ending in ["gz", "lz", "xz"] {
+        assert!(fs::exists(format!("{prefix}{ending}")).unwrap());
+    }
+    let (out, _) = import(&saved.folder, &saved.saved, 0);
+    assert_same(saved.part(&out, root, "found.raw"), saved.restored(root));
+    // Another image is another one still.
+    fs::write(saved.name("sda1.dd-img.aa"), "x").unwrap();
+    let _ = refused(&saved.folder, &saved.saved, 4).says("has two images of sda1");
+}

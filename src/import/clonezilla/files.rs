@@ -101,21 +101,18 @@ impl Files {
             .take_while(|name| name.starts_with(&start))
             .filter(|name| is_image(name.get(start.len()..).unwrap_or_default()))
             .collect();
-        match firsts.as_slice() {
-            [] => Ok(None),
-            [first] => self.with_followers(first).map(Some),
-            [first, second, ..] => Err(Error::damaged(format!(
+        let Some((first, others)) = firsts.split_first() else { return Ok(None) };
+        let pieces = pieces_of(first, |name| self.names.contains(name))
+            .context(|| format!("looking into {}", self.folder.display()))?;
+        // The 182nd piece of `sda1.ext4-ptcl-img.xz` ends with `.gz`.
+        if let Some(second) = others.iter().find(|other| !pieces.contains(other)) {
+            return Err(Error::damaged(format!(
                 "{} has two images of {part}: {first} and {second}",
                 self.folder.display()
             ))
-            .hint("move the one that is not wanted out of the folder")),
+            .hint("move the one that is not wanted out of the folder"));
         }
-    }
-
-    fn with_followers(&self, first: &str) -> Result<Vec<PathBuf>> {
-        let names = pieces_of(first, |name| self.names.contains(name))
-            .context(|| format!("looking into {}", self.folder.display()))?;
-        Ok(names.iter().map(|name| self.folder.join(name)).collect())
+        Ok(Some(pieces.iter().map(|name| self.folder.join(name)).collect()))
     }
 }
 
