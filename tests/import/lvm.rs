@@ -60,7 +60,7 @@ fn save() -> (Saved, [String; 2]) {
     let ext4 = |name: &str, seed: u64| {
         let (volume, tree) = (saved.folder.join(name), temp_dir());
         for number in 0..20_u64 {
-            let content = junk(usize::try_from(number * 9000).unwrap(), seed + number);
+            let content = junk(usize::try_from(number * 6000).unwrap(), seed + number);
             fs::write(tree.join(&format!("file-{number}")), content).unwrap();
         }
         sparse_file(&volume, 16 << 20);
