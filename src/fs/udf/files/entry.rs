@@ -249,6 +249,11 @@ impl Entry {
                     Address::of_long_ad(descriptor, 8)
                 }
             };
+            // Only the last piece may end within a block, and Linux leaves others
+            // that did when they were the last as they were: it counts blocks.
+            if state != 3 {
+                len = len.checked_next_multiple_of(space.bytes()).unwrap_or(len);
+            }
             match state {
                 0 => {
                     *left = left.checked_sub(len).ok_or_else(|| {
