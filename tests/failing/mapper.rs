@@ -206,7 +206,7 @@ fn drives_that_fail_as_linux_lets_them_are_saved() {
                     (before, &quick),
                     (bad, hole),
                     (between, &quick),
-                    (SLOW, &delayed(1500)),
+                    (SLOW, &delayed(5000)),
                     (behind, &quick),
                 ],
             ),
