@@ -142,11 +142,13 @@ impl Contents {
     /// Failed.
     pub(super) fn check_written(&self) -> Result<()> {
         if self.state == Some(DiscState::Blank) || self.is_in_drive && self.is_empty() {
-            return Err(Error::failed("the disc in the drive is empty: nothing was written to it")
-                .hint(
-                    "a disc that was burnt and is called empty was never closed: burn programs \
+            return Err(Error::failed(
+                "nothing is on the disc in the drive: it was never written to",
+            )
+            .hint(
+                "a disc that was burnt and is called empty was never closed: burn programs \
                      may be able to close it in the drive that wrote it",
-                ));
+            ));
         }
         Ok(())
     }

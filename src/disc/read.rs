@@ -121,11 +121,10 @@ pub fn check_losses(record: &Record) -> Result<()> {
         format!("{missing} {unit} of the disc could not be read: {}", named.join(", ")),
     )
     .hint(if record.cue.is_some() {
-        "they are zero in the file, or as they came; another drive may read them (--resume), or \
-         another copy of the disc fill them (--merge)"
+        "they are zero in the file, or as they came; another drive may read them, or another copy \
+         of the disc"
     } else {
-        "they are zero in the file; another drive may read them (--resume), or another copy of the \
-         disc fill them (--merge)"
+        "they are zero in the file; another drive may read them, or another copy of the disc"
     }))
 }
 

@@ -64,7 +64,6 @@ fn a_raw_disc_that_was_interrupted_is_gone_on_with() {
     let error = raw::run(&drive, &contents, &path, &Options::default(), &cancel, &Silent);
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Interrupted);
-    assert!(error.hint_text().unwrap().contains("--resume"), "{error:?}");
     assert!(out.at("i.bin.partial").exists() && !path.exists());
     read_raw_with(&drive, &path, &RESUME).unwrap().check().unwrap();
     assert!(std::fs::read(&path).unwrap() == whole().0);
