@@ -121,10 +121,11 @@ pub fn check_losses(record: &Record) -> Result<()> {
         format!("{missing} {unit} of the disc could not be read: {}", named.join(", ")),
     )
     .hint(if record.cue.is_some() {
-        "they are zero in the file, or as they came; another drive may read them, or another copy \
-         of the disc"
+        "what is missing is zero in the file, or as it came; another drive may read it, or another \
+         copy of the disc"
     } else {
-        "they are zero in the file; another drive may read them, or another copy of the disc"
+        "what is missing is zero in the file; another drive may read it, or another copy of the \
+         disc"
     }))
 }
 
