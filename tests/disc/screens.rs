@@ -108,8 +108,9 @@ fn a_disc_is_read_in_two_drives_and_checked_by_hand() {
     choose(&guest, "Put in the next disc, or this one again");
     guest.screen.wait_for("There is no disc in the drive: put one in.", SEARCH);
     put_in(&mut guest, &disc);
-    let shown = plan(&guest, "/dev/sr0", "\r\r\r");
-    assert!(shown.contains("> Go on with SYNTH_2.iso: read what is missing"), "{shown}");
+    plan(&guest, "/dev/sr0", "\r\r\r");
+    // The screen may be drawn in part only when its first lines are there.
+    guest.screen.wait_for("> Go on with SYNTH_2.iso: read what is missing", SOON);
     guest.screen.type_keys(key::ENTER);
     guest.screen.wait_for("Done. The disc is stored whole.", WORK);
     guest.screen.type_keys(key::ESC);
