@@ -6,6 +6,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::look::{Look, Tone};
+use super::screen::Hint;
 use super::task::Task;
 use super::trouble::add_error;
 use super::widgets::{Page, draw_lines};
@@ -62,6 +63,19 @@ impl<T: Send + 'static> Load<T> {
     /// True if it could not be found.
     pub(crate) fn is_failed(&self) -> bool {
         matches!(self, Self::Failed(_))
+    }
+
+    /// The keys of a screen that shows it; `enter` is what Enter does with what
+    /// was found.
+    pub(crate) fn hints(&self, enter: impl FnOnce(&T) -> Option<&'static str>) -> Vec<Hint> {
+        match self {
+            Self::Ready(found) => {
+                let enter = enter(found).map(|does| ("Enter", does));
+                enter.into_iter().chain([("Esc", "back")]).collect()
+            }
+            Self::Failed(_) => vec![("Esc", "back"), ("R", "try again")],
+            _ => vec![("Esc", "back")],
+        }
     }
 
     /// Draws what there is to say until it was found; false if it was.

@@ -124,11 +124,7 @@ impl Screen for Plan {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        let mut hints = match &self.prepared {
-            Load::Ready(_) => vec![("Enter", "go on"), ("Esc", "back")],
-            Load::Failed(_) => vec![("Esc", "back"), ("R", "try again")],
-            _ => vec![("Esc", "back")],
-        };
+        let mut hints = self.prepared.hints(|_| Some("go on"));
         if self.scroll.is_needed() {
             hints.push(("Up/Down", "scroll"));
         }

@@ -322,11 +322,7 @@ impl Screen for Plan {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        let mut hints = match &self.ready {
-            Load::Ready(_) => vec![("Enter", "choose"), ("Esc", "back")],
-            Load::Failed(_) => vec![("Esc", "back"), ("R", "try again")],
-            _ => vec![("Esc", "back")],
-        };
+        let mut hints = self.ready.hints(|_| Some("choose"));
         if self.scroll.is_needed() {
             hints.push(("PgUp/PgDn", "scroll"));
         }

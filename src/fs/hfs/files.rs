@@ -16,7 +16,7 @@ use super::MasterDirectoryBlock;
 use super::fork::{DATA, Fork, RESOURCE};
 use super::master_directory_block::POSITION;
 use super::record::{self, FinderInfo, Item};
-use super::tree::Tree;
+use super::tree::{Tree, number};
 use super::trees::Trees;
 use crate::extent::ExtentSet;
 use crate::fs::files::{
@@ -69,11 +69,6 @@ struct Opened {
     resource: (u64, Pieces),
 }
 
-/// The place of a record.
-fn node((leaf, record): (u32, u16)) -> Node {
-    Node::new(u64::from(leaf).wrapping_shl(16) | u64::from(record))
-}
-
 /// Compares a key of the catalog with the first one of a folder.
 fn first_of(folder: u32) -> impl Fn(&[u8]) -> Ordering {
     move |key| {
@@ -95,7 +90,7 @@ impl HfsFiles {
         let mut root = None;
         files.children(ROOT_PARENT, &mut |_, item, place| {
             let item = item.ok().filter(|item| item.id == ROOT && item.is_folder());
-            root = item.map(|_| node(place));
+            root = item.map(|_| Node::new(number(place)));
             root.is_none()
         })?;
         files.root =
@@ -123,14 +118,7 @@ impl HfsFiles {
 
     /// The record of a node.
     fn item(&self, node: Node) -> FileResult<Item> {
-        let corrupt = |found: &str| {
-            FormatError::corrupt("catalog", node.number, "the record of a file or folder", found)
-        };
-        let leaf = u32::try_from(node.number.wrapping_shr(16)).map_err(|_| corrupt("none"))?;
-        let leaf = self.trees.catalog.node(&self.volume, leaf)?;
-        let [low, high, ..] = node.number.to_le_bytes();
-        let record = leaf.record(u16::from_le_bytes([low, high]))?;
-        Item::parse(&record)?.ok_or_else(|| corrupt("another"))
+        self.trees.catalog.numbered(&self.volume, node.number, Item::parse)
     }
 
     fn open_node(&self, file: Node) -> FileResult<Arc<Opened>> {
@@ -186,7 +174,7 @@ impl Files for HfsFiles {
             let entry = found.and_then(|found| {
                 names::check(name, found.position)?;
                 let kind = if found.is_folder() { NodeKind::Folder } else { NodeKind::File };
-                Ok(DirectoryEntry { name: name.to_vec(), node: node(place), kind })
+                Ok(DirectoryEntry { name: name.to_vec(), node: Node::new(number(place)), kind })
             });
             each(entry) == ControlFlow::Continue(())
         })

@@ -35,6 +35,12 @@ pub(in crate::fs) enum Keys {
     Long,
 }
 
+/// The number of a file by the place of its record: a leaf, and which of its
+/// records it is.
+pub(in crate::fs) fn number((leaf, record): (u32, u16)) -> u64 {
+    u64::from(leaf).wrapping_shl(16) | u64::from(record)
+}
+
 /// A B-tree in one of the special files.
 pub(in crate::fs) struct Tree {
     what: &'static str,
@@ -199,6 +205,25 @@ impl Tree {
             }
             Ok((node, self.node_size))
         })
+    }
+
+    /// Reads the record that a [`number`] stands for; `parse` gives none if it is
+    /// of no file.
+    pub(in crate::fs) fn numbered<T>(
+        &self,
+        volume: &dyn ReadAt,
+        number: u64,
+        parse: impl FnOnce(&Record) -> FileResult<Option<T>>,
+    ) -> FileResult<T> {
+        let corrupt = |found: &str| {
+            let expected = "the record of a file or folder";
+            FormatError::corrupt(self.what, number, expected, found)
+        };
+        let leaf = u32::try_from(number.wrapping_shr(16)).map_err(|_| corrupt("none"))?;
+        let leaf = self.node(volume, leaf)?;
+        let [low, high, ..] = number.to_le_bytes();
+        let record = leaf.record(u16::from_le_bytes([low, high]))?;
+        parse(&record)?.ok_or_else(|| corrupt("another"))
     }
 
     /// Gives the records of the leaves from the first on whose key is not less

@@ -105,13 +105,8 @@ impl Screen for OnDisc {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        let mut hints = match &self.contents {
-            Load::Ready(contents) if !choices(contents).is_empty() => {
-                vec![("Enter", "choose"), ("Esc", "back")]
-            }
-            Load::Failed(_) => vec![("Esc", "back"), ("R", "try again")],
-            _ => vec![("Esc", "back")],
-        };
+        let mut hints =
+            self.contents.hints(|contents| (!choices(contents).is_empty()).then_some("choose"));
         if self.scroll.is_needed() {
             hints.push(("Up/Down", "scroll"));
         }

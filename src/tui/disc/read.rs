@@ -312,13 +312,8 @@ impl Screen for Plan {
     }
 
     fn hints(&self) -> Vec<Hint> {
-        let mut hints = match &self.ready {
-            Load::Ready(ready) if !self.ways(ready).is_empty() => {
-                vec![("Enter", "choose"), ("Esc", "back")]
-            }
-            Load::Failed(_) => vec![("Esc", "back"), ("R", "try again")],
-            _ => vec![("Esc", "back")],
-        };
+        let mut hints =
+            self.ready.hints(|ready| (!self.ways(ready).is_empty()).then_some("choose"));
         if self.scroll.is_needed() {
             hints.push(("PgUp/PgDn", "scroll"));
         }

@@ -27,7 +27,7 @@ use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
     Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old,
 };
-use crate::fs::hfs::tree::{Keys, Record, Tree};
+use crate::fs::hfs::tree::{Keys, Record, Tree, number};
 use crate::fs::hfs::unclean::Unclean;
 use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
@@ -105,11 +105,6 @@ impl Opened {
     }
 }
 
-/// The place of a record.
-fn node((leaf, record): (u32, u16)) -> Node {
-    Node::new(u64::from(leaf).wrapping_shl(16) | u64::from(record))
-}
-
 /// Compares a key of the catalog with the first one of a folder.
 fn first_of(folder: u32) -> impl Fn(&[u8]) -> Ordering {
     move |key| {
@@ -165,7 +160,7 @@ impl HfsPlusFiles {
     fn find_root(&mut self) -> FileResult<()> {
         let mut root = None;
         self.children(ROOT_PARENT, &mut |_, item, place| {
-            root = item.ok().filter(|item| item.id == ROOT).map(|_| node(place));
+            root = item.ok().filter(|item| item.id == ROOT).map(|_| Node::new(number(place)));
             root.is_none()
         })?;
         let position = super::volume_header::POSITION;
@@ -206,14 +201,8 @@ impl HfsPlusFiles {
 
     /// The record of a node.
     fn item(&self, node: Node) -> FileResult<Item> {
-        let corrupt = |found: &str| {
-            FormatError::corrupt("catalog", node.number, "the record of a file or folder", found)
-        };
-        let leaf = u32::try_from(node.number.wrapping_shr(16)).map_err(|_| corrupt("none"))?;
-        let leaf = self.catalog.node(&self.volume, leaf)?;
-        let [low, high, ..] = node.number.to_le_bytes();
-        let record = leaf.record(u16::from_le_bytes([low, high]))?;
-        Item::parse(&record, &self.header)?.ok_or_else(|| corrupt("another"))
+        let parse = |record: &Record| Item::parse(record, &self.header);
+        self.catalog.numbered(&self.volume, node.number, parse)
     }
 
     /// What a hard link is a name of, by its record.
@@ -240,7 +229,7 @@ impl HfsPlusFiles {
         let mut found = None;
         self.catalog.from(&self.volume, &order, &mut |record| {
             let is_it = |record: &Record| order(record.key) == Ordering::Equal;
-            found = record.ok().filter(is_it).map(|record| node(record.place));
+            found = record.ok().filter(is_it).map(|record| Node::new(number(record.place)));
             false
         })?;
         found.ok_or_else(missing)
@@ -250,7 +239,7 @@ impl HfsPlusFiles {
     fn entry(&self, name: Vec<u8>, item: Item, place: (u32, u16)) -> FileResult<DirectoryEntry> {
         names::check(&name, item.position)?;
         let Some(link) = item.hard_link else {
-            return Ok(DirectoryEntry { name, node: node(place), kind: item.kind });
+            return Ok(DirectoryEntry { name, node: Node::new(number(place)), kind: item.kind });
         };
         let node = self.linked(link, item.position)?;
         Ok(DirectoryEntry { name, node, kind: self.item(node)?.kind })
