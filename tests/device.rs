@@ -2,8 +2,11 @@
 //! Sources and targets on loop devices. Needs root.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use dacapo::device::{
     AlignedBuffer, KernelPartition, Reread, Source, Target, Use, booted_disks, check_source,
@@ -50,6 +53,24 @@ impl LoopDisk {
     }
 }
 
+/// Gives a claimed device back. A program that another test starts at this moment
+/// has a copy of the claim until it runs.
+fn release(target: Target, device: &str) {
+    drop(target);
+    for _ in 0..500 {
+        match File::options().read(true).custom_flags(libc::O_EXCL).open(device) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            tried => {
+                tried.unwrap();
+                return;
+            }
+        }
+    }
+    panic!("{device} is still claimed");
+}
+
 #[test]
 fn loop_devices_conform() {
     if !requires(&["root", "loop"]) {
@@ -63,7 +84,7 @@ fn loop_devices_conform() {
         assert!(target.is_direct() && target.is_device());
         assert_eq!(target.sector_size().to_string(), sector);
         check_writer(&target);
-        drop(target);
+        release(target, disk.device());
         let source = Source::open(disk.device()).unwrap();
         assert!(source.is_direct());
         run("sync", &[disk.backing()]);
@@ -113,7 +134,7 @@ fn the_cache_of_a_partition_is_not_written_over_a_restored_disk() {
     let target = Target::open(disk.device(), None).unwrap();
     let partition = KernelPartition { number: 1, extent: Extent::new(MIB, 4 * MIB) };
     target.reread_partition_table(&[partition]).unwrap();
-    drop(target);
+    release(target, disk.device());
     let node = disk.partition(1);
     let held_open = File::options().read(true).write(true).open(&node).unwrap();
     // Dirty before the target is opened.
@@ -216,7 +237,7 @@ fn a_target_is_claimed_for_one() {
     let folder = temp_dir();
     let mounted = try_run("mount", &[disk.device(), folder.path().to_str().unwrap()]);
     assert!(mounted.code != 0, "mounted while it was a target");
-    drop(target);
+    release(target, disk.device());
     Target::open(disk.device(), None).unwrap();
 }
 
@@ -408,7 +429,7 @@ fn a_partition_in_use_makes_its_disk_in_use() {
         extent: Extent::at(u64::from(number) * 10 * MIB, 8 * MIB),
     });
     target.reread_partition_table(&partitions).unwrap();
-    drop(target);
+    release(target, disk.device());
     let (first, second) = (disk.partition(1), disk.partition(2));
     run("mkfs.ext4", &["-q", &first]);
     let mounted = Mount::new(&first, "ext4", "rw");
@@ -460,7 +481,7 @@ fn a_claim_by_a_program_that_is_not_seen_is_found() {
     let target = Target::open(disk.device(), None).unwrap();
     refused(check_source(Path::new(disk.device())), "claimed by a program");
     refused(check_target(Path::new(disk.device()), None), "claimed by a program");
-    drop(target);
+    release(target, disk.device());
     check_source(Path::new(disk.device())).unwrap();
 }
 

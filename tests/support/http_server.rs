@@ -136,6 +136,14 @@ impl Drop for HttpServer {
         if let Some(listener) = self.listener.take() {
             let _ = listener.join();
         }
+        // A program that another test starts at this moment has a copy of the
+        // socket until it runs, and until then connections are taken.
+        for _ in 0..500 {
+            match TcpStream::connect(self.address) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return,
+                _ => thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 }
 
