@@ -200,6 +200,21 @@ fn of_a_folder_with_lvm_what_cannot_be_put_back_is_told() {
     let (_, ran) = import(&saved.folder, &saved.saved, 3);
     let says = told(&ran);
     assert!(says.contains("studio-x/root cannot be put back"), "{says}");
+    // A backup that is older than the volume: what was saved is told or refused, by
+    // the list of what was saved and by the images there are.
+    let from = text.find("\troot {").unwrap() - 1;
+    let to = text.find("\tswap_1 {").unwrap() - 1;
+    assert!(from < to);
+    fs::write(&conf, format!("{}{}", &text[..from], &text[to..])).unwrap();
+    let says = "studio-x/root was saved, and is not in lvm_studio-x.conf";
+    let _ = refused(&saved.folder, &saved.saved, 4).says(says);
+    let list = saved.name("lvm_logv.list");
+    let lines = fs::read_to_string(&list).unwrap();
+    let others = lines.lines().filter(|line| !line.contains("/root "));
+    fs::write(&list, others.collect::<Vec<_>>().join("\n")).unwrap();
+    let says = "studio-x-root was saved, and is not in lvm_studio-x.conf";
+    let _ = refused(&saved.folder, &saved.saved, 4).says(says);
+    fs::write(&list, lines).unwrap();
     fs::write(&conf, &text).unwrap();
 
     // Nothing of it may be missing, and no name may mean two.

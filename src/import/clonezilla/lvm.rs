@@ -8,6 +8,8 @@
 //! the logical ones. So it is done here: [`Backup`] has the bytes of the physical
 //! volumes, and says where those of the logical ones belong.
 
+use std::collections::BTreeSet;
+
 use super::Files;
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
@@ -53,6 +55,11 @@ pub(super) fn saved(files: &Files) -> Result<Vec<String>> {
     Ok(first.map(|name| name.trim_start_matches("/dev/").to_owned()).collect())
 }
 
+/// The file with the backup of a group.
+pub(super) fn backup_name(group: &str) -> String {
+    format!("lvm_{group}.conf")
+}
+
 /// A group with physical volumes on the disk.
 #[derive(Debug)]
 pub(super) struct Group {
@@ -92,7 +99,7 @@ impl Groups {
         let index = match self.0.iter().position(|group| group.backup.name() == found.group) {
             Some(index) => index,
             None => {
-                let name = format!("lvm_{}.conf", found.group);
+                let name = backup_name(&found.group);
                 let backup = match Backup::parse(files.text(&name)?.as_bytes()) {
                     Ok(backup) if backup.name() == found.group => backup,
                     Ok(backup) => {
@@ -122,6 +129,41 @@ impl Groups {
             _ => return unusable(format!("there are two of {}", found.id)),
         }
         Ok(Member::Of(found.group.clone()))
+    }
+
+    /// Something that was saved, or has an image, and that the backup of its group
+    /// does not have, with the name of the group: where it belongs, nobody knows.
+    /// The groups are those with physical volumes on the disk; all of the folder
+    /// are in `physical`.
+    pub(super) fn unknown(
+        &self,
+        saved: &[String],
+        files: &Files,
+        physical: &[Physical],
+    ) -> Option<(String, &str)> {
+        let (mut names, mut images) = (BTreeSet::new(), BTreeSet::new());
+        for group in &self.0 {
+            for (image, logical) in group.logical() {
+                names.insert(group.shown(&logical));
+                images.insert(image);
+            }
+        }
+        let find = |name: &str| {
+            self.0.iter().map(|group| group.backup.name()).find(|group| *group == name)
+        };
+        let group_of = |name: &String| find(name.split_once('/')?.0);
+        // "vg-a-root" may be of the group vg, or of vg-a, which another disk has.
+        let owner = |image: &String| {
+            let starts =
+                |group: &&str| image.strip_prefix(group).is_some_and(|rest| rest.starts_with('-'));
+            let groups = physical.iter().map(|it| it.group.as_str()).filter(starts);
+            groups.max_by_key(|group| group.len()).and_then(find)
+        };
+        let there = files.partitions_with_images();
+        let saved = saved.iter().filter(|name| !names.contains(*name));
+        let there = there.iter().filter(|image| !images.contains(*image));
+        let named = saved.filter_map(|name| Some((name.clone(), group_of(name)?)));
+        named.chain(there.filter_map(|image| Some((image.clone(), owner(image)?)))).next()
     }
 }
 

@@ -142,7 +142,7 @@ impl Folder {
             };
             folder.content.push(Content { name, place: Place::Part(extent), source });
         }
-        folder.add_logical(cancel)?;
+        folder.add_logical(&physical, cancel)?;
         let is_empty = |content: &Content| matches!(content.source, Source::None | Source::Lost);
         if folder.content.iter().all(is_empty) {
             return Err(Error::damaged(format!(
@@ -169,9 +169,20 @@ impl Folder {
     }
 
     /// Finds the content of logical volumes.
-    fn add_logical(&mut self, cancel: &Cancel) -> Result<()> {
+    fn add_logical(&mut self, physical: &[lvm::Physical], cancel: &Cancel) -> Result<()> {
         let saved = lvm::saved(&self.files)?;
         let groups = std::mem::take(&mut self.groups);
+        if let Some((name, group)) = groups.unknown(&saved, &self.files, physical) {
+            return Err(Error::damaged(format!(
+                "{}: {name} was saved, and is not in {}",
+                self.path.display(),
+                lvm::backup_name(group)
+            ))
+            .hint(
+                "that file is of another save, or damaged; look for another copy of it, or of the \
+                 folder",
+            ));
+        }
         let mut files = Vec::new();
         for group in &groups.0 {
             for (file, logical) in group.logical() {
