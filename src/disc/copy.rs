@@ -142,6 +142,7 @@ impl<'a> Copying<'a> {
                 }
                 Sameness::Untold if other.is_known => {}
                 Sameness::Untold => return Err(same::untold(&shown)),
+                Sameness::UntoldSound => return Err(same::untold_sound(&shown)),
             }
             if self.fill(&*other.drive)? > 0 {
                 merged.push(shown);

@@ -168,8 +168,11 @@ fn shape(toc: &Toc) -> Shape {
     let size = RAW_SECTOR as u64;
     let bytes = |start: u32, end: u32| Extent::new(u64::from(start) * size, u64::from(end) * size);
     let gaps = toc.gaps().into_iter().map(|(start, end)| bytes(start, end)).collect();
+    let first = toc.tracks.first().map(|track| track.number);
+    // A song in front of the first track is read as that.
+    let start = |track: &Track| if Some(track.number) == first { 0 } else { track.start };
     let sound = toc.tracks.iter().filter(|track| !track.is_data());
-    let sound = sound.map(|track| bytes(track.start, toc.end_of(track))).collect();
+    let sound = sound.map(|track| bytes(start(track), toc.end_of(track))).collect();
     Shape { len: u64::from(toc.lead_out) * size, gaps, sector: size, sound }
 }
 

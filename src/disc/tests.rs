@@ -41,6 +41,8 @@ struct MadeUp {
     raw_sectors: AtomicU32,
     /// By how much it gives sound shifted.
     shift: u8,
+    /// True if there is nothing but silence in its tracks with sound.
+    is_silent: bool,
 }
 
 impl MadeUp {
@@ -60,6 +62,7 @@ impl MadeUp {
             raw_reads: AtomicU32::new(0),
             raw_sectors: AtomicU32::new(0),
             shift: 0,
+            is_silent: false,
         }
     }
 
@@ -121,6 +124,7 @@ impl Drive for MadeUp {
             let first = self.toc.tracks.first().filter(|first| number < first.start);
             match self.track_of(number).or(first) {
                 Some(track) if track.is_data() => sector.copy_from_slice(&mode_1(number, &data)),
+                Some(_) if self.is_silent => sector.fill(0),
                 Some(_) => {
                     let tone = |n: usize| (n + number as usize) as u8;
                     sector.iter_mut().zip(1..).for_each(|(byte, n)| *byte = tone(n) ^ self.shift);

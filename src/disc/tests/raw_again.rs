@@ -41,9 +41,10 @@ fn only_what_is_missing_of_a_raw_disc_is_read_again() {
     let done = read_raw_with(&better, &path, &RESUME).unwrap();
     assert_eq!(done.record.unreadable, [Sectors { first: 1501, count: 1 }]);
     assert_eq!(done.record.title.as_deref(), Some("Game"));
-    // 64 that are compared, and those that are missing, each no more than twice.
+    // 64 with data and 64 with sound that are compared, and those that are missing,
+    // each no more than twice.
     let read = better.raw_sectors.load(Ordering::Relaxed);
-    assert!(read <= 64 + 2 * 7, "{read}");
+    assert!(read <= 2 * 64 + 2 * 7, "{read}");
     // Another drive that reads all of it.
     read_raw_with(&mixed(), &path, &RESUME).unwrap().check().unwrap();
     let (bytes, sheet) = whole();
@@ -119,4 +120,43 @@ fn only_the_same_raw_disc_is_mixed_with_another() {
     let options = Options { others: vec![image], ..RESUME };
     let error = read_raw_with(&mixed(), &path, &options).unwrap_err();
     assert!(error.to_string().contains("no table of contents"), "{error}");
+}
+
+#[test]
+fn missing_sound_is_not_mixed_with_what_only_silence_speaks_for() {
+    let out = Out::new();
+    let sound = |silent: bool, shift: u8| {
+        let mut drive = mixed();
+        // Data up to four sectors in front of the end.
+        let track = |number, start, control| Track { number, session: 1, start, control };
+        drive.toc = Toc::of_tracks(vec![track(1, 0, 4), track(2, 2996, 0)], 3000, None).unwrap();
+        (drive.is_silent, drive.shift) = (silent, shift);
+        drive
+    };
+    let refused = |path: &Path, drive: MadeUp, why: &str| {
+        let before = std::fs::read(path).unwrap();
+        let error = read_raw_with(&drive, path, &RESUME).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+        // Neither does it fill the gaps of another copy.
+        let options = Options { others: vec![path.to_owned()], ..Options::default() };
+        let error = read_raw_with(&drive.bad(2998, 1), &out.at("other.bin"), &options).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        for name in ["other.bin.partial", "other.map"] {
+            std::fs::remove_file(out.at(name)).unwrap();
+        }
+        assert!(std::fs::read(path).unwrap() == before);
+    };
+    let loud = out.at("loud.bin");
+    read_raw(&sound(false, 0).bad(2997, 1), &loud).unwrap();
+    refused(&loud, sound(false, 1), "differs");
+    let silent = out.at("silent.bin");
+    read_raw(&sound(true, 0).bad(2997, 1), &silent).unwrap();
+    refused(&silent, sound(true, 0), "nothing of it but silence");
+    // The same drive.
+    read_raw_with(&sound(false, 0), &loud, &RESUME).unwrap().check().unwrap();
+    // All of it comes from one drive.
+    let none = out.at("none.bin");
+    read_raw(&sound(true, 0).bad(2996, 4), &none).unwrap();
+    read_raw_with(&sound(true, 0), &none, &RESUME).unwrap().check().unwrap();
 }
