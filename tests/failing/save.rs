@@ -41,15 +41,32 @@ impl Drive {
             text += &format!("{:#x} {:#x} {status}\n", extent.start(), extent.len());
         }
         fs::write(&map, text).unwrap();
-        fs::create_dir_all(folder).unwrap();
-        let served = format!("{folder}/disk");
         let map = format!("ddrescue-mapfile={map}");
-        let mut args = vec![&served[..], "--command", "nbdkit", "-s", "--filter=ddrescue"];
+        let mut args = vec!["--filter=ddrescue"];
         args.extend(more.iter().filter(|it| it.starts_with("--")));
         args.extend(["file", raw, &map]);
         args.extend(more.iter().filter(|it| !it.starts_with("--")));
+        Self::serve(folder, len, &args)
+    }
+
+    /// Serves `raw`; whoever reads the byte at `hangs` waits until the file `let_go` is
+    /// there.
+    fn hanging(folder: &str, raw: &str, hangs: u64, let_go: &str) -> Self {
+        let len = fs::metadata(raw).unwrap().len();
+        let read = format!(
+            "pread=if [ $4 -le {hangs} ] && [ {hangs} -lt $(($4 + $3)) ]; then \
+             while [ ! -e {let_go} ]; do sleep 0.05; done; fi; \
+             dd if={raw} iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none"
+        );
+        Self::serve(folder, len, &["eval", &format!("get_size=echo {len}"), &read])
+    }
+
+    fn serve(folder: &str, len: u64, args: &[&str]) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let served = format!("{folder}/disk");
         let server = Command::new("nbdfuse")
-            .args(&args)
+            .args([&served, "--command", "nbdkit", "-s"])
+            .args(args)
             .env("PATH", search_path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -357,6 +374,29 @@ fn time_and_room_are_limited() {
     let args = ["save", &drive.path(), &image, "--rescue", &scene.image("half")];
     let _ = dacapo(&args).exits(5);
     assert_eq!(fs::read(scene.image("half")).unwrap(), b"precious");
+}
+
+#[test]
+fn a_read_that_hangs_does_not_outlast_the_time() {
+    if !requires(&["root", "nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let let_go = scene.image("let-go");
+    let hangs = 14 << 20;
+    let drive = Drive::hanging(&scene.folder.join("drive"), &scene.raw, hangs, &let_go);
+    let (image, raw) = (scene.image("a.img.zst"), scene.image("r"));
+    let args = ["save", &drive.path(), &image, "--rescue", &raw, "--max-time", "3s"];
+    // Nobody lets it go.
+    let _ = dacapo(&args).exits(3).says("the time is over");
+    let reader = Reader::open(Memory::new(fs::read(&image).unwrap())).unwrap();
+    let lost: ExtentSet = reader.report().losses.iter().copied().collect();
+    assert!(lost.touches(Extent::at(hangs, 1)) && lost.complement(LEN).bytes() > 0, "{lost:?}");
+    fs::write(&let_go, "").unwrap();
+    let _ = dacapo(&args[..5]).exits(5).says("exists");
+    fs::remove_file(&image).unwrap();
+    let _ = dacapo(&args[..5]).success();
+    scene.assert_image(&image, &[]);
 }
 
 #[test]

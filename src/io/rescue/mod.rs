@@ -15,7 +15,7 @@
 //! what became of each byte, [`Mapfile`] is that as ddrescue writes it, and
 //! [`RawFile`] the file that it is read into. [`Through`] reads what is there from
 //! that file and everything else from the drive, for those who look around on it
-//! before.
+//! before. [`Watched`] does not wait forever for a drive that hangs.
 
 mod blocks;
 mod mapfile;
@@ -24,9 +24,11 @@ mod raw;
 #[cfg(test)]
 mod tests;
 mod through;
+mod watched;
 
 pub use blocks::Blocks;
 pub use mapfile::{Block, Mapfile, Phase, Status};
 pub use passes::{Drive, End, Listener, Passes, Settings, State};
 pub use raw::RawFile;
 pub use through::Through;
+pub use watched::{Watched, Watcher};

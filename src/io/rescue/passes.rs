@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::blocks::Blocks;
 use super::mapfile::{Mapfile, Phase, Status};
 use crate::device::AlignedBuffer;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{ReadAt, WriteAt};
 
@@ -430,8 +430,7 @@ impl<'a> Passes<'a> {
     fn read(&mut self, piece: Extent, failed: Status) -> Result<bool, Stop> {
         let mut reopened = 0;
         loop {
-            let now = self.drive.now();
-            if self.settings.most_time.is_some_and(|most| now.saturating_sub(self.began) >= most) {
+            if self.is_time_over() {
                 return Err(Stop::OutOfTime);
             }
             self.state.position = if self.state.forward { piece.start() } else { piece.end() };
@@ -450,6 +449,11 @@ impl<'a> Passes<'a> {
                     self.doubtful.clear();
                     self.pace.read(piece.len(), now);
                     true
+                }
+                // Nothing is wrong with the drive.
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error.into()),
+                Err(error) if !error.is_media_error() && self.is_time_over() => {
+                    return Err(Stop::OutOfTime);
                 }
                 Err(error) => {
                     self.state.read_errors += 1;
@@ -530,11 +534,10 @@ impl<'a> Passes<'a> {
             if self.drive.reopen()? && self.answers() {
                 break;
             }
-            let now = self.drive.now();
-            if self.settings.most_time.is_some_and(|most| now.saturating_sub(self.began) >= most) {
+            if self.is_time_over() {
                 return Err(Stop::OutOfTime);
             }
-            if now.saturating_sub(since) >= self.settings.patience {
+            if self.drive.now().saturating_sub(since) >= self.settings.patience {
                 return Err(Error::failed(format!("the drive does not answer any more: {error}"))
                     .hint("check its cable and power; the same command goes on")
                     .into());
@@ -545,6 +548,11 @@ impl<'a> Passes<'a> {
         self.errors_in_row = 0;
         self.pace = Pace::new(self.drive.now());
         Ok(())
+    }
+
+    fn is_time_over(&self) -> bool {
+        let time = self.drive.now().saturating_sub(self.began);
+        self.settings.most_time.is_some_and(|most| time >= most)
     }
 
     fn is_slow(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::device::{DiskIdentity, Source, check_opened_source, disks, find_by_pa
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::ReadAt;
-use crate::io::rescue::{Drive, End, Passes, RawFile, Settings, State, Status};
+use crate::io::rescue::{Drive, End, Passes, RawFile, Settings, State, Status, Watched, Watcher};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::store::room_at;
@@ -21,6 +21,10 @@ use crate::units::human;
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// That nothing could be read is told after this time.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// A read that lasts longer is that of a drive that does not answer: more than the
+/// half minute after which the kernel tries again by itself, and again.
+const LONGEST_READ: Duration = Duration::from_secs(180);
 
 /// How a drive that cannot be read everywhere is read.
 #[derive(Debug, Clone, Default)]
@@ -103,7 +107,20 @@ pub(super) fn rescue(
     let mut teller = Teller::new(progress, &state);
     let mut saved = Instant::now();
     let known = RefCell::default();
-    let mut drive = LiveDrive::new(source, &store.raw, &store.seen, &known);
+    let began = Instant::now();
+    let watcher = |time: Duration| {
+        cancel.check()?;
+        // A little later than who reads, who has to find it over, too.
+        if reading.most_time.is_some_and(|most| began.elapsed() >= most + TELL_EVERY) {
+            return Err(Error::failed("the time is over"));
+        }
+        if time >= QUIET {
+            let text = format!("waiting for the drive: one read has lasted {} s", time.as_secs());
+            progress.note(&Event::Position(text));
+        }
+        Ok(())
+    };
+    let mut drive = LiveDrive::new(source, &store.raw, &store.seen, &known, &watcher)?;
     let mut was_gone = false;
     let result = {
         let store = &*store;
@@ -122,7 +139,7 @@ pub(super) fn rescue(
         };
         Passes::new(&mut drive, &store.raw, settings, &mut state, &mut listener).run()
     };
-    let source = drive.source;
+    let source = drive.source.and_then(Watched::into_inner);
     store.state = state;
     // In any case, so that nothing has to be read twice; it may take longer than
     // an interrupted program is given to end.
@@ -191,7 +208,8 @@ impl<'a> Teller<'a> {
 
 /// A drive that is opened again when it has gone and come back.
 struct LiveDrive<'a> {
-    source: Option<Source>,
+    source: Option<Watched<'a, Source>>,
+    watcher: Watcher<'a>,
     path: PathBuf,
     identity: DiskIdentity,
     is_partition: bool,
@@ -210,19 +228,21 @@ impl<'a> LiveDrive<'a> {
         raw: &'a RawFile,
         seen: &'a [Extent],
         known: &'a RefCell<ExtentSet>,
-    ) -> Self {
+        watcher: Watcher<'a>,
+    ) -> Result<Self> {
         let path = PathBuf::from(source.path());
-        Self {
+        Ok(Self {
             identity: source.identity(),
             is_partition: is_partition(&path),
             gone: Gone { len: source.len() },
-            source: Some(source),
+            source: Some(Watched::new(source, LONGEST_READ, watcher)?),
+            watcher,
             path,
             began: Instant::now(),
             raw,
             seen,
             known,
-        }
+        })
     }
 
     /// True if it is this drive that says so, by whatever name. Of the size counts
@@ -233,7 +253,7 @@ impl<'a> LiveDrive<'a> {
     }
 
     /// The same drive, if it is at `path`; refused if it was used since.
-    fn at(&self, path: &Path) -> Result<Option<Source>> {
+    fn at(&self, path: &Path) -> Result<Option<Watched<'a, Source>>> {
         // Another one is not even opened.
         if find_by_path(path).is_ok_and(|found| !self.is_this(found)) {
             return Ok(None);
@@ -244,7 +264,7 @@ impl<'a> LiveDrive<'a> {
         }
         check_opened_source(&source)?;
         match compare_again(self.raw, &self.known.borrow(), self.seen, &source) {
-            Ok(()) => Ok(Some(source)),
+            Ok(()) => Watched::new(source, LONGEST_READ, self.watcher).map(Some),
             Err(error) if error.kind() == ErrorKind::Refused => Err(error),
             // It has gone again.
             Err(_) => Ok(None),
