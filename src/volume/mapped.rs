@@ -150,7 +150,21 @@ impl Mapped<Option<Extent>> {
         areas.map(|area| self.readers.get(area.reader)).any(|part| !matches!(part, Some(Some(_))))
     }
 
-    /// Where these bytes of it lie on the disk; those that lie elsewhere are
+    /// The areas of it on the disk: one extent for each column of each piece, however
+    /// many stripes that has.
+    pub fn areas(&self) -> impl Iterator<Item = Extent> {
+        self.pieces.iter().flat_map(move |(_, piece)| {
+            let columns = u64::try_from(piece.areas.len()).unwrap_or(u64::MAX);
+            // OK because a piece has equal columns, and one at least.
+            let share = piece.len.checked_div(columns).unwrap_or(0);
+            piece.areas.iter().filter_map(move |area| {
+                let part = (*self.readers.get(area.reader)?)?;
+                Some(Extent::at(part.start().saturating_add(area.offset), share))
+            })
+        })
+    }
+
+    /// Where these bytes of it lie on the disk, stripe by stripe; those that lie elsewhere are
     /// left out.
     pub fn parts_of(&self, extent: Extent) -> impl Iterator<Item = (u64, Extent)> {
         let mut position = extent.start();
@@ -299,6 +313,37 @@ mod tests {
         }
         assert!(volume.read_at(71, &mut [0; 2]).is_err());
         crate::io::conformance::check_reader(&volume, &wanted);
+    }
+
+    #[test]
+    fn areas_are_where_the_stripes_are() {
+        for parts in [
+            [Some(Extent::new(1000, 1128)), Some(Extent::new(2000, 2128))],
+            [Some(Extent::new(1000, 1128)), None],
+            [None, Some(Extent::new(2000, 2128))],
+            [None, None],
+        ] {
+            let volume = Mapped::on_disk(parts.to_vec(), pieces()).unwrap();
+            let areas: ExtentSet = volume.areas().collect();
+            let stripes = volume.parts_of(Extent::new(0, 72)).map(|(_, extent)| extent);
+            assert_eq!(areas, stripes.collect());
+            assert_eq!(volume.areas().next().is_none(), parts == [None, None]);
+        }
+    }
+
+    #[test]
+    fn areas_are_few_however_many_stripes_there_are() {
+        // 2^54 stripes, half of them on the disk.
+        let areas = vec![area(0, 0), area(1, 0)];
+        let piece = Piece { len: 1 << 63, stripe: 512, areas };
+        let here = Some(Extent::new(4096, 1 << 62));
+        let volume = |parts| Mapped::on_disk(parts, vec![piece.clone()]);
+        assert!(volume(vec![None, here]).is_none());
+        let here = Some(Extent::new(4096, (1 << 62) + 4096));
+        let volume = |parts| volume(parts).unwrap();
+        let found: Vec<Extent> = volume(vec![None, here]).areas().collect();
+        assert_eq!(found, Vec::from_iter(here));
+        assert_eq!(volume(vec![None, None]).areas().count(), 0);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use std::path::Path;
 
 use super::clonezilla::{Part, SECTOR, Saved, pipe};
 use super::{import, refused};
-use crate::support::{Loop, Lvm, Ran, assert_same, junk, requires, run, sparse_file, temp_dir};
+use crate::support::{
+    Loop, Lvm, Ran, assert_same, dacapo, junk, requires, run, sparse_file, temp_dir,
+};
 use crate::variants::cut_out;
 
 /// The part of a disk that is a physical volume, as a device.
@@ -108,6 +110,27 @@ fn save() -> (Saved, [String; 2]) {
     sparse_file(&wanted_root, 16 << 20);
     run("partclone.restore", &["-q", "-s", &image, "-O", &wanted_root, "-L", &log]);
     (saved, [wanted, wanted_root])
+}
+
+/// A backup with a volume of 2^53 stripes, all of them on other disks.
+fn with_far(text: &str) -> String {
+    let physical = |number: u32| {
+        format!(
+            "pv{number} {{\nid = \"AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAA{number}\"\n\
+             status = [\"ALLOCATABLE\"]\nflags = []\npe_start = 2048\npe_count = {}\n}}\n",
+            1_u64 << 39
+        )
+    };
+    let far = format!(
+        "far {{\nid = \"AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAA3\"\n\
+         status = [\"READ\", \"WRITE\", \"VISIBLE\"]\nflags = []\nsegment_count = 1\n\
+         segment1 {{\nstart_extent = 0\nextent_count = {}\ntype = \"striped\"\n\
+         stripe_count = 2\nstripe_size = 1\nstripes = [\"pv1\", 0, \"pv2\", 0]\n}}\n}}\n",
+        1_u64 << 40
+    );
+    let others = format!("physical_volumes {{\n{}{}", physical(1), physical(2));
+    let text = text.replace("physical_volumes {\n", &others);
+    text.replace("logical_volumes {\n", &format!("logical_volumes {{\n{far}"))
 }
 
 const NEEDS: &[&str] = &[
@@ -215,6 +238,9 @@ fn of_a_folder_with_lvm_what_cannot_be_put_back_is_told() {
     let says = "studio-x-root was saved, and is not in lvm_studio-x.conf";
     let _ = refused(&saved.folder, &saved.saved, 4).says(says);
     fs::write(&list, lines).unwrap();
+    fs::write(&conf, with_far(&text)).unwrap();
+    let out = saved.folder.join("dry");
+    let _ = dacapo(&["import", "--dry-run", &saved.saved, &out]).success();
     fs::write(&conf, &text).unwrap();
 
     // Nothing of it may be missing, and no name may mean two.

@@ -197,7 +197,7 @@ impl Folder {
                 }
                 files.push(file.clone());
                 let is_here = match &logical.place {
-                    Ok(volume) => volume.parts_of(Extent::new(0, volume.bytes())).next().is_some(),
+                    Ok(volume) => volume.areas().next().is_some(),
                     // Where it is, is not known.
                     Err(_) => group.is_here(),
                 };
@@ -404,8 +404,7 @@ impl Folder {
                 && volume.is_elsewhere()
                 && !matches!(source, Source::None)
             {
-                let all = Extent::new(0, volume.bytes());
-                assembly.whole.extend(volume.parts_of(all).map(|(_, extent)| extent));
+                assembly.whole.extend(volume.areas());
             }
         }
         let extent = Extent::new(0, self.geometry.len);
