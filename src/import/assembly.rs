@@ -2,6 +2,7 @@
 //! The disk that is put together from old images, and what is known of each
 //! of its bytes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::scratch::Scratch;
@@ -29,6 +30,9 @@ pub struct Assembly {
     pub unreadable: ExtentSet,
     /// Ranges of which nothing is there, although they were in use.
     pub lost: ExtentSet,
+    /// Logical volumes that were put in their place, or were never saved, by their
+    /// names, and where on the disk they are.
+    pub volumes: BTreeMap<String, ExtentSet>,
 }
 
 impl Assembly {
@@ -43,6 +47,7 @@ impl Assembly {
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
             lost: ExtentSet::new(),
+            volumes: BTreeMap::new(),
         })
     }
 

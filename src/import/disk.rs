@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The disk that comes out of what was imported.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::assembly::Assembly;
@@ -27,6 +28,9 @@ pub struct Disk {
     pub(super) unreadable: ExtentSet,
     /// Ranges of which nothing is there, although they were in use.
     lost: ExtentSet,
+    /// Logical volumes that were put in their place, or were never saved, by their
+    /// names.
+    pub(super) volumes: BTreeMap<String, ExtentSet>,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,7 @@ impl Disk {
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
             lost: ExtentSet::new(),
+            volumes: BTreeMap::new(),
             content: Content::File(source),
         }
     }
@@ -61,6 +66,7 @@ impl Disk {
             chosen: ExtentSet::new(),
             unreadable: ExtentSet::new(),
             lost: rescued.lost().clone(),
+            volumes: BTreeMap::new(),
             content: Content::Rescued(rescued),
         }
     }
@@ -68,7 +74,7 @@ impl Disk {
     /// A disk that was put together from what is at `path`.
     #[must_use]
     pub fn assembled(assembly: Assembly, path: &Path, imported: Imported) -> Self {
-        let Assembly { scratch, whole, chosen, unreadable, lost } = assembly;
+        let Assembly { scratch, whole, chosen, unreadable, lost, volumes } = assembly;
         let sector = scratch.sector_size().get();
         let identity = DiskIdentity {
             path: path.display().to_string(),
@@ -79,7 +85,7 @@ impl Disk {
             ..DiskIdentity::default()
         };
         let content = Content::Scratch(scratch);
-        Self { content, identity, imported, whole, chosen, unreadable, lost }
+        Self { content, identity, imported, whole, chosen, unreadable, lost, volumes }
     }
 
     /// The same disk, with what is known of the device it was.

@@ -34,7 +34,7 @@ pub fn fit(scan: &mut Scan, disk: &Disk) -> ExtentSet {
         }
         let chosen = here(&disk.chosen);
         let given = here(&disk.whole).union(&chosen);
-        let absent = wanted.subtract(&given);
+        let absent = wanted.subtract(&given).subtract(&unknown_of(region, &given, disk));
         let lost_here = lost_of(region, &absent.subtract(&scan.spare));
         let is_exact = wanted.count() <= EXACT_RANGES;
         tell(region, &given, &absent.subtract(&lost_here), &lost_here, is_exact);
@@ -45,6 +45,35 @@ pub fn fit(scan: &mut Scan, disk: &Disk) -> ExtentSet {
     }
     scan.used = used;
     lost
+}
+
+/// The bytes of the logical volumes in it of which nobody knows what is in use: as
+/// of a partition without a used map, what was imported is all that is known. Says
+/// so in their notes.
+fn unknown_of(region: &mut Region, given: &ExtentSet, disk: &Disk) -> ExtentSet {
+    let mut unknown = ExtentSet::new();
+    for inner in &mut region.volumes {
+        let Some(extents) = disk.volumes.get(&inner.name) else { continue };
+        let here: ExtentSet = extents.within(region.extent).collect();
+        if here.subtract(&disk.whole).is_empty() {
+            continue;
+        }
+        let Some(why) = inner.whole.take() else { continue };
+        let there = here.intersect(given);
+        inner.used = there.bytes();
+        inner.notes.push(unknown_note(&there, &why));
+        unknown = unknown.union(&here);
+    }
+    unknown
+}
+
+/// What is told of a volume without a used map, of which `given` was imported.
+fn unknown_note(given: &ExtentSet, why: &str) -> String {
+    if given.is_empty() {
+        "it is not in what was imported; all of it is zero".into()
+    } else {
+        format!("what was imported of it is stored; nothing tells whether that is all ({why})")
+    }
 }
 
 /// The bytes of its filesystem that are missing. Without a used map of its own
@@ -73,13 +102,11 @@ fn tell(
     }
     if given.is_empty() {
         region.whole = None;
-        region.notes.push("it is not in what was imported; all of it is zero".into());
+        region.notes.push(unknown_note(given, ""));
         return;
     }
     match region.whole.take() {
-        Some(why) => region.notes.push(format!(
-            "what was imported of it is stored; nothing tells whether that is all ({why})"
-        )),
+        Some(why) => region.notes.push(unknown_note(given, &why)),
         None if !elsewhere.is_empty() => region.notes.push(format!(
             "{} that no filesystem calls in use were not imported; they are zero",
             human(elsewhere.bytes())

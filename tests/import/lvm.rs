@@ -53,8 +53,8 @@ const UUID: &str = "6dca8e32-2b27-4dd1-a8a3-f1a2c4a0a2f5";
 const ROOT: Part = (1, 2048, 32768);
 const PHYSICAL: Part = (2, 34816, 120_000);
 
-/// A folder of a disk with ext4 and a group of LVM: a root in two pieces, swap, and
-/// room that is free. Returns what partclone restores of both filesystems.
+/// A folder of a disk with ext4 and a group of LVM: a root in two pieces, swap, a
+/// volume that is not saved, and room that is free. Returns what partclone restores of both filesystems.
 fn save() -> (Saved, [String; 2]) {
     let saved = Saved::new(
         "label: gpt\nstart=2048, size=32768, type=L\nstart=34816, size=120000, type=V\n",
@@ -80,7 +80,7 @@ fn save() -> (Saved, [String; 2]) {
     let lvm = Lvm::new(&[device]);
     lvm.run("pvcreate", &["-q", "-y", device]).success();
     lvm.run("vgcreate", &["-q", "-s", "4m", "studio-x", device]).success();
-    for (name, size) in [("root", "8m"), ("swap_1", "4m")] {
+    for (name, size) in [("root", "8m"), ("swap_1", "4m"), ("plain", "8m")] {
         let args = ["--driverloaded", "n", "-y", "-an", "-Zn", "-Wn", "-n", name, "-L", size];
         lvm.run("lvcreate", &[&args[..], &["studio-x"]].concat()).success();
     }
@@ -112,6 +112,24 @@ fn save() -> (Saved, [String; 2]) {
     (saved, [wanted, wanted_root])
 }
 
+/// Saves the volume "plain", too: a Minix, of which nobody here knows what is free.
+/// Returns what partclone restores of it.
+fn save_plain(saved: &Saved) -> String {
+    let [raw, image, log, wanted] =
+        ["plain.raw", "plain.pc", "log", "wanted-plain"].map(|name| saved.folder.join(name));
+    for path in [&raw, &wanted] {
+        sparse_file(path, 8 << 20);
+    }
+    run("mkfs.minix", &[&raw]);
+    run("partclone.minix", &["-c", "-q", "-s", &raw, "-O", &image, "-L", &log]);
+    run("partclone.restore", &["-q", "-s", &image, "-O", &wanted, "-L", &log]);
+    fs::rename(&image, saved.name("studio-x-plain.minix-ptcl-img.uncomp.aa")).unwrap();
+    let list = saved.name("lvm_logv.list");
+    let lines = fs::read_to_string(&list).unwrap();
+    fs::write(&list, format!("{lines}/dev/studio-x/plain  Minix filesystem, V1\n")).unwrap();
+    wanted
+}
+
 /// A backup with a volume of 2^53 stripes, all of them on other disks.
 fn with_far(text: &str) -> String {
     let physical = |number: u32| {
@@ -140,7 +158,9 @@ const NEEDS: &[&str] = &[
     "parted",
     "sgdisk",
     "mkfs.ext4",
+    "mkfs.minix",
     "partclone.extfs",
+    "partclone.minix",
     "partclone.restore",
     "gzip",
     "zstd",
@@ -161,6 +181,7 @@ fn a_folder_with_lvm_becomes_the_disk_with_its_logical_volumes() {
         return;
     }
     let (saved, [wanted, wanted_root]) = save();
+    let wanted_plain = save_plain(&saved);
     let (raw, ran) = import(&saved.folder, &saved.saved, 0);
     let told = told(&ran);
     for part in ["sda2: LVM2 group studio-x", "studio-x/root: partclone", "studio-x/swap_1: swap"] {
@@ -172,6 +193,10 @@ fn a_folder_with_lvm_becomes_the_disk_with_its_logical_volumes() {
     let found = saved.folder.join("found-root");
     put_together(&lvm, "studio-x/root", &found);
     assert_same(&found, &wanted_root);
+    put_together(&lvm, "studio-x/plain", &found);
+    assert_same(&found, &wanted_plain);
+    let info = dacapo(&["info", "--json", &saved.folder.join("out.img.zst")]).success();
+    assert!(info.out().contains("nothing tells whether that is all"), "{info}");
     let swap = lvm.pieces("studio-x/swap_1");
     let part = saved.folder.join("swap");
     cut_out(Path::new(device.device()), swap[0].1, swap[0].2, &part);
@@ -201,6 +226,10 @@ fn of_a_folder_with_lvm_what_cannot_be_put_back_is_told() {
         return;
     }
     let (saved, [wanted, _]) = save();
+    // A volume that was never saved is no loss.
+    let (_, ran) = import(&saved.folder, &saved.saved, 0);
+    let says = told(&ran);
+    assert!(says.contains("studio-x/plain was not saved"), "{says}");
     let conf = saved.name("lvm_studio-x.conf");
     let text = fs::read_to_string(&conf).unwrap();
     for (from, into, says) in [

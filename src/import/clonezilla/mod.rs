@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use super::assembly::{self, Assembly};
 use super::old::Old;
 use crate::error::{Context, Error, Result};
-use crate::extent::Extent;
+use crate::extent::{Extent, ExtentSet};
 use crate::image::format::Imported;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress, Silent};
@@ -399,12 +399,13 @@ impl Folder {
                 }
                 Source::Physical(_) | Source::None => {}
             }
-            // Of a volume that goes on elsewhere nothing tells what is free.
-            if let Place::Pieces(volume) = place
-                && volume.is_elsewhere()
-                && !matches!(source, Source::None)
-            {
-                assembly.whole.extend(volume.areas());
+            if let Place::Pieces(volume) = place {
+                let areas: ExtentSet = volume.areas().collect();
+                // Of a volume that goes on elsewhere nothing tells what is free.
+                if volume.is_elsewhere() && !matches!(source, Source::None) {
+                    assembly.whole = assembly.whole.union(&areas);
+                }
+                assembly.volumes.insert(name.clone(), areas);
             }
         }
         let extent = Extent::new(0, self.geometry.len);
