@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
-use super::{ext4, import, ntfs, refused};
+use super::{ext4, import, ntfs, refused, with_damage};
 use crate::support::{
     TempDir, assert_same, dacapo, finish, junk, requires, run, search_path, sparse_file, temp_dir,
 };
@@ -285,19 +285,39 @@ fn a_folder_of_a_gpt_disk_has_both_copies_of_its_table() {
     let ran = refused(&saved.folder, &saved.saved, 4).says("contradict each other: partition 2");
     let _ = ran.says("is at byte 35651584 to").says("is at byte 34603008 to");
     fs::write(saved.name("sda-pt.sf"), &lines).unwrap();
-    // Without the backup it is made anew: the same bytes.
+    // A backup that is missing, or is zeros, or has another GUID than its checksum
+    // tells, is made anew: the same bytes.
     let backup = saved.name("sda-gpt-2nd");
     let bytes = fs::read(&backup).unwrap();
-    fs::remove_file(&backup).unwrap();
+    let mut damaged = bytes.clone();
+    let header = damaged.len() - 512;
+    damaged[header + 0x38] ^= 0x10;
     let end_of = |disk: &str| fs::read(disk).unwrap().split_off((96 << 20) - 33 * 512);
-    for _ in 0..2 {
+    for instead in [None, Some(vec![0; bytes.len()]), Some(damaged)] {
+        match instead {
+            None => fs::remove_file(&backup).unwrap(),
+            Some(other) => fs::write(&backup, other).unwrap(),
+        }
         let (out, ran) = import(&saved.folder, &saved.saved, 0);
         assert!(end_of(&out) == end_of(&saved.disk), "the backup of the table differs");
         let _ = run("sgdisk", &["-v", &out]).says("No problems found");
         let _ = ran.says("sda-gpt-2nd is missing or damaged");
-        // A file of zeros is no backup either.
-        fs::write(&backup, vec![0; bytes.len()]).unwrap();
     }
+    fs::remove_file(&backup).unwrap();
+    // What is damaged is not passed on with new checksums: the GUID of the disk, or a
+    // name of a partition.
+    let (first, whole_first) = (saved.name("sda-gpt-1st"), saved.folder.join("gpt-1st"));
+    fs::rename(&first, &whole_first).unwrap();
+    for position in [512 + 0x38, 1024 + 0x38] {
+        with_damage(&whole_first, position, &first);
+        let _ = refused(&saved.folder, &saved.saved, 4).says("sda-gpt-1st is damaged");
+    }
+    // Entries that are kept in the backup alone are those of the backup.
+    let end = end_of(&saved.disk);
+    fs::write(&backup, &end).unwrap();
+    let (out, _) = import(&saved.folder, &saved.saved, 0);
+    assert!(end_of(&out) == end, "the backup of the table differs");
+    fs::rename(&whole_first, &first).unwrap();
     fs::write(&backup, bytes).unwrap();
     // Another disk beside it: which one is meant has to be said.
     fs::write(saved.name("disk"), "sda sdb\n").unwrap();

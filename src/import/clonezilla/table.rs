@@ -17,9 +17,13 @@ use crate::extent::Extent;
 use crate::image::format::MAX_DISK_LEN;
 use crate::ondisk::Fields;
 use crate::table::TABLES;
+use crate::table::gpt::{Header, Place};
+use crate::units::SectorSize;
 
 /// The most partitions: those of a GPT.
 const MAX_PARTS: usize = 128;
+/// A sector of a GPT that is taken.
+const SECTOR: usize = 512;
 /// The most of the table's files that is read.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -209,7 +213,13 @@ impl Geometry {
             let first = files.bytes(&name)?.ok_or_else(|| missing(&name))?;
             put(0, &first)?;
             let second = self.kept_backup(files)?.or_else(|| new_backup(&first));
-            let second = second.ok_or_else(|| missing(&format!("{disk}-gpt-2nd")))?;
+            let second = second.ok_or_else(|| {
+                Error::damaged(format!(
+                    "{name} is damaged, and {disk}-gpt-2nd holds no whole backup of the partition \
+                     table"
+                ))
+                .hint("look for another copy of the folder")
+            })?;
             return put(second.0, &second.1);
         }
         let name = format!("{disk}-mbr");
@@ -324,57 +334,56 @@ fn part(disk: &str, line: &str, sector: u32) -> Option<Part> {
 }
 
 /// The backup of a GPT, and where it is: its header as it was kept, and in
-/// front of it the entries, if they are those of the first copy.
+/// front of it the entries, if they are those of the first copy, or are kept as
+/// well. `None` if its checksums do not hold.
 fn backup(first: &[u8], second: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let header = second.bytes_at(second.len().checked_sub(512)?, 512)?;
-    if header.bytes_at(0, 8) != Some(b"EFI PART") {
-        return None;
-    }
-    let own = header.u64_le(0x18)?.checked_mul(512)?;
-    let entries_at = header.u64_le(0x48)?.checked_mul(512)?;
-    let count = usize::try_from(header.u32_le(0x50)?).ok()?;
-    let len = count.checked_mul(usize::try_from(header.u32_le(0x54)?).ok()?)?;
-    let entries = first.bytes_at(1024, len);
-    match entries {
-        Some(entries) if header.u32_le(0x58) == Some(crc32fast::hash(entries)) => {
-            let room = usize::try_from(own.checked_sub(entries_at)?).ok()?;
-            let mut bytes = entries.get(..room.min(entries.len()))?.to_vec();
-            if room > second.len().saturating_add(512) {
+    let (kept, sector) = second.split_at_checked(second.len().checked_sub(SECTOR)?)?;
+    let header = Header::parse_anywhere(sector, SectorSize::B512).ok()??;
+    let own = position(header.own_lba)?;
+    let entries_at = position(header.entries_lba)?;
+    let room = usize::try_from(own.checked_sub(entries_at)?).ok()?;
+    let (start, mut bytes) = match entries_of(first, &header) {
+        Some(entries) => {
+            if entries.len() > room || room > second.len().saturating_add(SECTOR) {
                 return None;
             }
-            bytes.resize(room, 0);
-            bytes.extend(header);
-            Some((entries_at, bytes))
+            (entries_at, entries.to_vec())
         }
-        _ => {
-            let start = own.checked_sub(u64::try_from(second.len().checked_sub(512)?).ok()?)?;
-            Some((start, second.to_vec()))
+        None => {
+            let start = own.checked_sub(u64::try_from(kept.len()).ok()?)?;
+            let skip = usize::try_from(entries_at.checked_sub(start)?).ok()?;
+            kept.bytes_at(skip, header.array_len).filter(|entries| header.is_of(entries))?;
+            (start, kept.to_vec())
         }
-    }
+    };
+    bytes.resize(usize::try_from(own.checked_sub(start)?).ok()?, 0);
+    bytes.extend(sector);
+    Some((start, bytes))
 }
 
-/// The backup of a GPT made of the first copy, and where that says it is.
+/// The backup of a GPT made of the first copy, and where that says it is. `None`
+/// if its checksums do not hold.
 fn new_backup(first: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let mut header = first.bytes_at(512, 512)?.to_vec();
-    let len = usize::try_from(header.u32_le(0x0c)?).ok()?;
-    let (own, other) = (header.u64_le(0x18)?, header.u64_le(0x20)?);
-    let count = usize::try_from(header.u32_le(0x50)?).ok()?;
-    let entries_len = count.checked_mul(usize::try_from(header.u32_le(0x54)?).ok()?)?;
-    if !header.starts_with(b"EFI PART") || header.u64_le(0x48)? != 2 {
-        return None;
-    }
-    let mut bytes = first.bytes_at(1024, entries_len)?.to_vec();
-    bytes.resize(entries_len.checked_next_multiple_of(512)?, 0);
-    let sectors = u64::try_from(bytes.len()).ok()?.checked_div(512)?;
-    let start = other.checked_sub(sectors)?;
-    header.get_mut(0x10..0x14)?.fill(0);
-    for (offset, number) in [(0x18, other), (0x20, own), (0x48, start)] {
-        header.get_mut(offset..)?.get_mut(..8)?.copy_from_slice(&number.to_le_bytes());
-    }
-    let sum = crc32fast::hash(header.get(..len)?);
-    header.get_mut(0x10..0x14)?.copy_from_slice(&sum.to_le_bytes());
-    bytes.extend(header);
-    Some((start.checked_mul(512)?, bytes))
+    let header = Header::parse(first.bytes_at(SECTOR, SECTOR)?, 1, SectorSize::B512).ok()??;
+    let mut bytes = entries_of(first, &header)?.to_vec();
+    bytes.resize(bytes.len().checked_next_multiple_of(SECTOR)?, 0);
+    let entries_lba = header.alternate_lba.checked_sub(header.array_sectors(SectorSize::B512))?;
+    bytes.extend(header.at(Place {
+        own_lba: header.alternate_lba,
+        alternate_lba: header.own_lba,
+        entries_lba,
+        last_usable: header.last_usable,
+    }));
+    Some((position(entries_lba)?, bytes))
+}
+
+/// The entries behind the first header, if they are those of a header.
+fn entries_of<'a>(first: &'a [u8], header: &Header) -> Option<&'a [u8]> {
+    first.bytes_at(2 * SECTOR, header.array_len).filter(|entries| header.is_of(entries))
+}
+
+fn position(lba: u64) -> Option<u64> {
+    lba.checked_mul(SectorSize::B512.bytes())
 }
 
 impl Files {

@@ -32,37 +32,37 @@ const ENTRY_CRC: usize = 0x58;
 
 /// A header whose own checksum and place are right.
 #[derive(Debug, Clone)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// The sector as it is on the disk.
     sector: Vec<u8>,
     header_size: usize,
     pub(super) revision: u32,
-    pub(super) own_lba: u64,
-    pub(super) alternate_lba: u64,
+    pub(crate) own_lba: u64,
+    pub(crate) alternate_lba: u64,
     pub(super) first_usable: u64,
-    pub(super) last_usable: u64,
+    pub(crate) last_usable: u64,
     pub(super) disk_guid: [u8; 16],
-    pub(super) entries_lba: u64,
+    pub(crate) entries_lba: u64,
     pub(super) entry_count: u32,
     pub(super) entry_size: usize,
-    pub(super) entries_crc: u32,
+    pub(crate) entries_crc: u32,
     /// The bytes of the array: at most [`MAX_ARRAY`].
-    pub(super) array_len: usize,
+    pub(crate) array_len: usize,
 }
 
 /// The fields of a header that depend on where it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) own_lba: u64,
-    pub(super) alternate_lba: u64,
-    pub(super) entries_lba: u64,
-    pub(super) last_usable: u64,
+pub(crate) struct Place {
+    pub(crate) own_lba: u64,
+    pub(crate) alternate_lba: u64,
+    pub(crate) entries_lba: u64,
+    pub(crate) last_usable: u64,
 }
 
 impl Header {
     /// Reads and checks the header in `sector`, which was found at `lba`;
     /// `None` if there is no signature.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         sector: &[u8],
         lba: u64,
         size: SectorSize,
@@ -144,13 +144,26 @@ impl Header {
         sector.u64_le(ALTERNATE_LBA)
     }
 
+    /// The same of a header whose place nobody knows but itself.
+    pub(crate) fn parse_anywhere(
+        sector: &[u8],
+        size: SectorSize,
+    ) -> Result<Option<Self>, FormatError> {
+        Self::parse(sector, sector.u64_le(MY_LBA).unwrap_or(0), size)
+    }
+
+    /// True if these are the entries it is about.
+    pub(crate) fn is_of(&self, entries: &[u8]) -> bool {
+        crc32fast::hash(entries) == self.entries_crc
+    }
+
     /// True if this is revision 1.0, the only one there is so far.
     pub(super) const fn is_known_revision(&self) -> bool {
         self.revision == REVISION_1_0
     }
 
     /// How many sectors the array takes.
-    pub(super) fn array_sectors(&self, size: SectorSize) -> u64 {
+    pub(crate) fn array_sectors(&self, size: SectorSize) -> u64 {
         // OK because the array is never longer than MAX_ARRAY.
         u64::try_from(self.array_len).unwrap_or(MAX_ARRAY).div_ceil(size.bytes())
     }
@@ -165,7 +178,7 @@ impl Header {
 
     /// The sector of the same header for another place, with a new checksum
     /// and everything else as it is.
-    pub(super) fn at(&self, place: Place) -> Vec<u8> {
+    pub(crate) fn at(&self, place: Place) -> Vec<u8> {
         let mut sector = self.sector.clone();
         put(&mut sector, MY_LBA, &place.own_lba.to_le_bytes());
         put(&mut sector, ALTERNATE_LBA, &place.alternate_lba.to_le_bytes());

@@ -22,7 +22,7 @@ mod types;
 use std::collections::HashSet;
 
 use copies::{Copies, Copy};
-use header::Header;
+pub(crate) use header::{Header, Place};
 
 use super::misfits::note_misfits;
 use super::{PartitionTable, Relocation, Table};
