@@ -47,7 +47,7 @@ pub mod udf;
 pub mod xfs;
 
 pub use files::{Files, SharedReaders};
-pub use raid::{array_of, whole_disk_identity, whole_disk_member};
+pub use raid::{array_of, ends_as_member, whole_disk_identity, whole_disk_member};
 
 use serde::{Deserialize, Serialize};
 

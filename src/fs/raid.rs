@@ -56,12 +56,15 @@ pub fn whole_disk_member(disk: &dyn ReadAt) -> Option<String> {
 #[must_use]
 pub fn whole_disk_identity(disk: &dyn ReadAt) -> Option<Identity> {
     let volume = Volume::open(disk).ok()?;
-    ARRAYS.iter().find_map(|array| array(&volume).ok().flatten())
+    ARRAYS.iter().chain(&POOLS).find_map(|array| array(&volume).ok().flatten())
 }
 
-/// How arrays are recognised that have an identity, at the end of a disk.
+/// How arrays are recognised that have an identity.
 type Recognise = fn(&Volume) -> Result<Option<Identity>, FormatError>;
-const ARRAYS: [Recognise; 4] = [member::md_at_end, member::geom, member::apple_raid, foreign::zfs];
+/// Those at the end of a disk.
+const ARRAYS: [Recognise; 3] = [member::md_at_end, member::geom, member::apple_raid];
+/// Those that are at its start, too.
+const POOLS: [Recognise; 1] = [foreign::zfs];
 
 /// As [`whole_disk_member`], told apart from what cannot be read.
 ///
@@ -75,12 +78,31 @@ pub fn array_of(disk: &dyn ReadAt) -> Result<Option<String>, FormatError> {
     if is_dynamic(&volume, disk.sector_size().bytes())? {
         return Ok(Some("Windows dynamic disk".to_owned()));
     }
-    for array in ARRAYS {
+    for array in ARRAYS.iter().chain(&POOLS) {
         if let Some(identity) = array(&volume)? {
             return Ok(Some(identity.name));
         }
     }
     Ok(None)
+}
+
+/// True if a disk has the metadata of an array at its end. Then the end is there, and
+/// a partition table or filesystem that goes on behind it is that of the array, of
+/// which this is the first disk.
+///
+/// # Errors
+/// As [`array_of`].
+pub fn ends_as_member(disk: &dyn ReadAt) -> Result<bool, FormatError> {
+    let volume = Volume::open(disk)?;
+    if firmware_at_end(&volume, disk.sector_size().bytes())?.is_some() {
+        return Ok(true);
+    }
+    for array in ARRAYS {
+        if array(&volume)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// True if Windows' Logical Disk Manager divides this disk: its head is in the
@@ -112,6 +134,18 @@ fn is_dynamic(volume: &Volume, sector: u64) -> Result<bool, FormatError> {
 }
 
 fn firmware(volume: &Volume, sector: u64) -> Result<Option<&'static str>, FormatError> {
+    if let Some(vendor) = firmware_at_end(volume, sector)? {
+        return Ok(Some(vendor));
+    }
+    for magic in HIGHPOINT_37X.1 {
+        if volume.has(HIGHPOINT_37X.0, magic)? {
+            return Ok(Some("HighPoint 37x"));
+        }
+    }
+    Ok(None)
+}
+
+fn firmware_at_end(volume: &Volume, sector: u64) -> Result<Option<&'static str>, FormatError> {
     // A controller counts in its own sectors, which are 512 bytes nearly always.
     for sector in [512, sector] {
         for (from_end, offset, magic, vendor) in AT_END {
@@ -127,11 +161,6 @@ fn firmware(volume: &Volume, sector: u64) -> Result<Option<&'static str>, Format
             && volume.has(start, b"Promise Technology, Inc.")?
         {
             return Ok(Some("Promise FastTrak"));
-        }
-    }
-    for magic in HIGHPOINT_37X.1 {
-        if volume.has(HIGHPOINT_37X.0, magic)? {
-            return Ok(Some("HighPoint 37x"));
         }
     }
     let Some(start) = member::last_sectors(volume, 512, 1) else { return Ok(None) };

@@ -44,6 +44,9 @@ pub fn refuse_cut(disk: &dyn ReadAt, name: &str) -> Result<()> {
 /// What shows that a disk or partition goes on behind its end; nothing, if
 /// nothing does.
 fn signs(disk: &dyn ReadAt) -> Vec<String> {
+    if fs::ends_as_member(disk).unwrap_or(false) {
+        return Vec::new();
+    }
     let table = table::read(disk).ok().flatten();
     let is_gpt = table.as_ref().is_some_and(|table| table.kind == "GPT");
     let disc = fs::disc(disk).ok().flatten();

@@ -4,6 +4,7 @@
 
 mod clonezilla;
 mod compressed;
+mod ending;
 mod lvm;
 mod ntfsclone;
 mod partclone;
