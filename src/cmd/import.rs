@@ -115,6 +115,7 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         check_interrupted(&args.image, found.imported())?;
     }
     show(&source, found.imported(), output);
+    let shown = found.imported().notes.len();
     let folder = scratch_folder(args);
     check_room(&found, &folder, output)?;
     let listener = output.listener();
@@ -128,7 +129,9 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
         raw: false,
         command: std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect(),
     };
-    let prepared = Prepared::new(disk?, &options)?;
+    let disk = disk?;
+    disk.imported().notes.iter().skip(shown).for_each(|note| output.note(note));
+    let prepared = Prepared::new(disk, &options)?;
     show_plan(&source, &prepared, output);
     let missing = prepared.missing().clone();
     let unreadable = prepared.disk().unreadable().clone();

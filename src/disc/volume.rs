@@ -156,7 +156,8 @@ impl Sizes {
     }
 
     /// True if a disc of this kind can reach so far.
-    pub(super) fn is_possible(&self, end: u64) -> bool {
+    #[must_use]
+    pub fn is_possible(&self, end: u64) -> bool {
         end <= self.most.unwrap_or(u64::MAX).max(self.capacity)
     }
 

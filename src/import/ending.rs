@@ -3,9 +3,10 @@
 //! has to be, but what is in it does: partitions, the backup of a GPT, and
 //! filesystems that go on behind its last byte.
 
+use crate::disc::volume::{self, Sizes};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
-use crate::fs::{self, Identity};
+use crate::fs::{self, Identity, udf};
 use crate::io::{ReadAt, Window};
 use crate::layout::probe;
 use crate::table::{self, Partition, PartitionTable, gpt};
@@ -21,14 +22,16 @@ const PROTECTIVE: &str = "ee";
 /// that restore into a file leave out.
 const NTFS_SPARE: u64 = 4096;
 
-/// Refuses a raw image, called `name`, that ends before what is in it does.
+/// Refuses a raw image, called `name`, that ends before what is in it does. Gives
+/// back what is to be told of what is not believed.
 ///
 /// # Errors
 /// Damaged, if it does.
-pub fn refuse_cut(disk: &dyn ReadAt, name: &str) -> Result<()> {
-    let signs = signs(disk);
+pub fn refuse_cut(disk: &dyn ReadAt, name: &str) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let signs = signs(disk, &mut notes);
     if signs.is_empty() {
-        return Ok(());
+        return Ok(notes);
     }
     Err(Error::damaged(format!(
         "{name} was cut off: it ends after {} bytes, and {}",
@@ -43,13 +46,13 @@ pub fn refuse_cut(disk: &dyn ReadAt, name: &str) -> Result<()> {
 
 /// What shows that a disk or partition goes on behind its end; nothing, if
 /// nothing does.
-fn signs(disk: &dyn ReadAt) -> Vec<String> {
+fn signs(disk: &dyn ReadAt, notes: &mut Vec<String>) -> Vec<String> {
     if fs::ends_as_member(disk).unwrap_or(false) {
         return Vec::new();
     }
     let table = table::read(disk).ok().flatten();
     let is_gpt = table.as_ref().is_some_and(|table| table.kind == "GPT");
-    let disc = fs::disc(disk).ok().flatten();
+    let disc = disc(disk, notes);
     // A GPT leaves no room for a filesystem beside it, apart from a disc.
     let alone = if is_gpt { None } else { probe(&[disk]) };
     if let Some(whole) = disc.as_ref().or(alone.as_ref())
@@ -72,6 +75,45 @@ fn signs(disk: &dyn ReadAt) -> Vec<String> {
         signs.extend(backup_sign(disk, &table));
     }
     signs
+}
+
+/// A disc, as long as its structures say that is and are believed.
+fn disc(disk: &dyn ReadAt, notes: &mut Vec<String>) -> Option<Identity> {
+    let disc = fs::disc(disk).ok().flatten()?;
+    let (_, sizes) = volume::read(disk, 0);
+    // UDF alone may fill a disk of any size.
+    let sizes = Sizes { most: sizes.primary.and(sizes.most), ..sizes };
+    let partition = sizes.udf_partition.unwrap_or(0);
+    let ends = [sizes.primary, sizes.udf_descriptors, sizes.udf_anchor].into_iter().flatten();
+    let ends: Vec<u64> = ends.chain([partition]).collect();
+    if let Some(end) = ends.iter().filter(|end| !sizes.is_possible(**end)).max() {
+        notes.push(format!(
+            "its {} has {end} bytes by one of its structures, more than any disc holds; that is not \
+             believed",
+            disc.name
+        ));
+    }
+    let believed = |end: &&u64| sizes.is_possible(**end);
+    let size = ends.iter().filter(believed).max().copied().unwrap_or(0);
+    let is_partition_alone =
+        ends.iter().filter(believed).all(|end| *end <= disk.len() || *end == partition);
+    if size > disk.len() && is_partition_alone && has_anchor_at_end(disk) {
+        notes.push(format!(
+            "a partition of its {} ends at byte {partition}, behind the end of the file; the disc \
+             ends there, and so do its own marks",
+            disc.name
+        ));
+        return Some(Identity { size: disk.len(), ..disc });
+    }
+    Some(Identity { size, ..disc })
+}
+
+/// True if UDF has one of its anchors where they are by the end of the disc. One of
+/// those at its start may be at such a place by chance, and does not count.
+fn has_anchor_at_end(disk: &dyn ReadAt) -> bool {
+    const AT_START: [u32; 2] = [256, 512];
+    let anchors = udf::anchors(disk).unwrap_or_default();
+    anchors.iter().any(|anchor| !AT_START.contains(&anchor.block))
 }
 
 /// True if something of a partition lies behind the end of the disk.

@@ -241,17 +241,18 @@ impl Found {
     /// # Errors
     /// Damaged, if something is wrong with it; if there is no room.
     pub fn unpack(self, folder: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Disk> {
-        let Self { path, sector, imported, kind } = self;
+        let Self { path, sector, mut imported, kind } = self;
         match kind {
             Kind::Raw(source) => {
-                ending::refuse_cut(&source, source.path())?;
+                imported.notes.extend(ending::refuse_cut(&source, source.path())?);
                 Ok(Disk::raw(source, imported))
             }
             Kind::Rescued(rescued) => Ok(Disk::rescued(rescued, imported)),
             Kind::File(input) => {
                 progress.stage("unpacking", input.len());
                 let mut stream = input.stream(cancel, progress)?;
-                let assembly = unpack_alone(&mut stream, folder, sector)?;
+                let (assembly, notes) = unpack_alone(&mut stream, folder, sector)?;
+                imported.notes.extend(notes);
                 Ok(Disk::assembled(assembly, &path, imported))
             }
             Kind::Clonezilla(found) => {
@@ -269,20 +270,25 @@ impl Found {
     }
 }
 
-/// Unpacks an old image that is all of what is imported.
-fn unpack_alone(stream: &mut Stream<'_>, folder: &Path, sector: SectorSize) -> Result<Assembly> {
+/// Unpacks an old image that is all of what is imported; and what is to be told of it.
+fn unpack_alone(
+    stream: &mut Stream<'_>,
+    folder: &Path,
+    sector: SectorSize,
+) -> Result<(Assembly, Vec<String>)> {
     let old = Old::read(stream)?;
     let len = old.len();
     let mut assembly = Assembly::new(folder, len.unwrap_or(0), sector)?;
     let extent = Extent::new(0, len.unwrap_or(MAX_DISK_LEN));
     let done = old.unpack(stream, &mut assembly.place(extent, old.is_whole()))?;
+    let mut notes = Vec::new();
     if len.is_none() {
         check_raw_len(stream.name(), done)?;
         assembly.scratch.set_len(done)?;
         container::refuse_tail(&assembly.scratch, stream.name())?;
-        ending::refuse_cut(&assembly.scratch, stream.name())?;
+        notes = ending::refuse_cut(&assembly.scratch, stream.name())?;
     }
-    Ok(assembly)
+    Ok((assembly, notes))
 }
 
 /// A raw image has whole sectors.
