@@ -35,13 +35,21 @@ pub struct Destination {
     pub note: Option<String>,
 }
 
+/// What a file needs that is to be kept; nothing if that is not known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needs {
+    /// The bytes of it that take room.
+    pub room: u64,
+    /// Its length, which may have holes in it.
+    pub len: u64,
+}
+
 /// The volumes of this machine to which an image of `source`, or a disc, could
-/// be saved, and those to which it could not, with the reason. `needed` is how
-/// many bytes it takes, 0 if that is not known.
+/// be saved, and those to which it could not, with the reason.
 ///
 /// # Errors
 /// If the kernel cannot be asked.
-pub fn destinations(source: Option<&Path>, needed: u64) -> Result<Vec<Destination>> {
+pub fn destinations(source: Option<&Path>, needs: Needs) -> Result<Vec<Destination>> {
     let folder = MountFolder::of_rescue();
     folder.clear();
     let nodes = volumes()?;
@@ -63,7 +71,7 @@ pub fn destinations(source: Option<&Path>, needed: u64) -> Result<Vec<Destinatio
         .iter()
         .filter_map(|node| {
             let is_source = source_disk.as_ref() == Some(&node.disk.path);
-            destination_of(node, is_source, needed, &folder)
+            destination_of(node, is_source, needs, &folder)
         })
         .collect();
     // The best first: usable ones, and of these the ones with the most room.
@@ -79,7 +87,7 @@ pub const STARTING_VOLUME: &str = "DACAPO_BOOT";
 pub(super) fn destination_of(
     node: &VolumeNode,
     is_source: bool,
-    needed: u64,
+    needs: Needs,
     folder: &MountFolder,
 ) -> Option<Destination> {
     if node.is_disc {
@@ -120,7 +128,7 @@ pub(super) fn destination_of(
             Err(error) => destination.why_not = Some(error.to_string()),
         }
     }
-    destination.judge_room(needed);
+    destination.judge_room(needs);
     Some(destination)
 }
 
@@ -183,24 +191,24 @@ fn free_at(point: &Path) -> Result<u64> {
 
 impl Destination {
     /// Says why there is not enough room, or that there may not be.
-    fn judge_room(&mut self, needed: u64) {
+    fn judge_room(&mut self, needs: Needs) {
         let (Some(free), None) = (self.free, &self.why_not) else { return };
         if let Some(largest) = self.largest_file {
             let limit = format!("{} takes no file larger than 4 GiB", self.filesystem);
-            if needed > largest {
+            if needs.len > largest {
                 self.why_not = Some(format!("{limit}; choose a drive with exFAT, NTFS or ext4"));
                 return;
             }
-            self.note = (needed == 0).then_some(limit);
+            self.note = (needs.len == 0).then_some(limit);
         }
         if free == 0 {
             self.why_not = Some("nothing is free there; choose another drive".into());
-        } else if free < needed {
+        } else if free < needs.room {
             // No reason: a part of it may be there already.
             self.note = Some(format!(
                 "not enough for something new: {} are free, and {} are needed",
                 human(free),
-                human(needed)
+                human(needs.room)
             ));
         }
     }

@@ -18,7 +18,9 @@ mod search;
 mod tests;
 pub mod trouble;
 
-pub use destinations::{Destination, STARTING_VOLUME, Writable, destinations, mount_writable};
+pub use destinations::{
+    Destination, Needs, STARTING_VOLUME, Writable, destinations, mount_writable,
+};
 pub use found::{
     FoundImage, Medium, OpenImage, Readable, Search, Skipped, drives, find, find_in,
     mount_readable, open, search,

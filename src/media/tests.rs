@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::destinations::{Destination, destination_of, mount_writable_in};
+use super::destinations::{Destination, Needs, destination_of, mount_writable_in};
 use super::found::{FoundImage, Search, open_in, search_volumes};
 use super::mounted::MountFolder;
 use crate::device::{VolumeNode, check_target, mount_points, volumes};
@@ -29,6 +29,11 @@ pub(super) fn image() -> Vec<u8> {
     let mut writer = Writer::create(Vec::new(), head).unwrap();
     writer.zeros(4);
     writer.finish(Report::default()).unwrap().0
+}
+
+/// What a file of so many bytes without holes needs.
+const fn needs(len: u64) -> Needs {
+    Needs { room: len, len }
 }
 
 /// False, and said, where the test cannot run.
@@ -223,7 +228,7 @@ fn an_ntfs_is_searched_and_left_alone() {
     drop(opened);
     check_target(Path::new(&drive.device), None).unwrap();
     assert_eq!(drive.hash(), before);
-    let destination = destination_of(&drive.node(), false, 1 << 20, &media).unwrap();
+    let destination = destination_of(&drive.node(), false, needs(1 << 20), &media).unwrap();
     assert_eq!((&destination.why_not, &destination.note), (&None, &None));
     let writable = mount_writable_in(&destination, &media).unwrap();
     fs::write(writable.path().join("new.img.zst"), self::image()).unwrap();
@@ -268,7 +273,7 @@ fn a_destination_says_what_is_free_and_can_be_written() {
     run("mkfs.ext4", &["-q", "-L", "STUDIO", raw.to_str().unwrap()]);
     let drive = Drive::attach(&raw);
     let look = |is_source: bool, needed: u64| -> Destination {
-        destination_of(&drive.node(), is_source, needed, &media).unwrap()
+        destination_of(&drive.node(), is_source, needs(needed), &media).unwrap()
     };
     let before = drive.hash();
     let destination = look(false, 1 << 20);
@@ -277,6 +282,10 @@ fn a_destination_says_what_is_free_and_can_be_written() {
     let free = destination.free.unwrap();
     assert!((20 << 20..32 << 20).contains(&free), "{free}");
     assert_eq!(drive.hash(), before);
+    // Holes take no room.
+    let holes = Needs { room: 1 << 20, len: 40 << 20 };
+    let holes = destination_of(&drive.node(), false, holes, &media).unwrap();
+    assert_eq!((holes.why_not, holes.note), (None, None));
     // A part of it may be there already.
     let large = look(false, 40 << 20);
     assert!(large.why_not.is_none() && large.note.unwrap().contains("40.0 MiB are needed"));
@@ -304,7 +313,9 @@ fn a_full_drive_and_a_small_file_limit_are_said() {
     File::create(&raw).unwrap().set_len(64 << 20).unwrap();
     run("mkfs.vfat", &["-F", "32", raw.to_str().unwrap()]);
     let drive = Drive::attach(&raw);
-    let destination = destination_of(&drive.node(), false, 5 << 30, &media).unwrap();
+    // Also if most of the file is a hole.
+    let needs = Needs { room: 1 << 20, len: 5 << 30 };
+    let destination = destination_of(&drive.node(), false, needs, &media).unwrap();
     // A kernel without the driver cannot say more than that.
     let why_not = destination.why_not.unwrap();
     assert!(why_not.contains("4 GiB") || why_not.contains("no driver for vfat"), "{why_not}");
@@ -337,7 +348,7 @@ fn a_drive_that_is_written_to_is_left_alone_by_a_search() {
     let folder = tempfile::tempdir().unwrap();
     let media = MountFolder::at(folder.path().join("media"));
     let drive = small_ext4(folder.path());
-    let destination = destination_of(&drive.node(), false, 1 << 20, &media).unwrap();
+    let destination = destination_of(&drive.node(), false, needs(1 << 20), &media).unwrap();
     let writable = mount_writable_in(&destination, &media).unwrap();
     assert_left_alone(&drive, &media, "being written");
     fs::write(writable.path().join("new.img.zst"), self::image()).unwrap();
@@ -376,7 +387,7 @@ fn a_drive_that_is_still_in_use_is_unmounted_later() {
     let folder = tempfile::tempdir().unwrap();
     let media = MountFolder::at(folder.path().join("media"));
     let drive = small_ext4(folder.path());
-    let destination = destination_of(&drive.node(), false, 1 << 20, &media).unwrap();
+    let destination = destination_of(&drive.node(), false, needs(1 << 20), &media).unwrap();
     let writable = mount_writable_in(&destination, &media).unwrap();
     let used = File::create(writable.path().join("used")).unwrap();
     // After the first tries, and before the last ones.

@@ -19,7 +19,7 @@ use super::trouble::sentence;
 use super::typed::{Typed, Wanted};
 use super::widgets::{Item, List, Page, draw_lines, short, split};
 use crate::device::{MountPoint, mount_points};
-use crate::media::{self, Destination, Medium};
+use crate::media::{self, Destination, Medium, Needs};
 use crate::store::room_at;
 use crate::units::human;
 
@@ -97,13 +97,13 @@ fn name_of(destination: &Destination) -> String {
 }
 
 fn search(keep: &Keep) -> Load<Vec<Destination>> {
-    let (source, needed) = match keep {
-        Keep::Image(source) => (Some(source.clone()), 0),
-        Keep::Disc(wish) => (None, wish.needed()),
-        Keep::Log => (None, 0),
+    let (source, needs) = match keep {
+        Keep::Image(source) => (Some(source.clone()), Needs::default()),
+        Keep::Disc(wish) => (None, wish.needs()),
+        Keep::Log => (None, Needs::default()),
     };
     Load::start(move |_, _| {
-        let mut found = media::destinations(source.as_deref(), needed)?;
+        let mut found = media::destinations(source.as_deref(), needs)?;
         found.extend(network_folders(&mount_points()?));
         found.sort_by_key(|it| it.why_not.is_some());
         Ok(found)

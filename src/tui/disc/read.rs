@@ -14,6 +14,7 @@ use crate::device::RAW_SECTOR;
 use crate::disc::read::{About, Done, Options, begun_in, free_path};
 use crate::disc::{self, Contents, Drive, drive, raw, record};
 use crate::error::{Error, ErrorKind, Result};
+use crate::media::Needs;
 use crate::store::room_at;
 use crate::tui::ending::Ending;
 use crate::tui::keys::Key;
@@ -48,11 +49,18 @@ impl Wish {
         Self { path: path.to_owned(), contents: contents.clone(), is_raw }
     }
 
-    /// How many bytes it takes.
-    pub(crate) fn needed(&self) -> u64 {
+    /// What its file needs. What the drive cannot give at its end is a hole, as
+    /// with the command.
+    pub(crate) fn needs(&self) -> Needs {
         match &self.contents.toc {
-            Some(toc) if self.is_raw => u64::from(toc.lead_out) * RAW_SECTOR as u64,
-            _ => self.contents.len(),
+            Some(toc) if self.is_raw => {
+                let len = u64::from(toc.lead_out) * RAW_SECTOR as u64;
+                Needs { room: len, len }
+            }
+            _ => {
+                let len = self.contents.len();
+                Needs { room: len.min(self.contents.sizes.capacity), len }
+            }
         }
     }
 
@@ -126,7 +134,7 @@ impl Plan {
     }
 
     fn has_room(&self, ready: &Ready) -> bool {
-        self.wish.needed() <= ready.room
+        self.wish.needs().room <= ready.room
     }
 
     /// What can be done, with the file it is done to.
@@ -170,7 +178,7 @@ impl Plan {
         }
         page.text(format!(
             "{} are needed; {} are free there.",
-            human(self.wish.needed()),
+            human(self.wish.needs().room),
             human(ready.room)
         ));
         if !self.has_room(ready) {
@@ -427,7 +435,7 @@ mod tests {
         let ways = |ready: &Ready| -> Vec<String> {
             plan.ways(ready).into_iter().map(|(item, _)| item.title).collect()
         };
-        let needed = wish.needed();
+        let needed = wish.needs().room;
         assert_eq!(ways(&ready(&[], needed)), ["Read it"]);
         assert!(ways(&ready(&[], needed - 1)).is_empty());
         let begun = ["/mnt/SYNTH_2.iso"];
@@ -441,6 +449,11 @@ mod tests {
         assert_eq!(ways(&ready(&begun, 0)).len(), 1);
         // Sectors of a raw disc have more bytes.
         let raw = Wish::new("/dev/sr0".as_ref(), &samples::disc_with_sound(1), true);
-        assert_eq!(raw.needed(), 200_000 * 2352);
+        assert_eq!((raw.needs().room, raw.needs().len), (200_000 * 2352, 200_000 * 2352));
+        // What the drive stops short of takes no room.
+        let mut short = samples::disc();
+        short.sizes.capacity = 400 << 20;
+        let short = Wish::new("/dev/sr0".as_ref(), &short, false).needs();
+        assert_eq!((short.room, short.len), (400 << 20, 600 << 20));
     }
 }
