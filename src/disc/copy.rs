@@ -101,13 +101,9 @@ impl<'a> Copying<'a> {
             Ok(copied) => copied,
             // What has ended it counts, also if not even the map can be written.
             Err(error) if self.save_map().is_err() => return Err(error),
-            Err(error) if self.options.way_on.is_empty() => return Err(error),
-            Err(error) => {
-                let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
-                return Err(error.hint(format!("{hint}{}", self.options.way_on)));
-            }
+            Err(error) => return Err(self.options.with_way_on(error)),
         };
-        if copied.digests.is_none() {
+        if copied.digests.is_none() || !self.missing().is_empty() {
             // What comes now takes time, and a reading that was hard is not lost.
             self.save_map()?;
         }

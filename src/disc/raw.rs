@@ -117,7 +117,8 @@ pub fn run(
         Some(digests) => digests,
         None => {
             progress.stage("hashing", shape.len);
-            digest::hash_all(&Source::open(out.partial())?, cancel, progress)?
+            let hashed = digest::hash_all(&Source::open(out.partial())?, cancel, progress);
+            hashed.map_err(|error| options.with_way_on(error))?
         }
     };
     let mut merged = old.merged_from;

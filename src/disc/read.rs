@@ -62,6 +62,18 @@ pub struct Options {
     pub way_on: &'static str,
 }
 
+impl Options {
+    /// Adds to an error how to go on, which is possible only with a map of what
+    /// was read.
+    pub(super) fn with_way_on(&self, error: Error) -> Error {
+        if self.way_on.is_empty() {
+            return error;
+        }
+        let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
+        error.hint(format!("{hint}{}", self.way_on))
+    }
+}
+
 /// A disc that was read.
 #[derive(Debug)]
 pub struct Done {
@@ -304,10 +316,12 @@ pub fn run(
         Some(digests) => digests,
         None => {
             progress.stage("hashing", ends.len);
-            digest::hash_all(&Source::open(out.partial())?, cancel, progress)?
+            let hashed = digest::hash_all(&Source::open(out.partial())?, cancel, progress);
+            hashed.map_err(|error| options.with_way_on(error))?
         }
     };
-    let (damaged_files, untold) = damaged_files(&out, &ends.lost, cancel)?;
+    let damaged = damaged_files(&out, &ends.lost, cancel);
+    let (damaged_files, untold) = damaged.map_err(|error| options.with_way_on(error))?;
     let is_zero = out.is_zero(Extent::new(contents.sizes.filesystems().min(ends.len), ends.len))?;
     let about = &options.about;
     let mut merged = old.merged_from;
@@ -423,6 +437,7 @@ fn damaged_files(
         return Ok((Vec::new(), None));
     }
     let look = |reader: Arc<dyn ReadAt>| {
+        cancel.check()?;
         let disc = OpenDisk::of_reader(out.partial().display().to_string(), reader);
         let found = lost::of_losses(&disc, lost, cancel)?;
         Ok::<_, Error>((found, disc.volumes().iter().all(|volume| volume.files().is_ok())))

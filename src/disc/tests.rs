@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::contents::Contents;
 use super::drive::Drive;
 use super::read::{self, About, Options};
-use super::record::{Record, Sectors, path_of};
+use super::record::{Record, Sectors, map_of, path_of};
 use super::sector::samples::mode_1;
 use super::volume::SECTOR;
 use super::{drive, raw, verify, write};
@@ -17,7 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::{Memory, ReadAt};
 use crate::pipeline::Cancel;
-use crate::progress::Silent;
+use crate::progress::{Event, Progress, Silent};
+use crate::store;
 
 mod again;
 mod raw_again;
@@ -430,6 +431,56 @@ fn an_interrupted_disc_is_gone_on_with() {
     read(&drive, &path, &resume).unwrap().check().unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), iso(3000, "I"));
     assert!(!out.at("i.iso.partial").exists() && !out.at("i.map").exists());
+}
+
+/// Asks to stop when it is told that something was not read, or that hashing
+/// begins.
+#[derive(Default)]
+struct StopsLate(Cancel);
+
+impl Progress for StopsLate {
+    fn stage(&self, name: &str, _: u64) {
+        if name == "hashing" {
+            self.0.cancel();
+        }
+    }
+
+    fn note(&self, event: &Event) {
+        if matches!(event, Event::Unreadable { .. }) {
+            self.0.cancel();
+        }
+    }
+}
+
+#[test]
+fn a_disc_that_was_read_is_kept_whenever_the_rest_is_interrupted() {
+    // One that stops short of its filesystem is read front to back, as is one
+    // with sectors behind it; and raw ones.
+    let mut short = iso(400, "SHORT");
+    short.truncate(300 * 2048);
+    let mut behind = MadeUp::new(iso(400, "TAO"));
+    (behind.toc.lead_out, behind.toc.sessions[0].lead_out) = (402, 402);
+    for (name, drive, is_raw) in [
+        ("s.iso", MadeUp::new(short), false),
+        ("b.iso", behind, false),
+        ("d.iso", MadeUp::new(iso(3000, "BAD")).bad(100, 1), false),
+        ("r.bin", mixed().bad(100, 1), true),
+    ] {
+        let out = Out::new();
+        let path = out.at(name);
+        let contents = Contents::of(&drive);
+        let options = Options { way_on: "go on like this", ..Options::default() };
+        let stops = StopsLate::default();
+        let run = if is_raw { raw::run } else { read::run };
+        let error = run(&drive, &contents, &path, &options, &stops.0, &stops).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{name}: {error}");
+        assert_eq!(error.hint_text(), Some("go on like this"), "{name}");
+        assert!(store::partial_path(&path).exists() && map_of(&path).exists(), "{name}");
+        let options = Options { resume: true, ..options };
+        let (cancel, progress) = (Cancel::default(), Silent);
+        run(&drive, &contents, &path, &options, &cancel, &progress).unwrap();
+        assert!(path.exists(), "{name}");
+    }
 }
 
 #[test]

@@ -251,12 +251,17 @@ fn ending(session: &Shared, result: Result<(Done, bool)>, notices: &[String]) ->
     let mut ending = match result {
         Ok((done, is_free)) => ending_of(&done, is_free, notices),
         Err(error) if error.kind() == ErrorKind::Interrupted => {
-            let mut ending = Ending::new(Tone::Warning, "Stopped. What was read is kept.");
-            ending.text(
-                "To go on, choose Disc again, with the same disc and the same place. Another \
-                 drive may be used for that, too.",
-            );
-            ending
+            // Only then it was written down what was read.
+            if error.hint_text().is_some_and(|hint| hint.contains(WAY_ON)) {
+                let mut ending = Ending::new(Tone::Warning, "Stopped. What was read is kept.");
+                ending.text(
+                    "To go on, choose Disc again, with the same disc and the same place. Another \
+                     drive may be used for that, too.",
+                );
+                ending
+            } else {
+                Ending::new(Tone::Warning, "Stopped. Nothing that was read now is kept.")
+            }
         }
         Err(error) => {
             let mut ending = Ending::of_error(&error);
@@ -413,6 +418,9 @@ mod tests {
         let result = Err(Error::interrupted().hint(WAY_ON));
         let text = ending(&samples::session(true), result, &[]).contents();
         assert!(text.contains("What was read is kept.") && text.contains("same place"), "{text}");
+        // Nothing was written down of it.
+        let text = ending(&samples::session(true), Err(Error::interrupted()), &[]).contents();
+        assert!(text.contains("Stopped. Nothing") && !text.contains("To go on"), "{text}");
     }
 
     #[test]
