@@ -16,9 +16,10 @@ use super::MasterDirectoryBlock;
 use super::fork::{DATA, Fork, RESOURCE};
 use super::master_directory_block::POSITION;
 use super::record::{self, FinderInfo, Item};
-use super::tree::{Tree, number};
+use super::tree::{number, spend};
 use super::trees::Trees;
 use crate::extent::ExtentSet;
+use crate::fs::budget::{Part, Spending};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
     may_be_old,
@@ -88,19 +89,26 @@ impl HfsFiles {
             listings: Listings::new(),
         };
         let mut root = None;
-        files.children(ROOT_PARENT, &mut |_, item, place| {
+        let mut spending = files.trees.budget.begin(Part::Names, Node::new(0), 0);
+        files.children(ROOT_PARENT, &mut spending, &mut |_, item, place| {
             let item = item.ok().filter(|item| item.id == ROOT && item.is_folder());
             root = item.map(|_| Node::new(number(place)));
             root.is_none()
         })?;
+        drop(spending);
         files.root =
             root.ok_or_else(|| FormatError::corrupt("catalog", POSITION, "a root folder", "none"))?;
         Ok(files)
     }
 
     /// Gives the records of what is in a folder, until `each` has enough.
-    fn children(&self, folder: u32, each: EachItem) -> FileResult<()> {
+    fn children(&self, folder: u32, spending: &mut Spending, each: EachItem) -> FileResult<()> {
+        let mut spent = Ok(());
         self.trees.catalog.from(&self.volume, &first_of(folder), &mut |record| {
+            spent = spend(spending, &record);
+            if spent.is_err() {
+                return false;
+            }
             let record = match record {
                 Ok(record) => record,
                 Err(error) => return each(&[], Err(error), (0, 0)),
@@ -113,7 +121,8 @@ impl HfsFiles {
                 None => true,
                 Some(item) => each(&name, item, record.place),
             }
-        })
+        })?;
+        spent
     }
 
     /// The record of a node.
@@ -125,10 +134,12 @@ impl HfsFiles {
         self.opened.get_or_open(file, || {
             let item = self.item(file)?;
             let (data, resource) = item.forks.unwrap_or_default();
-            let pieces = |fork: Fork, which| -> FileResult<(u64, Pieces)> {
-                let overflow: (&Tree, &dyn ReadAt) = (&self.trees.extents, &self.volume);
+            let mut spending = self.trees.budget.begin(Part::Places, file, 0);
+            let mut pieces = |fork: Fork, which| -> FileResult<(u64, Pieces)> {
+                let volume: &dyn ReadAt = &self.volume;
+                let overflow = Some((&self.trees.extents, volume, &mut spending));
                 let id = (item.id, which);
-                Ok((fork.len.into(), fork.pieces(&self.block, item.position, Some(overflow), id)?))
+                Ok((fork.len.into(), fork.pieces(&self.block, item.position, overflow, id)?))
             };
             let (data, resource) = (pieces(data, DATA)?, pieces(resource, RESOURCE)?);
             let opened = Opened { item, data, resource };
@@ -170,7 +181,8 @@ impl Files for HfsFiles {
         if !item.is_folder() {
             return Err(FormatError::corrupt("folder", item.position, "a folder", "a file"));
         }
-        self.children(item.id, &mut |name, found, place| {
+        let mut spending = self.trees.budget.begin(Part::Names, folder, 0);
+        self.children(item.id, &mut spending, &mut |name, found, place| {
             let entry = found.and_then(|found| {
                 names::check(name, found.position)?;
                 let kind = if found.is_folder() { NodeKind::Folder } else { NodeKind::File };

@@ -5,7 +5,8 @@
 
 use super::MasterDirectoryBlock;
 use super::master_directory_block::{ForkExtents, fork_extents};
-use super::tree::Tree;
+use super::tree::{Tree, spend};
+use crate::fs::budget::Spending;
 use crate::fs::files::FileResult;
 use crate::fs::pieces::Pieces;
 use crate::io::ReadAt;
@@ -60,7 +61,7 @@ impl Fork {
         &self,
         block: &MasterDirectoryBlock,
         position: u64,
-        overflow: Option<(&Tree, &dyn ReadAt)>,
+        overflow: Option<(&Tree, &dyn ReadAt, &mut Spending)>,
         id: (u32, u8),
     ) -> FileResult<Pieces> {
         let needed = u64::from(self.len).div_ceil(u64::from(block.block_size).max(1));
@@ -72,7 +73,7 @@ impl Fork {
         let mut pieces = Pieces::default();
         let mut blocks = push(block, &self.extents, position, (0, needed), &mut pieces)?;
         if blocks < needed
-            && let Some((tree, volume)) = overflow
+            && let Some((tree, volume, spending)) = overflow
         {
             let key_of = |key: &[u8]| {
                 (key.u32_be(1).unwrap_or(0), key.u8_at(0).unwrap_or(0), key.u16_be(5).unwrap_or(0))
@@ -80,6 +81,7 @@ impl Fork {
             let mut failed = None;
             tree.from(volume, &|key| key_of(key).cmp(&(id.0, id.1, 0)), &mut |record| {
                 let add = || -> FileResult<bool> {
+                    spend(spending, &record)?;
                     let record = record?;
                     let (file, fork, start) = key_of(record.key);
                     if (file, fork) != id || blocks >= needed {

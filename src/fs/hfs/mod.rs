@@ -105,4 +105,4 @@ fn uuid(volume: &Volume) -> Result<Option<String>, FormatError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

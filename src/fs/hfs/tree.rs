@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::extent::Extent;
+use crate::fs::budget::Spending;
 use crate::fs::files::FileResult;
 use crate::fs::pieces::Pieces;
 use crate::fs::recent::Recent;
@@ -39,6 +40,16 @@ pub(in crate::fs) enum Keys {
 /// records it is.
 pub(in crate::fs) fn number((leaf, record): (u32, u16)) -> u64 {
     u64::from(leaf).wrapping_shl(16) | u64::from(record)
+}
+
+/// Counts a record that is read, with its place in the table of its node.
+///
+/// # Errors
+/// As [`Spending::spend`].
+pub(in crate::fs) fn spend(spending: &mut Spending, record: &FileResult<Record>) -> FileResult<()> {
+    const PLACE: u64 = 2;
+    let bytes = record.as_ref().map_or(0, |it| it.key.len().saturating_add(it.data.len()));
+    spending.spend(u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(PLACE))
 }
 
 /// A B-tree in one of the special files.
@@ -251,12 +262,13 @@ impl Tree {
                     "a deeper one",
                 ));
             }
-            // The last whose key is less leads to where it may be; one that is
-            // the same, too, but keys of leaves are all different.
+            // The last whose key is less leads to where it may be. Behind one that
+            // is the same there may be more, but in front of it, too: `order` may
+            // look at the first part of a key only.
             let mut child = None;
             for number in 0..node.count {
                 let record = node.record(number)?;
-                if child.is_some() && order(record.key) == Ordering::Greater {
+                if child.is_some() && order(record.key) != Ordering::Less {
                     break;
                 }
                 child = record.data.u32_be(0);
@@ -266,12 +278,18 @@ impl Tree {
             })?;
             node = self.node(volume, child)?;
         }
-        let mut left = self.nodes;
+        let (mut left, mut is_first) = (self.nodes, true);
         loop {
             for number in 0..node.count {
                 let record = node.record(number);
                 if record.as_ref().is_ok_and(|record| order(record.key) == Ordering::Less) {
-                    continue;
+                    // A way that leads too far to the front would have all leaves
+                    // read, for every folder and file anew.
+                    if is_first {
+                        continue;
+                    }
+                    let expected = "keys that grow from leaf to leaf";
+                    return Err(FormatError::corrupt(self.what, node.position, expected, "less"));
                 }
                 if !each(record) {
                     return Ok(());
@@ -288,7 +306,7 @@ impl Tree {
                 let found = format!("kind {}", next.kind);
                 return Err(FormatError::corrupt(self.what, next.position, "a leaf", found));
             }
-            node = next;
+            (node, is_first) = (next, false);
         }
     }
 }

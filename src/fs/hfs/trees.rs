@@ -5,7 +5,8 @@ use super::MasterDirectoryBlock;
 use super::fork::{DATA, Fork};
 use super::master_directory_block::POSITION;
 use super::tree::{Keys, Tree};
-use crate::fs::files::FileResult;
+use crate::fs::budget::{Budget, Part};
+use crate::fs::files::{FileResult, Node};
 use crate::io::ReadAt;
 
 /// The number of the catalog, which is one of a file.
@@ -19,6 +20,8 @@ const CATALOG_KEY: usize = 37;
 pub(super) struct Trees {
     pub(super) extents: Tree,
     pub(super) catalog: Tree,
+    /// What is left to be spent on reading them.
+    pub(super) budget: Budget,
 }
 
 impl Trees {
@@ -29,7 +32,11 @@ impl Trees {
         };
         // Where the rest of the overflow file is it cannot say itself.
         let extents = tree("extents overflow file", block.overflow, None, EXTENT_KEY)?;
-        let catalog = tree("catalog file", block.catalog, Some((&extents, volume)), CATALOG_KEY)?;
-        Ok(Self { extents, catalog })
+        let budget = Budget::new(volume.len());
+        let mut spending = budget.begin(Part::Places, Node::new(0), 0);
+        let overflow = Some((&extents, volume, &mut spending));
+        let catalog = tree("catalog file", block.catalog, overflow, CATALOG_KEY)?;
+        drop(spending);
+        Ok(Self { extents, catalog, budget })
     }
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
+use super::nodes;
 use crate::fs::conformance::examine;
-use crate::fs::files::{FileResult, Files, Node};
+use crate::fs::files::{DirectoryEntry, FileResult, Files, Node};
 use crate::fs::hfs::{Hfs, MasterDirectoryBlock};
 use crate::fs::{Filesystem as _, files};
 use crate::io::Memory;
@@ -144,8 +145,91 @@ fn a_chain_of_leaves_that_does_not_end_is_an_error() {
         count += 1;
         ControlFlow::Continue(())
     });
-    assert!(listed.unwrap_err().to_string().contains("a chain that ends"));
+    assert!(listed.unwrap_err().to_string().contains("keys that grow"));
     assert!(count < 10_000, "{count}");
+    // All of them are wanted.
+    let used = Hfs.used(&[&Memory::new(looped.0)]);
+    assert!(used.unwrap_err().to_string().contains("a chain that ends"));
+}
+
+/// A record of the catalog: of a folder with this number, or of a file with as
+/// many bytes.
+fn record(parent: u32, name: &str, id: u32, file: Option<u32>) -> Vec<u8> {
+    let key = [&[0], &parent.to_be_bytes()[..], &[name.len() as u8], name.as_bytes()].concat();
+    let mut record = [&[key.len() as u8], key.as_slice()].concat();
+    record.resize(record.len().next_multiple_of(2), 0);
+    let (kind, len, at) = if file.is_some() { (2, 102, 20) } else { (1, 70, 6) };
+    let mut data = vec![0; len];
+    data[0] = kind;
+    data[at..at + 4].copy_from_slice(&id.to_be_bytes());
+    if let Some(bytes) = file {
+        for at in [26, 30] {
+            data[at..at + 4].copy_from_slice(&bytes.to_be_bytes());
+        }
+        data[74..78].copy_from_slice(&[0, 1, 0, 1]);
+    }
+    record.extend(data);
+    record
+}
+
+/// A disk with another tree, from a block on; `fork` is where the directory block
+/// has its length and places.
+fn with_tree(disk: Disk, fork: usize, first: u16, records: &[Vec<u8>]) -> Disk {
+    let tree = nodes::tree(NODE, false, records);
+    let block = MasterDirectoryBlock::read(&Memory::new(disk.0.clone())).unwrap().unwrap();
+    let count = u16::try_from(tree.len() / block.block_size as usize).unwrap();
+    let (place, count) = (block.blocks(first, count).start() as usize, count.to_be_bytes());
+    disk.put(1024 + fork, &(tree.len() as u32).to_be_bytes())
+        .put(1024 + fork + 4, &first.to_be_bytes())
+        .put(1024 + fork + 6, &count)
+        .put(1024 + fork + 8, &[0; 8])
+        .put(place, &tree)
+}
+
+/// The nodes of all that is in the root folder.
+fn in_root(files: &dyn Files) -> Vec<Node> {
+    let mut found = Vec::new();
+    let mut each = |entry: FileResult<DirectoryEntry>| {
+        found.push(entry.unwrap().node);
+        ControlFlow::Continue(())
+    };
+    files.list(files.root(), &mut each).unwrap();
+    found
+}
+
+#[test]
+fn folders_that_share_what_is_in_them_are_not_all_listed() {
+    let mut records = vec![record(1, "disk", 2, None)];
+    records.extend((0..600).map(|n| record(2, &format!("f{n:04}"), 2, None)));
+    let disk = with_tree(Disk::new(), 146, 300, &records);
+    let files = disk.files().unwrap();
+    let folders = in_root(files.as_ref());
+    assert_eq!(folders.len(), 600);
+    let failed = folders
+        .iter()
+        .find_map(|folder| files.list(*folder, &mut |_| ControlFlow::Continue(())).err());
+    let failed = failed.expect("all of them were listed").to_string();
+    assert!(failed.contains("share what belongs to one"), "{failed}");
+}
+
+#[test]
+fn files_that_share_their_places_are_not_all_read() {
+    // Each has a block of its own, and 500 times three.
+    let mut records = vec![record(1, "disk", 2, None)];
+    records.extend((0..2000).map(|n| record(2, &format!("f{n:04}"), 16, Some(1501 * 512))));
+    let places = (0..500_u16).map(|n| {
+        let start = (1 + 3 * n).to_be_bytes();
+        let key = [&[7, 0, 0, 0, 0, 16], &start[..]].concat();
+        [key, [0, 1].repeat(6)].concat()
+    });
+    let disk = with_tree(Disk::new(), 146, 300, &records);
+    let disk = with_tree(disk, 130, 1000, &places.collect::<Vec<_>>());
+    let files = disk.files().unwrap();
+    let nodes = in_root(files.as_ref());
+    assert_eq!(files.places(nodes[0]).unwrap().unwrap().bytes(), 512);
+    let failed = nodes.iter().find_map(|node| files.places(*node).err());
+    let failed = failed.expect("all of them were read").to_string();
+    assert!(failed.contains("share what belongs to one"), "{failed}");
 }
 
 #[test]

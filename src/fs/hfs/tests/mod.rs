@@ -3,5 +3,6 @@
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test numbers")]
 
 mod files;
+pub(in crate::fs) mod nodes;
 mod used;
 mod volume;

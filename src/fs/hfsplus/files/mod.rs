@@ -23,11 +23,12 @@ use super::journal::Journal;
 use super::volume_header::{Special, VolumeHeader};
 use super::wrapper::Place;
 use crate::extent::{Extent, ExtentSet};
+use crate::fs::budget::{Budget, Part, Spending};
 use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
     Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old,
 };
-use crate::fs::hfs::tree::{Keys, Record, Tree, number};
+use crate::fs::hfs::tree::{Keys, Record, Tree, number, spend};
 use crate::fs::hfs::unclean::Unclean;
 use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
@@ -68,6 +69,7 @@ pub(super) struct HfsPlusFiles {
     extents: Tree,
     catalog: Tree,
     attributes: Option<Tree>,
+    budget: Budget,
     root: Node,
     linked_files: Option<u32>,
     linked_folders: Option<u32>,
@@ -119,6 +121,7 @@ impl HfsPlusFiles {
         header.check_supported()?;
         let volume = Window::new(Arc::clone(reader), place.extent);
         Journal::read(&Volume { reader: &volume, header: &header })?.check_replayed()?;
+        let budget = Budget::new(volume.len());
         let special = |special: Special, extents: Option<&Tree>| {
             let fork = header.special(special)?;
             let mut pieces = first_pieces(&header, &fork)?;
@@ -127,7 +130,9 @@ impl HfsPlusFiles {
                     FormatError::corrupt(special.name(), 0, "at most eight extents", "more")
                 })?;
                 let id = special.id();
-                overflow(extents, &volume, &header, &fork, (id, DATA), &mut pieces)?;
+                let mut spending = budget.begin(Part::Places, Node::new(0), 0);
+                let read = (extents, &volume as &dyn ReadAt, &mut spending);
+                overflow(read, &header, &fork, (id, DATA), &mut pieces)?;
             }
             Tree::open(&volume, special.name(), pieces, fork.logical_size, Keys::Long)
         };
@@ -145,6 +150,7 @@ impl HfsPlusFiles {
             extents,
             catalog,
             attributes,
+            budget,
             root: Node::new(0),
             linked_files: None,
             linked_folders: None,
@@ -159,15 +165,16 @@ impl HfsPlusFiles {
     /// Finds the root folder, and the folders of what has several names.
     fn find_root(&mut self) -> FileResult<()> {
         let mut root = None;
-        self.children(ROOT_PARENT, &mut |_, item, place| {
+        let mut spending = self.budget.begin(Part::Names, Node::new(0), 0);
+        self.children(ROOT_PARENT, &mut spending, &mut |_, item, place| {
             root = item.ok().filter(|item| item.id == ROOT).map(|_| Node::new(number(place)));
             root.is_none()
         })?;
         let position = super::volume_header::POSITION;
-        self.root =
+        let root =
             root.ok_or_else(|| FormatError::corrupt("catalog", position, "a root folder", "none"))?;
         let (mut files, mut folders) = (None, None);
-        self.children(ROOT, &mut |name, item, _| {
+        self.children(ROOT, &mut spending, &mut |name, item, _| {
             let id = item.ok().filter(|item| item.kind == NodeKind::Folder).map(|item| item.id);
             if name == LINKED_FILES.as_bytes() {
                 files = id;
@@ -177,13 +184,19 @@ impl HfsPlusFiles {
             // They sort before and among the first, but there is no rule.
             files.is_none() || folders.is_none()
         })?;
-        (self.linked_files, self.linked_folders) = (files, folders);
+        drop(spending);
+        (self.root, self.linked_files, self.linked_folders) = (root, files, folders);
         Ok(())
     }
 
     /// Gives the records of what is in a folder, until `each` has enough.
-    fn children(&self, folder: u32, each: EachItem) -> FileResult<()> {
+    fn children(&self, folder: u32, spending: &mut Spending, each: EachItem) -> FileResult<()> {
+        let mut spent = Ok(());
         self.catalog.from(&self.volume, &first_of(folder), &mut |record| {
+            spent = spend(spending, &record);
+            if spent.is_err() {
+                return false;
+            }
             let record = match record {
                 Ok(record) => record,
                 Err(error) => return each(&[], Err(error), (0, 0)),
@@ -196,7 +209,8 @@ impl HfsPlusFiles {
                 None => true,
                 Some(item) => each(&name, item, record.place),
             }
-        })
+        })?;
+        spent
     }
 
     /// The record of a node.
@@ -248,14 +262,15 @@ impl HfsPlusFiles {
     fn open_node(&self, node: Node) -> FileResult<Arc<Opened>> {
         self.opened.get_or_open(node, || {
             let item = self.item(node)?;
+            let mut spending = self.budget.begin(Part::Places, node, 0);
             let (mut data, mut resource) = (Pieces::default(), Pieces::default());
             if let Some((data_fork, resource_fork)) = &item.forks {
-                data = self.pieces(data_fork, (item.id, DATA))?;
-                resource = self.pieces(resource_fork, (item.id, RESOURCE))?;
+                data = self.pieces(data_fork, (item.id, DATA), &mut spending)?;
+                resource = self.pieces(resource_fork, (item.id, RESOURCE), &mut spending)?;
             }
             let mut compressed = None;
             if item.is_compressed() && item.kind == NodeKind::File {
-                let attribute = self.attribute(item.id, decmpfs::ATTRIBUTE)?;
+                let attribute = self.attribute(item.id, decmpfs::ATTRIBUTE, &mut spending)?;
                 let attribute = attribute.ok_or_else(|| {
                     let what = "attribute of a compressed file";
                     FormatError::corrupt(what, item.position, "one", "none")
@@ -270,10 +285,11 @@ impl HfsPlusFiles {
     }
 
     /// Where the content of a fork is.
-    fn pieces(&self, fork: &Fork, of: (u32, u8)) -> FileResult<Pieces> {
+    fn pieces(&self, fork: &Fork, of: (u32, u8), spending: &mut Spending) -> FileResult<Pieces> {
         let mut pieces = first_pieces(&self.header, fork)?;
         if fork.overflow() > 0 {
-            overflow(&self.extents, &self.volume, &self.header, fork, of, &mut pieces)?;
+            let read = (&self.extents, &self.volume as &dyn ReadAt, spending);
+            overflow(read, &self.header, fork, of, &mut pieces)?;
         }
         Ok(pieces)
     }
@@ -282,6 +298,7 @@ impl HfsPlusFiles {
     fn each_attribute(
         &self,
         id: u32,
+        spending: &mut Spending,
         each: &mut dyn FnMut(Vec<u8>, FileResult<Vec<u8>>) -> bool,
     ) -> FileResult<()> {
         const INLINE: u32 = 0x10;
@@ -290,7 +307,7 @@ impl HfsPlusFiles {
         let order = |key: &[u8]| key.u32_be(2).unwrap_or(0).cmp(&id);
         let (mut failed, mut unfinished) = (None, None);
         tree.from(&self.volume, &order, &mut |record| {
-            let record = match record {
+            let record = match spend(spending, &record).and(record) {
                 Ok(record) => record,
                 Err(error) => {
                     failed = Some(error);
@@ -389,9 +406,14 @@ impl HfsPlusFiles {
         Ok(value)
     }
 
-    fn attribute(&self, id: u32, wanted: &[u8]) -> FileResult<Option<Vec<u8>>> {
+    fn attribute(
+        &self,
+        id: u32,
+        wanted: &[u8],
+        spending: &mut Spending,
+    ) -> FileResult<Option<Vec<u8>>> {
         let mut found = None;
-        self.each_attribute(id, &mut |name, value| {
+        self.each_attribute(id, spending, &mut |name, value| {
             if name == wanted {
                 found = Some(value);
             }
@@ -433,8 +455,7 @@ fn first_pieces(header: &VolumeHeader, fork: &Fork) -> FileResult<Pieces> {
 
 /// The extents of a fork that the overflow file has.
 fn overflow(
-    tree: &Tree,
-    volume: &dyn ReadAt,
+    (tree, volume, spending): (&Tree, &dyn ReadAt, &mut Spending),
     header: &VolumeHeader,
     fork: &Fork,
     (id, kind): (u32, u8),
@@ -448,6 +469,7 @@ fn overflow(
     let mut failed = None;
     tree.from(volume, &|key| key_of(key).cmp(&(id, kind, 0)), &mut |record| {
         let add = || -> FileResult<bool> {
+            spend(spending, &record)?;
             let record = record?;
             let (own, own_kind, start) = key_of(record.key);
             if (own, own_kind) != (id, kind) || blocks >= fork.total_blocks {
@@ -522,7 +544,8 @@ impl Files for HfsPlusFiles {
         if item.kind != NodeKind::Folder {
             return Err(FormatError::corrupt("folder", item.position, "a folder", "a file"));
         }
-        self.children(item.id, &mut |name, found, place| {
+        let mut spending = self.budget.begin(Part::Names, folder, 0);
+        self.children(item.id, &mut spending, &mut |name, found, place| {
             let is_own =
                 item.id == ROOT && (name == LINKED_FILES.as_bytes() || name == LINKED_FOLDERS);
             let entry = match found {
@@ -597,7 +620,8 @@ impl Files for HfsPlusFiles {
     fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {
         let item = self.item(node)?;
         let (mut found, mut bytes, mut failed) = (Vec::new(), 0_usize, None);
-        self.each_attribute(item.id, &mut |name, value| {
+        let mut spending = self.budget.begin(Part::Streams, node, 0);
+        self.each_attribute(item.id, &mut spending, &mut |name, value| {
             match value {
                 Ok(_) if name == decmpfs::ATTRIBUTE => {}
                 Ok(value) => {

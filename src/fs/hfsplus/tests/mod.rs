@@ -6,4 +6,5 @@ mod clean;
 mod disk;
 mod fields;
 mod hostile;
+mod shared;
 mod trees;
