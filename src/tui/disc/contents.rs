@@ -13,6 +13,7 @@ use crate::cmd::disc::info;
 use crate::cmd::output::plain;
 use crate::cmd::terminal::wrap;
 use crate::disc::{Contents, raw};
+use crate::error::ErrorKind;
 use crate::tui::destinations::{Destinations, Keep};
 use crate::tui::keys::Key;
 use crate::tui::load::Load;
@@ -69,6 +70,15 @@ impl OnDisc {
                      and a cue sheet (.cue), from which programs play or burn it.",
                 );
             }
+            (Err(error), _) if contents.has_sound() => match raw::check(contents) {
+                // Not that there is sound is in the way, but this.
+                Err(why) if why.kind() != ErrorKind::Unsupported => add_error(&mut page, &why),
+                Err(why) => {
+                    page.add(Tone::Bad, sentence(&error.to_string()));
+                    page.blank().text(sentence(&why.to_string()));
+                }
+                Ok(_) => add_error(&mut page, &error),
+            },
             (Err(error), _) => add_error(&mut page, &error),
         }
         page.blank();
@@ -181,6 +191,14 @@ mod tests {
         // The toc of a DVD is made up, and it has no raw sectors.
         let odd = Contents { medium: Some("DVD-ROM".into()), ..audio };
         assert!(choices(&odd).is_empty());
+        assert!(text(&odd).contains("Only CDs in a drive") && !text(&odd).contains("--raw"));
+        // What keeps a disc from being stored raw is said, not that it should be.
+        let mut damaged = mixed;
+        damaged.toc.as_mut().unwrap().lead_out = u32::MAX;
+        let shown = text(&damaged);
+        assert!(shown.contains("The table of contents of the disc is damaged"), "{shown}");
+        assert!(shown.contains("Another drive may read it") && !shown.contains("--raw"), "{shown}");
+        assert!(choices(&damaged).is_empty());
         let protected = Contents { protection: Some("CSS".into()), ..data };
         assert!(
             text(&protected).contains("keep the disc itself")
