@@ -123,10 +123,6 @@ impl Contents {
             ))
             .hint("keep the disc itself; nothing was written"));
         }
-        if self.is_in_drive && self.is_empty() {
-            return Err(Error::refused("nothing is on the disc".to_owned())
-                .hint("put in another one; a blank disc has nothing that could be read"));
-        }
         if !self.is_in_drive && self.volume.formats.is_empty() {
             return Err(Error::refused(
                 "this file holds no filesystem of a disc (ISO 9660, UDF, HFS)".to_owned(),

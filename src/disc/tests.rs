@@ -320,6 +320,7 @@ fn an_empty_disc_never_becomes_a_file() {
         [read(&drive, &out.at("x.iso"), &Options::default()), read_raw(&drive, &out.at("x"))]
     {
         let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Failed);
         assert!(error.to_string().contains("nothing is on the disc"), "{error}");
     }
     assert_eq!(std::fs::read_dir(out.folder.path()).unwrap().count(), 0);
