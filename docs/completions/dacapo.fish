@@ -165,6 +165,8 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand find" -s b -l bytes -d 'Sh
 complete -c dacapo -n "__fish_dacapo_using_subcommand find" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand find" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand find" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -l with -d 'Another image or disk that a filesystem or group is spread over' -r -F
+complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -l other-with -d 'Another image or disk that IMAGE_OR_DISK is spread over' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -l json -d 'Print JSON, one object a line, instead of text'
 complete -c dacapo -n "__fish_dacapo_using_subcommand diff" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -15,15 +15,16 @@ use crate::pipeline::Cancel;
 use crate::units::human;
 
 use super::Outcome;
-use super::files::{kind_word, name_of, open_disk};
-use super::open::outcome;
+use super::files::{kind_word, name_of, open_disks};
+use super::open::{BesideArgs, outcome};
 use super::output::{Output, json_line};
 use super::text::{duration, hex};
 
 const EXAMPLE: &str = "\
 Examples:
   dacapo diff monday.img.zst friday.img.zst
-  dacapo diff studio.img.zst /dev/sda";
+  dacapo diff studio.img.zst /dev/sda
+  dacapo diff one.img.zst /dev/sda --with two.img.zst --other-with /dev/sdb";
 
 /// List the files that differ between two images, or an image and a disk
 ///
@@ -41,6 +42,17 @@ pub struct DiffArgs {
     /// Image, disk, partition or raw image file to compare with it
     #[arg(value_name = "IMAGE_OR_DISK", value_hint = ValueHint::AnyPath)]
     pub other: PathBuf,
+
+    /// Other disks of a set that IMAGE is the first of.
+    #[command(flatten)]
+    pub set: BesideArgs,
+
+    /// Another image or disk that IMAGE_OR_DISK is spread over
+    ///
+    /// As --with is for IMAGE. Of a volume that is spread over several disks every
+    /// file is read on both sides.
+    #[arg(long, value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
+    pub other_with: Vec<PathBuf>,
 }
 
 /// Runs the command.
@@ -48,8 +60,9 @@ pub struct DiffArgs {
 /// # Errors
 /// If one of the two cannot be read.
 pub fn run(args: &DiffArgs, output: &Output, cancel: &Cancel) -> Result<Outcome> {
-    let before = open_disk(&args.image, output)?;
-    let after = open_disk(&args.other, output)?;
+    let before = open_disks(&args.image, &args.set, output)?;
+    let set = BesideArgs { others: args.other_with.clone() };
+    let after = open_disks(&args.other, &set, output)?;
     let started = Instant::now();
     let listener = output.listener();
     let diffed = diff::run(&before, &after, cancel, &*listener)?;

@@ -99,8 +99,8 @@ fn disc(disk: &dyn ReadAt, notes: &mut Vec<String>) -> Option<Identity> {
         ends.iter().filter(believed).all(|end| *end <= disk.len() || *end == partition);
     if size > disk.len() && is_partition_alone && has_anchor_at_end(disk) {
         notes.push(format!(
-            "a partition of its {} ends at byte {partition}, behind the end of the file; the disc \
-             ends there, and so do its own marks",
+            "a partition of its {} ends at byte {partition}, behind the end of the file, which has \
+             the last anchor of the disc all the same",
             disc.name
         ));
         return Some(Identity { size: disk.len(), ..disc });

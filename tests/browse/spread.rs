@@ -159,6 +159,7 @@ fn volumes_of_a_group_over_two_partitions_are_all_there() {
         }
         assert_eq!(position, size * MIB);
     }
+    let far_at = start + lvm.pieces("pair/far")[0].1;
     drop(loops);
     pair.save();
     let [first, second] = &pair.images;
@@ -175,4 +176,30 @@ fn volumes_of_a_group_over_two_partitions_are_all_there() {
     }
     let ran = dacapo(&["ls", first]).success();
     assert!(!ran.out().contains("pair/far"), "{ran}");
+    // A byte of a file that lies on the second disk alone.
+    let old = pair.images.each_ref().map(|image| format!("{image}.old"));
+    for (image, old) in pair.images.iter().zip(&old) {
+        fs::rename(image, old).unwrap();
+    }
+    let bytes = fs::read(&pair.disks[1]).unwrap();
+    let content = junk(50_003, 3);
+    let position = bytes[far_at as usize..].windows(512).position(|it| *it == content[..512]);
+    let position = far_at + position.unwrap() as u64;
+    let disk = File::options().write(true).open(&pair.disks[1]).unwrap();
+    disk.write_all_at(&[content[0] ^ 1], position).unwrap();
+    pair.save();
+    let diff = |[first, second]: &[String; 2], [other, with]: &[String; 2]| {
+        dacapo(&["diff", "--json", first, other, "--with", second, "--other-with", with])
+    };
+    let _ = diff(&pair.images, &pair.disks).success();
+    for after in [&pair.images, &pair.disks] {
+        let ran = diff(&old, after).exits(4);
+        let found = ran.messages("difference");
+        assert_eq!(found.len(), 1, "{ran}");
+        assert_eq!(
+            (&found[0]["volume"], &found[0]["path"]),
+            (&"pair/far".into(), &"/far-3".into())
+        );
+        assert_eq!(found[0]["differs_in"][0], "content", "{ran}");
+    }
 }

@@ -4,7 +4,8 @@
 //! First the disks are compared by the hashes of their chunks ([`Unchanged`]). A
 //! volume in which nothing differs is not looked at, and a file that lies in the
 //! same place on both sides, where nothing differs, is not read. What remains
-//! is read on both sides.
+//! is read on both sides. Of a set of disks only the first is compared by hashes, so that
+//! nothing is known of a volume that is not all on it before its files are read.
 
 mod tree;
 mod unchanged;
@@ -103,6 +104,8 @@ pub fn run(
     let places: ExtentSet =
         pairs.iter().flat_map(|(old, _)| all_of(old).iter().collect::<Vec<_>>()).collect();
     let unchanged = Unchanged::find(before, after, &places, cancel, progress)?;
+    let is_set = [before, after].iter().any(|disk| !disk.others().is_empty());
+    let nothing = Unchanged::nothing();
     for old in before.volumes() {
         if !after.volumes().iter().any(|new| new.name == old.name) {
             diffed.differences.push(whole(old, Change::Removed));
@@ -113,14 +116,16 @@ pub fn run(
         let name = |it: &OpenVolume| it.identity.as_ref().map(|identity| identity.name.clone());
         let is_same_kind = name(old) == name(new);
         // Some of it may be elsewhere, or all that is known of it is its name.
-        let is_elsewhere = old.reader.is_empty()
+        let is_partly = |it: &OpenVolume| all_of(it).bytes() != it.reader.len();
+        let is_elsewhere = is_set && (is_partly(old) || is_partly(new))
+            || old.reader.is_empty()
             || new.reader.is_empty()
             || old.identity.as_ref().is_some_and(|identity| identity.name == "btrfs");
         let (old_places, new_places) = (all_of(old), all_of(new));
         if is_same_kind
             && !old.is_damaged()
             && !new.is_damaged()
-            && (!is_elsewhere || unchanged.is_everything())
+            && (!is_elsewhere || unchanged.is_everything() && !is_set)
             && unchanged.holds(&old_places, &new_places)
         {
             diffed.same_volumes.push(old.name.clone());
@@ -139,7 +144,9 @@ pub fn run(
                 }
             }
             let sides = [tree::Side::new(old, &*old_files), tree::Side::new(new, &*new_files)];
-            tree::compare(&sides, &unchanged, cancel, progress, &mut diffed)?;
+            // What of it lies on other disks has no place on the first.
+            let known = if is_set && is_elsewhere { &nothing } else { &unchanged };
+            tree::compare(&sides, known, cancel, progress, &mut diffed)?;
             continue;
         };
         if !is_same_kind {

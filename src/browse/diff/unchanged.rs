@@ -20,6 +20,8 @@ pub struct Unchanged {
     different: ExtentSet,
     /// True if the whole disks were compared.
     is_of_all: bool,
+    /// True if places tell nothing: what lies nowhere may have bytes all the same.
+    is_nothing: bool,
 }
 
 impl Unchanged {
@@ -46,13 +48,19 @@ impl Unchanged {
             let losses = disk.image.iter().flat_map(|image| &image.reader().report().losses);
             different.extend(losses.copied());
         }
-        Ok(Self { different, is_of_all })
+        Ok(Self { different, is_of_all, is_nothing: false })
+    }
+
+    /// Nothing is known, wherever it lies.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { different: ExtentSet::all(u64::MAX), is_of_all: false, is_nothing: true }
     }
 
     /// Of these bytes, for tests.
     #[cfg(test)]
     pub(crate) const fn except(different: ExtentSet) -> Self {
-        Self { different, is_of_all: true }
+        Self { different, is_of_all: true, is_nothing: false }
     }
 
     /// True if it is known that nothing at all differs.
@@ -71,7 +79,9 @@ impl Unchanged {
     /// the same.
     #[must_use]
     pub fn holds(&self, before: &ExtentSet, after: &ExtentSet) -> bool {
-        before == after && !before.iter().any(|extent| self.different.touches(extent))
+        !self.is_nothing
+            && before == after
+            && !before.iter().any(|extent| self.different.touches(extent))
     }
 }
 
