@@ -65,14 +65,15 @@ impl Health {
             parts.push("it expects to fail".into());
         }
         parts.extend(self.temperature.map(|degrees| format!("{degrees} C")));
-        parts.extend(self.hours.map(|hours| format!("{hours} hours")));
-        let some = |count: Option<u64>, what: &str| {
-            count.filter(|count| *count > 0).map(|count| format!("{count} {what}"))
-        };
-        parts.extend(some(self.reallocated, "sectors reallocated"));
-        parts.extend(some(self.pending, "pending"));
-        parts.extend(some(self.uncorrectable, "uncorrectable"));
-        parts.extend(some(self.media_errors, "media errors"));
+        let s = |count: u64| if count == 1 { "" } else { "s" };
+        parts.extend(self.hours.map(|hours| format!("{hours} hour{}", s(hours))));
+        let some = |count: Option<u64>| count.filter(|count| *count > 0);
+        let reallocated = some(self.reallocated);
+        parts.extend(reallocated.map(|count| format!("{count} sector{} reallocated", s(count))));
+        parts.extend(some(self.pending).map(|count| format!("{count} pending")));
+        parts.extend(some(self.uncorrectable).map(|count| format!("{count} uncorrectable")));
+        let errors = some(self.media_errors);
+        parts.extend(errors.map(|count| format!("{count} media error{}", s(count))));
         parts.extend(self.used_life.map(|used| format!("{used} % of its life used")));
         parts.join(", ")
     }
@@ -216,6 +217,9 @@ mod tests {
         assert_eq!(sata.line(), "failing, 41 C, 31234 hours, 8 sectors reallocated, 3 pending");
         let nvme = parse(NVME.as_bytes()).unwrap();
         assert_eq!(nvme.line(), "healthy, 33 C, 1200 hours, 4 % of its life used");
+        let new = Health { hours: Some(1), reallocated: Some(1), media_errors: Some(1), ..nvme };
+        let line = new.line();
+        assert!(line.contains("1 hour, 1 sector reallocated, 1 media error, "), "{line}");
         let dying = parse(br#"{"smart_status": {"passed": false}}"#).unwrap();
         assert_eq!(dying.line(), "failing, it expects to fail");
         let silent = parse(br#"{"temperature": {"current": 20}}"#).unwrap();

@@ -149,11 +149,11 @@ impl Plan {
             None => Shelf::Mirror(&downloads),
         };
         let packages = packages::fetch(&shelf, inputs.kernel.is_none())?;
-        progress.stage("unpacking", packages.len() as u64);
+        progress.stage("unpacking", packages.iter().map(|package| package.size).sum());
         for package in &packages {
             cancel.check()?;
             packages::unpack(package, &root)?;
-            progress.advance(1);
+            progress.advance(package.size);
         }
         let (image, folder) = match &inputs.kernel {
             Some(own) => own.clone(),

@@ -73,13 +73,22 @@ pub(super) const PACKAGES: &[Package] = &[
         why: "growing NTFS, and mounting it: Debian's kernel cannot",
         files: &[("sbin/ntfsresize", "sbin/ntfsresize"), ("bin/ntfs-3g", "sbin/ntfs-3g")],
     },
+    Package {
+        name: "smartmontools",
+        why: "what a drive says of its health",
+        files: &[("usr/sbin/smartctl", "sbin/smartctl")],
+    },
     Package { name: "ca-certificates", why: "whom HTTPS may trust", files: &[] },
     library("libc6"),
     library("libblkid1"),
     library("libcom-err2"),
     library("libext2fs2"),
+    library("libgcc-s1"),
     library("liblzo2-2"),
     library("libntfs-3g89"),
+    library("libpcre2-8-0"),
+    library("libselinux1"),
+    library("libstdc++6"),
     library("libtomcrypt1"),
     library("libtommath1"),
     library("libgmp10"),
@@ -103,6 +112,9 @@ pub struct Fetched {
     pub version: String,
     /// What it is for.
     pub why: String,
+    /// The length of its file in bytes.
+    #[serde(skip)]
+    pub(super) size: u64,
     #[serde(skip)]
     file: PathBuf,
     #[serde(skip)]
@@ -242,7 +254,9 @@ fn look_through(folder: &Path) -> Result<BTreeMap<String, Fetched>> {
             ))
             .hint("remove the one that is not wanted"));
         }
-        packages.insert(name.clone(), Fetched { name, version, why: String::new(), file, depends });
+        let size = std::fs::metadata(&file).context(doing)?.len();
+        let why = String::new();
+        packages.insert(name.clone(), Fetched { name, version, why, size, file, depends });
     }
     Ok(packages)
 }
@@ -256,6 +270,7 @@ mod tests {
             name: name.into(),
             version: "1".into(),
             why: String::new(),
+            size: 0,
             file: PathBuf::new(),
             depends: depends.into(),
         };

@@ -238,6 +238,7 @@ fn every_tool_of_the_rescue_system_runs_where_there_is_nothing_else() {
         (&["/sbin/btrfs", "--version"], "btrfs-progs"),
         (&["/sbin/ntfsresize", "-V"], "ntfsresize v"),
         (&["/sbin/ntfs-3g", "--help"], "ntfs-3g"),
+        (&["/sbin/smartctl", "--version"], "smartctl 7"),
     ] {
         let mut command = std::process::Command::new("chroot");
         command.arg(&root).args(tool).env("PATH", crate::support::search_path());

@@ -163,6 +163,13 @@ fn what_cannot_be_restored_is_told_and_leaves_no_half_disk() {
     assert!(!result.contains("Done."), "{result}");
     assert!(result.contains("damaged") || result.contains("corrupt"), "{result}");
     screen.type_keys(key::ESC);
+    screen.wait_for("What do you want to do?", SOON);
+    screen.type_keys("d");
+    choose(&guest, "SMALL-1");
+    // As this drive says itself, which is asked by smartctl.
+    guest.screen.wait_for("healthy", SEARCH);
+    guest.screen.type_keys(key::ESC);
+    guest.screen.type_keys(key::ESC);
     power_off(&mut guest);
     assert_blank_at_both_ends(&target);
     assert_untouched(&small);
