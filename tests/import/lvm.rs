@@ -15,14 +15,14 @@ use crate::support::{
 use crate::variants::cut_out;
 
 /// The part of a disk that is a physical volume, as a device.
-fn physical(raw: &str, (start, len): (u64, u64)) -> Loop {
+pub(super) fn physical(raw: &str, (start, len): (u64, u64)) -> Loop {
     let window = [format!("--offset={}", start * SECTOR), format!("--sizelimit={}", len * SECTOR)];
     Loop::new(raw, &[&window[0], &window[1]])
 }
 
 /// LVM finds nothing wrong with a group and the headers of its devices.
 #[track_caller]
-fn assert_group(lvm: &Lvm, group: &str, devices: &[&str]) {
+pub(super) fn assert_group(lvm: &Lvm, group: &str, devices: &[&str]) {
     lvm.run("vgck", &[group]).success();
     let args = ["--noheadings", "-o", "vg_name,vg_missing_pv_count,pv_count", group];
     let ran = lvm.run("vgs", &args).success();
@@ -39,7 +39,7 @@ fn assert_group(lvm: &Lvm, group: &str, devices: &[&str]) {
 }
 
 /// Writes a logical volume of linear pieces to a file of its own.
-fn put_together(lvm: &Lvm, volume: &str, path: &str) {
+pub(super) fn put_together(lvm: &Lvm, volume: &str, path: &str) {
     let (to, mut position) = (File::create(path).unwrap(), 0);
     for (device, at, len) in lvm.pieces(volume) {
         let mut bytes = vec![0; usize::try_from(len).unwrap()];

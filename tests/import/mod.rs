@@ -7,6 +7,7 @@ mod compressed;
 mod ending;
 mod lvm;
 mod ntfsclone;
+mod ocs_sr;
 mod partclone;
 mod partimage;
 mod virtual_disk;
