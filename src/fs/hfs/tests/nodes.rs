@@ -4,7 +4,7 @@
 const DESCRIPTOR: usize = 14;
 
 /// A node: its records, and where they begin, from its end on.
-fn node(size: usize, kind: u8, next: u32, records: &[&[u8]]) -> Vec<u8> {
+pub(super) fn node(size: usize, kind: u8, next: u32, records: &[&[u8]]) -> Vec<u8> {
     let mut bytes = vec![0; DESCRIPTOR];
     bytes[..4].copy_from_slice(&next.to_be_bytes());
     bytes[8] = kind;

@@ -2,6 +2,7 @@
 //! The used map: what has to agree before it is believed, and damage anywhere.
 
 use super::files::Disk;
+use super::nodes;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::hfs::{Hfs, MasterDirectoryBlock};
 use crate::fs::{Filesystem as _, Used};
@@ -83,8 +84,7 @@ fn freed(disk: &Disk, block: u16) -> Disk {
 fn blocks_of_files_are_kept_whatever_the_bitmap_says() {
     let disk = Disk::new();
     let record = disk.record(b"Both Forks");
-    let block = MasterDirectoryBlock::read(&Memory::new(disk.0.clone())).unwrap().unwrap();
-    // Of a data fork, of a resource fork, and one that only the overflow file knows.
+    // Of a data fork, of a resource fork, and of both trees.
     let overflow = disk.trees().1 + 512 + 14;
     let first = disk.0.u16_be(overflow + 8).unwrap();
     let [data, resource] = [74, 86].map(|at| disk.0.u16_be(record + at).unwrap());
@@ -95,12 +95,72 @@ fn blocks_of_files_are_kept_whatever_the_bitmap_says() {
             assert!(found.unwrap_err().to_string().contains("marked as in use"), "{number}");
             continue;
         }
-        let found = found.unwrap();
-        assert!(found.notes[0].contains("calls free"), "{:?}", found.notes);
-        let place = ExtentSet::from(block.blocks(number, 1));
-        assert!(place.subtract(&found.extents).is_empty(), "{number}");
-        assert_eq!(found.extents, truth());
+        kept(&freed(&disk, number), number, &truth());
     }
+}
+
+/// The bitmap calls a block free that is in use, and it is kept, and told.
+#[track_caller]
+fn kept(disk: &Disk, number: u16, truth: &ExtentSet) {
+    let found = used(disk).unwrap();
+    assert!(found.notes[0].contains("calls free"), "{:?}", found.notes);
+    let block = MasterDirectoryBlock::read(&Memory::new(disk.0.clone())).unwrap().unwrap();
+    let place = ExtentSet::from(block.blocks(number, 1));
+    assert!(place.subtract(&found.extents).is_empty(), "{number}");
+    assert_eq!(&found.extents, truth);
+}
+
+/// The records of the leaf of the overflow file: the numbers of their files, and
+/// their bytes.
+fn overflow_records(disk: &Disk) -> Vec<(u32, &[u8])> {
+    let leaf = &disk.0[disk.trees().1 + 512..][..512];
+    let place = |slot: usize| usize::from(leaf.u16_be(510 - 2 * slot).unwrap());
+    let count = usize::from(leaf.u16_be(10).unwrap());
+    let records = (0..count).map(|slot| &leaf[place(slot)..place(slot + 1)]);
+    records.map(|record| (record.u32_be(2).unwrap(), record)).collect()
+}
+
+#[test]
+fn blocks_that_only_the_overflow_file_knows_are_kept() {
+    let disk = Disk::new();
+    // Of an ordinary file, in all three places of each record.
+    let records = overflow_records(&disk);
+    let of_file: Vec<_> = records.iter().filter(|(id, _)| *id >= 16).collect();
+    assert!(of_file.len() > 5);
+    for (_, record) in of_file {
+        for at in [8, 12, 16] {
+            let start = record.u16_be(at).unwrap();
+            kept(&freed(&disk, start), start, &truth());
+        }
+    }
+}
+
+#[test]
+fn bad_blocks_are_kept_and_are_of_no_file() {
+    let disk = Disk::new();
+    // One of which the bitmap knows nothing, behind the records of the catalog.
+    let bitmap = &disk.0[usize::from(disk.0.u16_be(BLOCK + 14).unwrap()) * 512..];
+    let is_free = |block: &u16| bitmap[usize::from(block / 8)] & (0x80 >> (block % 8)) == 0;
+    let bad = (0..disk.0.u16_be(BLOCK + 18).unwrap()).filter(is_free).nth(3).unwrap();
+    let record = [&[7, 0, 0, 0, 0, 5, 0, 0][..], &bad.to_be_bytes(), &[0, 1], &[0; 8]].concat();
+    let records = overflow_records(&disk);
+    let catalog = records.partition_point(|(id, _)| *id < 5);
+    let mut records: Vec<&[u8]> = records.into_iter().map(|(_, record)| record).collect();
+    records.insert(catalog, &record);
+    let header = disk.trees().1;
+    let next = disk.0.u32_be(header + 512).unwrap();
+    let leaf = nodes::node(512, 0xff, next, &records);
+    let more = disk.0.u32_be(header + 20).unwrap() + 1;
+    let disk = disk.clone().put(header + 512, &leaf).put(header + 20, &more.to_be_bytes());
+    let block = MasterDirectoryBlock::read(&Memory::new(disk.0.clone())).unwrap().unwrap();
+    let mut truth = truth();
+    truth.insert(block.blocks(bad, 1));
+    kept(&disk, bad, &truth);
+    // Mac OS says in the directory block that there are some.
+    let attributes = disk.0.u16_be(BLOCK + 10).unwrap() | 1 << 9;
+    let disk = disk.put(BLOCK + 10, &attributes.to_be_bytes());
+    kept(&disk, bad, &truth);
+    assert!(used(&disk).unwrap().notes[1].contains("a list of bad blocks"));
 }
 
 #[test]
