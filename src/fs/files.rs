@@ -288,7 +288,12 @@ pub trait Files: Send + Sync {
         buf: &mut [u8],
     ) -> FileResult<usize> {
         let _ = (file, offset, buf);
-        let name = String::from_utf8_lossy(stream);
-        Err(FormatError::unsupported(format!("there is no stream named {name}")))
+        Err(no_stream(stream))
     }
+}
+
+/// A file has no further content of this name.
+pub(super) fn no_stream(name: &[u8]) -> FormatError {
+    let name = String::from_utf8_lossy(name);
+    FormatError::unsupported(format!("there is no stream named {name}"))
 }

@@ -22,7 +22,7 @@ use crate::extent::ExtentSet;
 use crate::fs::budget::{Part, Spending};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
-    may_be_old,
+    may_be_old, no_stream,
 };
 use crate::fs::listing::Listings;
 use crate::fs::names;
@@ -243,8 +243,7 @@ impl Files for HfsFiles {
         buf: &mut [u8],
     ) -> FileResult<usize> {
         if stream != RESOURCE_FORK {
-            let name = String::from_utf8_lossy(stream);
-            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+            return Err(no_stream(stream));
         }
         let opened = self.open_node(file)?;
         let (len, pieces) = &opened.resource;

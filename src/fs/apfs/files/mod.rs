@@ -28,7 +28,7 @@ use crate::extent::ExtentSet;
 use crate::fs::cache::Cache;
 use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
-    Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, Times,
+    Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, Times, no_stream,
 };
 use crate::fs::listing::{Fold, Listings};
 use crate::fs::names;
@@ -513,8 +513,7 @@ impl Files for ApfsFiles {
         buf: &mut [u8],
     ) -> FileResult<usize> {
         if stream != RESOURCE_STREAM {
-            let name = String::from_utf8_lossy(stream);
-            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+            return Err(no_stream(stream));
         }
         let opened = self.open_node(file)?;
         let buf = within(opened.resource.size, offset, buf);

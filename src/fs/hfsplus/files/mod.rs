@@ -26,7 +26,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::fs::budget::{Budget, Part, Spending};
 use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
-    Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old,
+    Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old, no_stream,
 };
 use crate::fs::hfs::tree::{Keys, Record, Tree, number, spend};
 use crate::fs::hfs::unclean::Unclean;
@@ -654,8 +654,7 @@ impl Files for HfsPlusFiles {
         buf: &mut [u8],
     ) -> FileResult<usize> {
         if stream != RESOURCE_FORK {
-            let name = String::from_utf8_lossy(stream);
-            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+            return Err(no_stream(stream));
         }
         let opened = self.open_node(file)?;
         let buf = within(opened.resource_size(), offset, buf);

@@ -42,7 +42,7 @@ use super::stream::Stream;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::{
     Attributes, DirectoryEntry, DosAttributes, EachEntry, FileResult, Files, Node, NodeKind,
-    may_be_old,
+    may_be_old, no_stream,
 };
 use crate::fs::listing::Listings;
 use crate::fs::names;
@@ -451,8 +451,7 @@ impl Files for NtfsFiles {
         let file = self.file(node)?;
         let which = file.streams.iter().position(|(name, _)| name == stream);
         let Some(which) = which.filter(|_| !stream.is_empty()) else {
-            let name = String::from_utf8_lossy(stream);
-            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+            return Err(no_stream(stream));
         };
         self.read(node, &file, which, offset, buf)
     }

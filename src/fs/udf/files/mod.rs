@@ -19,7 +19,9 @@ use super::tag::{Tag, id};
 use super::text::units;
 use crate::extent::ExtentSet;
 use crate::fs::budget::{Budget, Part, Spending};
-use crate::fs::files::{Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind};
+use crate::fs::files::{
+    Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, no_stream,
+};
 use crate::fs::listing::Listings;
 use crate::fs::names;
 use crate::fs::pieces::{self, within};
@@ -318,8 +320,7 @@ impl Files for UdfFiles {
         let entries = self.stream_entries(file, &mut spending)?;
         let found = entries.into_iter().find(|(name, _)| name == stream);
         let Some((_, address)) = found else {
-            let name = String::from_utf8_lossy(stream);
-            return Err(FormatError::unsupported(format!("there is no stream named {name}")));
+            return Err(no_stream(stream));
         };
         self.read_content(self.open(node(address))?.as_ref(), offset, buf)
     }
