@@ -276,15 +276,8 @@ impl Screen for Choose {
     }
 
     fn tick(&mut self) -> Next {
-        if !self.disks.is_running() && self.drives.have_changed() {
-            return self.look_again();
-        }
-        if !self.disks.tick() {
-            return Next::Stay;
-        }
-        if let Some(disks) = self.disks.ready() {
-            self.drives.follow(&mut self.list, disks.iter().map(Candidate::name));
-        }
-        Next::Draw
+        let names = |disks: &Vec<Candidate>| disks.iter().map(Candidate::name).collect();
+        let next = self.drives.tick(&mut self.disks, &mut self.list, names);
+        next.unwrap_or_else(|| self.look_again())
     }
 }

@@ -167,16 +167,9 @@ impl Screen for Disks {
     }
 
     fn tick(&mut self) -> Next {
-        if !self.disks.is_running() && self.drives.have_changed() {
-            return self.look_again();
-        }
-        if !self.disks.tick() {
-            return Next::Stay;
-        }
-        if let Some(disks) = self.disks.ready() {
-            self.drives.follow(&mut self.list, disks.iter().map(name_of));
-        }
-        Next::Draw
+        let names = |disks: &Vec<Shown>| disks.iter().map(name_of).collect();
+        let next = self.drives.tick(&mut self.disks, &mut self.list, names);
+        next.unwrap_or_else(|| self.look_again())
     }
 }
 

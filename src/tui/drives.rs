@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::load::Load;
+use super::screen::Next;
 use super::widgets::List;
 
 /// How often is asked.
@@ -27,8 +29,30 @@ impl Default for Drives {
 }
 
 impl Drives {
+    /// What a list of drives does every moment: none if it has to be made anew,
+    /// because others are attached. One that was made anew has the same chosen.
+    pub(crate) fn tick<T: Send + 'static>(
+        &mut self,
+        found: &mut Load<T>,
+        list: &mut List,
+        names: impl FnOnce(&T) -> Vec<String>,
+    ) -> Option<Next> {
+        if !found.is_running() && self.have_changed() {
+            return None;
+        }
+        if !found.tick() {
+            return Some(Next::Stay);
+        }
+        if let Some(found) = found.ready()
+            && let Some(chosen) = self.chosen.take()
+        {
+            list.follow(&chosen, names(found));
+        }
+        Some(Next::Draw)
+    }
+
     /// True if others are attached than when this was asked the last time.
-    pub(crate) fn have_changed(&mut self) -> bool {
+    fn have_changed(&mut self) -> bool {
         if self.asked.elapsed() < INTERVAL {
             return false;
         }
@@ -41,13 +65,6 @@ impl Drives {
     /// Remembers what is chosen in a list that is going to be made anew.
     pub(crate) fn remember(&mut self, chosen: Option<String>) {
         self.chosen = chosen;
-    }
-
-    /// Finds that in the new list.
-    pub(crate) fn follow(&mut self, list: &mut List, names: impl IntoIterator<Item = String>) {
-        if let Some(chosen) = self.chosen.take() {
-            list.follow(&chosen, names);
-        }
     }
 }
 

@@ -203,16 +203,9 @@ impl Screen for Images {
     }
 
     fn tick(&mut self) -> Next {
-        if !self.shelf.is_running() && self.drives.have_changed() {
-            return self.look_again();
-        }
-        if !self.shelf.tick() {
-            return Next::Stay;
-        }
-        if let Some(shelf) = self.shelf.ready() {
-            self.drives.follow(&mut self.list, shelf.images.iter().map(name_of));
-        }
-        Next::Draw
+        let names = |shelf: &Shelf| shelf.images.iter().map(name_of).collect();
+        let next = self.drives.tick(&mut self.shelf, &mut self.list, names);
+        next.unwrap_or_else(|| self.look_again())
     }
 }
 

@@ -144,16 +144,9 @@ impl Screen for Archives {
     }
 
     fn tick(&mut self) -> Next {
-        if !self.found.is_running() && self.drives.have_changed() {
-            return self.look_again();
-        }
-        if !self.found.tick() {
-            return Next::Stay;
-        }
-        if let Some(found) = self.found.ready() {
-            self.drives.follow(&mut self.list, found.iter().map(At::shown));
-        }
-        Next::Draw
+        let names = |found: &Vec<At>| found.iter().map(At::shown).collect();
+        let next = self.drives.tick(&mut self.found, &mut self.list, names);
+        next.unwrap_or_else(|| self.look_again())
     }
 }
 
