@@ -8,3 +8,4 @@ mod health;
 mod mapper;
 pub(crate) mod save;
 mod unplugged;
+mod used;

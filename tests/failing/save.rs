@@ -18,7 +18,7 @@ use crate::support::{
     try_run, wait,
 };
 
-const LEN: u64 = 24 << 20;
+pub(super) const LEN: u64 = 24 << 20;
 const NEEDS: &[&str] = &["root", "nbdkit", "nbdfuse", "ddrescuelog"];
 
 /// A drive that is served as a file; it is gone when this is dropped.
@@ -104,14 +104,14 @@ fn bad_places() -> Vec<Extent> {
     ]
 }
 
-struct Scene {
-    folder: TempDir,
-    raw: String,
-    content: Vec<u8>,
+pub(super) struct Scene {
+    pub(super) folder: TempDir,
+    pub(super) raw: String,
+    pub(super) content: Vec<u8>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = temp_dir();
         let raw = folder.join("raw");
         // Zeros and what does not compress.
@@ -121,16 +121,16 @@ impl Scene {
         Self { folder, raw, content }
     }
 
-    fn drive(&self, bad: &[Extent], more: &[&str]) -> Drive {
+    pub(super) fn drive(&self, bad: &[Extent], more: &[&str]) -> Drive {
         Drive::new(&self.folder.join("drive"), &self.raw, bad, more)
     }
 
-    fn image(&self, name: &str) -> String {
+    pub(super) fn image(&self, name: &str) -> String {
         self.folder.join(name)
     }
 
     /// Somebody uses the drive.
-    fn change(&mut self, place: Extent) {
+    pub(super) fn change(&mut self, place: Extent) {
         let range = place.start() as usize..place.end() as usize;
         self.content[range].iter_mut().for_each(|byte| *byte ^= 0x55);
         fs::write(&self.raw, &self.content).unwrap();
@@ -138,7 +138,7 @@ impl Scene {
 
     /// The image has all of the drive but `bad`, and says so.
     #[track_caller]
-    fn assert_image(&self, image: &str, bad: &[Extent]) {
+    pub(super) fn assert_image(&self, image: &str, bad: &[Extent]) {
         let file = Memory::new(fs::read(image).unwrap());
         let reader = Reader::open(file).unwrap();
         assert_eq!(reader.report().losses, bad);

@@ -41,6 +41,12 @@ pub trait Drive {
     /// If what is there now is another one, or in use.
     fn reopen(&mut self) -> Result<bool>;
 
+    /// What of it was brought to the store when it was opened again, in order to
+    /// compare it.
+    fn fetched(&mut self) -> ExtentSet {
+        ExtentSet::new()
+    }
+
     /// The time since any moment in the past.
     fn now(&self) -> Duration;
 
@@ -531,7 +537,11 @@ impl<'a> Passes<'a> {
         self.state.is_gone = true;
         loop {
             (self.listener)(self.state)?;
-            if self.drive.reopen()? && self.answers() {
+            let is_back = self.drive.reopen()?;
+            for extent in self.drive.fetched().iter() {
+                self.state.blocks.set(extent, Status::Finished);
+            }
+            if is_back && self.answers() {
                 break;
             }
             if self.is_time_over() {

@@ -6,12 +6,13 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::store::{SAVE_EVERY, Store, compare_again, is_same_drive};
+use super::same::{Known, compare_again};
+use super::store::{SAVE_EVERY, Store, is_same_drive};
 use crate::device::{DiskIdentity, Source, check_opened_source, disks, find_by_path, is_partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::io::ReadAt;
 use crate::io::rescue::{Drive, End, Passes, RawFile, Settings, State, Status, Watched, Watcher};
+use crate::io::{ReadAt, Seen};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::store::room_at;
@@ -80,7 +81,7 @@ pub(super) fn check_room(raw: &Path, len: u64, domain: u64, progress: &dyn Progr
 }
 
 /// Reads what can be read of `domain` into the store; gives back the drive, if it
-/// is still there.
+/// is still there. It was found out by what was `seen` that this is in use.
 ///
 /// # Errors
 /// If it has gone for good, or the store cannot be written. What was read is
@@ -88,6 +89,7 @@ pub(super) fn check_room(raw: &Path, len: u64, domain: u64, progress: &dyn Progr
 pub(super) fn rescue(
     store: &mut Store,
     source: Source,
+    seen: &Seen,
     domain: &ExtentSet,
     reading: &Reading,
     cancel: &Cancel,
@@ -120,14 +122,15 @@ pub(super) fn rescue(
         }
         Ok(())
     };
-    let mut drive = LiveDrive::new(source, &store.raw, &store.seen, &known, &watcher)?;
+    let compared = Compared { raw: &store.raw, seen, chosen: &store.seen, known: &known, cancel };
+    let mut drive = LiveDrive::new(source, compared, &watcher)?;
     let mut was_gone = false;
     let result = {
         let store = &*store;
         let mut listener = |state: &State| {
             teller.tell(state);
             if state.is_gone && !was_gone {
-                *known.borrow_mut() = state.blocks.finished();
+                *known.borrow_mut() = Known::of(state);
             }
             was_gone = state.is_gone;
             cancel.check()?;
@@ -206,6 +209,19 @@ impl<'a> Teller<'a> {
     }
 }
 
+/// With what a drive that came back is compared.
+#[derive(Clone, Copy)]
+struct Compared<'a> {
+    raw: &'a RawFile,
+    /// What was read to find out what is in use.
+    seen: &'a Seen,
+    /// The places in that for a drive that must be spared.
+    chosen: &'a [Extent],
+    /// What had been read when it went.
+    known: &'a RefCell<Known>,
+    cancel: &'a Cancel,
+}
+
 /// A drive that is opened again when it has gone and come back.
 struct LiveDrive<'a> {
     source: Option<Watched<'a, Source>>,
@@ -215,21 +231,13 @@ struct LiveDrive<'a> {
     is_partition: bool,
     began: Instant,
     gone: Gone,
-    raw: &'a RawFile,
-    /// Where what changes with every use is.
-    seen: &'a [Extent],
-    /// What had been read when it went.
-    known: &'a RefCell<ExtentSet>,
+    compared: Compared<'a>,
+    /// What was brought to the file to compare it.
+    fetched: ExtentSet,
 }
 
 impl<'a> LiveDrive<'a> {
-    fn new(
-        source: Source,
-        raw: &'a RawFile,
-        seen: &'a [Extent],
-        known: &'a RefCell<ExtentSet>,
-        watcher: Watcher<'a>,
-    ) -> Result<Self> {
+    fn new(source: Source, compared: Compared<'a>, watcher: Watcher<'a>) -> Result<Self> {
         let path = PathBuf::from(source.path());
         Ok(Self {
             identity: source.identity(),
@@ -239,9 +247,8 @@ impl<'a> LiveDrive<'a> {
             watcher,
             path,
             began: Instant::now(),
-            raw,
-            seen,
-            known,
+            compared,
+            fetched: ExtentSet::new(),
         })
     }
 
@@ -252,8 +259,9 @@ impl<'a> LiveDrive<'a> {
         is_same_drive(&self.identity, &DiskIdentity { path, size, ..found })
     }
 
-    /// The same drive, if it is at `path`; refused if it was used since.
-    fn at(&self, path: &Path) -> Result<Option<Watched<'a, Source>>> {
+    /// The same drive, if it is at `path`, with what was brought to the file of it;
+    /// refused if it was used since.
+    fn at(&self, path: &Path) -> Result<Option<(Watched<'a, Source>, ExtentSet)>> {
         // Another one is not even opened.
         if find_by_path(path).is_ok_and(|found| !self.is_this(found)) {
             return Ok(None);
@@ -263,8 +271,12 @@ impl<'a> LiveDrive<'a> {
             return Ok(None);
         }
         check_opened_source(&source)?;
-        match compare_again(self.raw, &self.known.borrow(), self.seen, &source) {
-            Ok(()) => Watched::new(source, LONGEST_READ, self.watcher).map(Some),
+        let Compared { raw, seen, chosen, known, cancel } = self.compared;
+        match compare_again(raw, &known.borrow(), seen, chosen, &source, cancel) {
+            Ok(fetched) => {
+                let watched = Watched::new(source, LONGEST_READ, self.watcher)?;
+                Ok(Some((watched, fetched)))
+            }
             Err(error) if error.kind() == ErrorKind::Refused => Err(error),
             // It has gone again.
             Err(_) => Ok(None),
@@ -283,17 +295,24 @@ impl Drive for LiveDrive<'_> {
     fn reopen(&mut self) -> Result<bool> {
         // As long as it is held, the kernel gives it another name.
         drop(self.source.take());
-        self.source = self.at(&self.path)?;
+        let mut found = self.at(&self.path)?;
         let is_named = self.identity.serial.is_some() || self.identity.wwn.is_some();
-        if self.source.is_none() && is_named && !self.is_partition {
+        if found.is_none() && is_named && !self.is_partition {
             for disk in disks().unwrap_or_default() {
-                self.source = self.at(Path::new(&disk.identity.path))?;
-                if self.source.is_some() {
+                found = self.at(Path::new(&disk.identity.path))?;
+                if found.is_some() {
                     break;
                 }
             }
         }
-        Ok(self.source.is_some())
+        let Some((source, fetched)) = found else { return Ok(false) };
+        self.source = Some(source);
+        self.fetched = fetched;
+        Ok(true)
+    }
+
+    fn fetched(&mut self) -> ExtentSet {
+        std::mem::take(&mut self.fetched)
     }
 
     fn now(&self) -> Duration {

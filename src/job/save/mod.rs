@@ -12,6 +12,7 @@
 //! is one of the drive.
 
 mod failing;
+mod same;
 mod store;
 
 use std::io::BufWriter;
@@ -24,7 +25,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{Rescan, read_head};
 use crate::image::{Head, Writer};
 use crate::io::rescue::Through;
-use crate::io::{ReadAt, Strict, Trouble};
+use crate::io::{ReadAt, Recorded, Seen, Strict, Trouble};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
@@ -33,7 +34,7 @@ use crate::units::human;
 
 use super::open::{check_still_unused, readers};
 pub use failing::Reading;
-use store::{Store, is_same_drive};
+use store::{Look, Store, is_same_drive};
 pub use store::{map_path, raw_path};
 
 /// The image is written in pieces of this many bytes.
@@ -49,6 +50,8 @@ pub struct Prepared {
     reading: Reading,
     /// True if something could not be read already.
     is_failing: bool,
+    /// What was read to find out what is in use.
+    seen: Seen,
     /// The rescue that goes on, and the image it is for.
     rescue: Option<(Store, PathBuf)>,
 }
@@ -60,11 +63,13 @@ impl Prepared {
     /// If it cannot be read.
     pub fn new(source: Source, others: Vec<Source>, options: &Options) -> Result<Self> {
         let strict = Strict::new(&source);
-        let plan = Plan::with(&strict, &readers(&others), source.identity(), options)?;
+        let recorded = Recorded::new(&strict);
+        let plan = Plan::with(&recorded, &readers(&others), source.identity(), options)?;
+        let seen = recorded.into_seen();
         let plan = plan.of_drive(&source);
         let is_failing = strict.trouble().is_some();
         let (reading, options) = (Reading::default(), options.clone());
-        Ok(Self { source, others, plan, options, reading, is_failing, rescue: None })
+        Ok(Self { source, others, plan, options, reading, is_failing, seen, rescue: None })
     }
 
     /// As [`Prepared::new`], for an image in the file or folder `path`: if it is
@@ -90,13 +95,16 @@ impl Prepared {
         progress.note(&Event::Notice(format!("going on with the rescue in {}", raw.display())));
         progress.stage("looking at what is on the disk", 0);
         let through = Through::new(&source, &store.raw, &mut store.state.blocks);
-        let plan = Plan::with(&through, &readers(&others), source.identity(), options)?;
-        let (before, seen) = (through.seen(), through.looked_at());
+        let recorded = Recorded::new(&through);
+        let plan = Plan::with(&recorded, &readers(&others), source.identity(), options)?;
+        let seen = recorded.into_seen();
+        let (before, looked_at) = (through.seen(), through.looked_at());
         store.check_seen(&before, plan.layout(), &source)?;
-        store.keep_seen(&seen, plan.layout());
+        store.check_look(&seen, others.len())?;
+        store.keep_seen(&looked_at, plan.layout());
         let plan = plan.of_drive(&source);
         let (rescue, options) = (Some((store, image)), options.clone());
-        Ok(Self { source, others, plan, options, reading, is_failing: true, rescue })
+        Ok(Self { source, others, plan, options, reading, is_failing: true, seen, rescue })
     }
 
     /// The disk to be saved.
@@ -452,7 +460,7 @@ impl Prepared {
             (None, Some(raw)) => raw.clone(),
             (None, None) => raw_path(path),
         };
-        let Self { source, others, mut plan, options, reading, rescue, .. } = self;
+        let Self { source, others, mut plan, options, reading, seen, rescue, .. } = self;
         let is_new = rescue.is_none();
         let mut store = match rescue {
             Some((store, _)) => store,
@@ -469,7 +477,9 @@ impl Prepared {
                 };
                 let image = takes_over.map(|_| plan.head.image_id);
                 let command = &plan.head.about.command;
-                let made = room.and_then(|()| Store::create(&raw, &source, command, image));
+                let look = Look::of(&seen, source.sector_size(), others.len());
+                let made =
+                    room.and_then(|()| Store::create(&raw, &source, command, image, look.as_ref()));
                 made.map_err(|error| match takes_over {
                     Some(_) => with_way_on(error, &partial_path(path)),
                     None => error,
@@ -486,12 +496,14 @@ impl Prepared {
                 progress.stage("reading what filesystems keep of themselves", 0);
                 let through = Through::new(&source, &store.raw, &mut store.state.blocks);
                 let _ = Plan::with(&through, &readers(&others), source.identity(), &options);
-                let seen = through.looked_at();
-                store.keep_seen(&seen, plan.layout());
+                // One that has gone is asked for this when it is back.
+                let looked_at = through.looked_at().union(&seen.extents().collect());
+                store.keep_seen(&looked_at, plan.layout());
                 cancel.check()?;
             }
             let domain = plan.to_read();
-            let source = failing::rescue(&mut store, source, &domain, &reading, cancel, progress)?;
+            let source =
+                failing::rescue(&mut store, source, &seen, &domain, &reading, cancel, progress)?;
             // It may have come back under another name.
             let now_at = source.as_ref().map(|source| PathBuf::from(source.path()));
             plan.drive = plan.drive.take().and(now_at);
@@ -594,9 +606,12 @@ fn with_rescue(error: Error, raw: &Path, path: &Path) -> Error {
     let hint = error.hint_text().map(|hint| format!("{hint}; ")).unwrap_or_default();
     let (raw, map) = (raw.display(), map_path(raw));
     let map = map.display();
-    let hint = format!(
-        "{hint}what was read is kept in {raw} and {map}; go on by running the same command"
-    );
+    let hint = format!("{hint}what was read is kept in {raw} and {map}");
+    // The same would be refused again.
+    if error.kind() == ErrorKind::Refused {
+        return error.hint(hint);
+    }
+    let hint = format!("{hint}; go on by running the same command");
     if error.kind() != ErrorKind::Failed {
         return error.hint(hint);
     }

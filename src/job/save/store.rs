@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use uuid::Uuid;
 
-use crate::device::{AlignedBuffer, DiskIdentity, Source};
+use super::same::{Known, OTHER_NAME, compare, differs, pieces, places, places_seen};
+use crate::device::{DiskIdentity, Source};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::image::format::Kind;
@@ -19,37 +20,26 @@ use crate::image::frame::{Decompressor, is_zero};
 use crate::image::reader;
 use crate::image::rescan::{Rescan, read_head, rescan};
 use crate::io::rescue::{Block, Mapfile, RawFile, State, Status};
-use crate::io::{ReadAt, WriteAt, read_vec};
+use crate::io::{ReadAt, Seen, WriteAt, read_vec};
 use crate::layout::Layout;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{now, range};
 use crate::store::flush_folder;
+use crate::units::SectorSize;
 
 /// In front of what the drive says of itself, in the comments of a mapfile.
 const DRIVE: &str = "Drive: ";
 /// In front of the identity of the interrupted image that is being taken over.
 const TAKES_OVER: &str = "Takes over: ";
+/// In front of the hash of what was read to find out what is in use.
+const LOOKED: &str = "Looked at: ";
 /// In front of the identity of the image that is made of it.
 const MAKES: &str = "Makes: ";
 /// The map is brought to the medium at this interval.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(30);
-/// In so many places the drive is compared with what was read of it before,
-/// unless they are zero.
-const COMPARED: u64 = 256;
-/// In so many places where filesystems keep what changes with every use, in equal
-/// parts for all regions of the disk: a large filesystem alone has hundreds of
-/// them, and those behind it may have been used.
-const COMPARED_SEEN: usize = 4096;
-/// In so many at least in each region.
-const COMPARED_IN_REGION: usize = 16;
-/// A drive that came back and fails in so many places in a row that could be
-/// read before is not back yet.
-const MOST_FAILED: usize = 8;
 /// The longest command line that is kept in a map.
 const MAX_COMMAND: usize = 8 << 10;
-/// What is compared in each place.
-const PLACE: u64 = 4096;
 
 /// The file that a failing drive is read into before its image is made.
 #[must_use]
@@ -127,6 +117,27 @@ fn partition_of(path: &str) -> Option<&str> {
     (is_disk || is_part).then_some(number)
 }
 
+/// What was read to find out what is in use, as a hash.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// In front of the hash: on what depends what is read for that.
+    way: String,
+    digest: blake3::Hash,
+}
+
+impl Look {
+    /// `None` if something could not be read; with so many `others` at hand.
+    pub(super) fn of(seen: &Seen, sector: SectorSize, others: usize) -> Option<Self> {
+        let (version, sector) = (env!("CARGO_PKG_VERSION"), sector.bytes());
+        let way = format!("{LOOKED}dacapo {version}, sectors {sector}, other disks {others}: ");
+        seen.digest().map(|digest| Self { way, digest })
+    }
+
+    fn comment(&self) -> String {
+        format!("{}{}", self.way, self.digest)
+    }
+}
+
 /// A raw file and its mapfile.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -140,12 +151,14 @@ pub(super) struct Store {
 
 impl Store {
     /// Begins a rescue; `takes_over` is the interrupted image of this state of
-    /// the drive, of which the content comes first.
+    /// the drive, of which the content comes first; `look` is what was read to
+    /// find out what is in use.
     pub(super) fn create(
         path: &Path,
         source: &Source,
         command: &[String],
         takes_over: Option<Uuid>,
+        look: Option<&Look>,
     ) -> Result<Self> {
         let map = map_path(path);
         remove_leftover(path, source.len());
@@ -166,6 +179,7 @@ impl Store {
             format!("Start time:   {}", now()),
         ];
         comments.extend(takes_over.map(|image| format!("{TAKES_OVER}{image}")));
+        comments.extend(look.map(Look::comment));
         let raw = RawFile::create(path, source.len(), source.sector_size())?;
         let state = State::new(source.len(), None);
         let store = Self { raw, map, comments, state, seen: Vec::new() };
@@ -193,7 +207,7 @@ impl Store {
                 "{shown} is of a drive of {} bytes, and this one has {len}",
                 map.end()
             ))
-            .hint("give another name for the image, or with --rescue"));
+            .hint(OTHER_NAME));
         }
         let state = State::new(len, Some(&map));
         let finished = state.blocks.finished();
@@ -207,11 +221,10 @@ impl Store {
                 ));
         }
         let is_same = known.as_ref().map(|known| is_same_drive(known, &source.identity()));
-        let compared = compare(&raw, &places(&finished), source, usize::MAX)?;
+        let compared = compare(&raw, &places(&finished), source, usize::MAX, &Cancel::default())?;
         match is_same {
             Some(false) if compared == 0 => {
-                return Err(Error::refused(format!("{shown} is of another drive"))
-                    .hint("give another name for the image, or with --rescue"));
+                return Err(Error::refused(format!("{shown} is of another drive")).hint(OTHER_NAME));
             }
             None if compared == 0 && !finished.is_empty() => {
                 return Err(Error::refused(format!(
@@ -238,21 +251,48 @@ impl Store {
     /// Refused if it differs.
     pub(super) fn check(&self, drive: &dyn ReadAt) -> Result<()> {
         let places = places(&self.state.blocks.finished());
-        compare(&self.raw, &places, drive, usize::MAX).map(drop)
+        compare(&self.raw, &places, drive, usize::MAX, &Cancel::default()).map(drop)
     }
 
     /// Compares the drive with what a look around on it has taken from the file:
-    /// what filesystems keep of themselves changes with every use.
+    /// what filesystems keep of themselves changes with every use. A drive with
+    /// bad places is spared most of that.
     ///
     /// # Errors
     /// Refused if it differs.
     pub(super) fn check_seen(
         &self,
-        seen: &ExtentSet,
+        taken: &ExtentSet,
         layout: &Layout,
         drive: &dyn ReadAt,
     ) -> Result<()> {
-        compare(&self.raw, &places_seen(seen, layout), drive, usize::MAX).map(drop)
+        let places = match Known::of(&self.state).bad.is_empty() {
+            true => pieces(taken).collect(),
+            false => places_seen(taken, layout),
+        };
+        compare(&self.raw, &places, drive, usize::MAX, &Cancel::default()).map(drop)
+    }
+
+    /// Compares all that a look around has read, of which some may have been read
+    /// only now, with the look around when the rescue began. Nothing is known if a
+    /// part of it could not be read, or if it may have been another way.
+    ///
+    /// # Errors
+    /// Refused if it differs.
+    pub(super) fn check_look(&mut self, seen: &Seen, others: usize) -> Result<()> {
+        let Some(look) = Look::of(seen, self.raw.sector_size(), others) else { return Ok(()) };
+        let known = self.comments.iter().find(|it| it.starts_with(&look.way));
+        if known.is_some_and(|known| *known != look.comment()) {
+            return Err(Error::refused(format!(
+                "the drive was used since the rescue in {} began: what its filesystems keep of \
+                 themselves has changed",
+                self.raw.path().display()
+            ))
+            .hint(OTHER_NAME));
+        }
+        self.comments.retain(|comment| !comment.starts_with(LOOKED));
+        self.comments.push(look.comment());
+        Ok(())
     }
 
     /// Remembers what a look around has asked for, for a drive that goes and
@@ -429,115 +469,9 @@ fn remove_leftover(path: &Path, len: u64) {
     }
 }
 
-/// Compares the drive with what was read of it, in those places that are not
-/// zero and can be read; gives back how many. They are not gone through in order:
-/// those that come first are spread over the drive.
-///
-/// # Errors
-/// Refused if it differs; that of the medium, if `most_failed` places in a row
-/// cannot be read and none could be before.
-pub(super) fn compare(
-    raw: &RawFile,
-    places: &[Extent],
-    drive: &dyn ReadAt,
-    most_failed: usize,
-) -> Result<usize> {
-    let (mut compared, mut failed) = (0, 0);
-    let step = places.len().div_ceil(MOST_FAILED).max(1);
-    let spread = (0..step).flat_map(|first| places.iter().skip(first).step_by(step));
-    for place in spread {
-        let wanted = read_vec(raw, place.start(), place.len() as usize)?;
-        if is_zero(&wanted) {
-            continue;
-        }
-        let mut found = AlignedBuffer::new(wanted.len());
-        match drive.read_at(place.start(), found.as_mut_slice()) {
-            Ok(()) if found.as_slice() == wanted => compared += 1,
-            Ok(()) => {
-                return Err(differs(raw, *place));
-            }
-            // It is a failing drive.
-            Err(error) if error.is_media_error() => {
-                failed += 1;
-                if compared == 0 && failed >= most_failed {
-                    return Err(error);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(compared)
-}
-
-fn differs(raw: &RawFile, place: Extent) -> Error {
-    Error::refused(format!(
-        "{} is of another drive, or the drive was used since: they differ at {:#x}",
-        raw.path().display(),
-        place.start()
-    ))
-    .hint("give another name for the image, or with --rescue")
-}
-
-/// Compares a drive that came back with what was read of it.
-///
-/// # Errors
-/// Refused if it differs; others if it does not answer.
-pub(super) fn compare_again(
-    raw: &RawFile,
-    known: &ExtentSet,
-    seen: &[Extent],
-    drive: &dyn ReadAt,
-) -> Result<()> {
-    let seen: ExtentSet = seen.iter().copied().collect();
-    let all = seen.intersect(known).union(&places(known).into_iter().collect());
-    let all: Vec<Extent> = all.iter().flat_map(|extent| extent.pieces(PLACE)).collect();
-    compare(raw, &all, drive, MOST_FAILED).map(drop)
-}
-
-/// The places in which what was seen by a look around is compared: at the start of
-/// the first ranges of each region, and spread over all of it.
-fn places_seen(seen: &ExtentSet, layout: &Layout) -> Vec<Extent> {
-    let regions = layout.regions.len().max(1);
-    let most = (COMPARED_SEEN / regions).max(COMPARED_IN_REGION);
-    let starts = layout.regions.iter().flat_map(|region| {
-        let starts = seen.within(region.extent).take(most);
-        starts.map(|extent| Extent::at(extent.start(), PLACE).intersect(&extent))
-    });
-    let all: ExtentSet = starts.chain(places(seen)).collect();
-    all.iter().flat_map(|extent| extent.pieces(PLACE)).collect()
-}
-
-/// Places spread evenly over a set, about [`COMPARED`].
-pub(super) fn places(set: &ExtentSet) -> Vec<Extent> {
-    let step = (set.bytes() / COMPARED).max(PLACE);
-    let (mut places, mut before, mut next) = (Vec::new(), 0, 0);
-    for extent in set.iter() {
-        while next < before + extent.len() {
-            let start = extent.start() + (next - before);
-            let start = (start - start % PLACE).max(extent.start());
-            places.push(Extent::at(start, PLACE).intersect(&extent));
-            next += step;
-        }
-        before += extent.len();
-    }
-    places
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_spread_over_all_that_is_there() {
-        let set: ExtentSet =
-            [Extent::new(512, 8192), Extent::new(1 << 20, 1 << 30)].into_iter().collect();
-        let places = places(&set);
-        assert!((200..=257).contains(&places.len()), "{}", places.len());
-        assert!(places.iter().all(|place| !place.is_empty() && set.covers(*place)));
-        assert!(places.last().unwrap().start() > 900 << 20);
-        assert!(super::places(&ExtentSet::new()).is_empty());
-        assert_eq!(super::places(&Extent::new(512, 1024).into()), [Extent::new(512, 1024)]);
-    }
 
     /// Cancels once so many bytes went by.
     struct Stopper<'a>(&'a Cancel, u64);
@@ -570,7 +504,7 @@ mod tests {
 
         let raw = folder.path().join("raw");
         let image = Some(plan.head.image_id);
-        let mut store = Store::create(&raw, &source, &[], image).unwrap();
+        let mut store = Store::create(&raw, &source, &[], image, None).unwrap();
         assert!(store.takes_over(&partial));
         let stopper = Stopper(&cancel, 64 << 10);
         let stopped = store.adopt(&partial, &cancel, &stopper).unwrap_err();
@@ -625,84 +559,19 @@ mod tests {
     }
 
     #[test]
-    fn every_region_is_compared_however_much_is_in_front_of_it() {
-        let region = |extent: Extent| -> crate::layout::Region {
-            let region = serde_json::json!({ "extent": extent, "kind": "partition", "used": 0 });
-            serde_json::from_value(region).unwrap()
-        };
-        let (first, second) = (Extent::new(0, 1 << 30), Extent::new(1 << 30, 2 << 30));
-        let layout = Layout { regions: vec![region(first), region(second)], ..Layout::default() };
-        let superblock = Extent::at((1 << 30) + 1024, 1024);
-        let bitmaps = (0..20_000).map(|n| Extent::at(n * 32_768, 4096));
-        let seen: ExtentSet = bitmaps.chain([superblock]).collect();
-        let places = places_seen(&seen, &layout);
-        assert!(places.contains(&superblock));
-        assert!(places.len() < 2 * COMPARED_SEEN, "{}", places.len());
-    }
-
-    /// Counts how often it is read.
-    struct Counted(crate::io::Memory, std::sync::atomic::AtomicUsize);
-
-    impl ReadAt for Counted {
-        fn len(&self) -> u64 {
-            self.0.len()
-        }
-
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-            self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.0.read_at(offset, buf)
-        }
-    }
-
-    #[test]
-    fn a_drive_that_is_back_and_fails_everywhere_is_soon_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let content = crate::io::conformance::pattern(4 << 20, 3);
-        let path = folder.path().join("raw");
-        let raw = RawFile::create(&path, 4 << 20, crate::units::SectorSize::B512).unwrap();
-        raw.write_at(0, &content).unwrap();
-        let known = ExtentSet::all(4 << 20);
-        let of = |bad: Extent| {
-            let memory = crate::io::Memory::new(content.clone()).unreadable(bad);
-            let drive = Counted(memory, 0.into());
-            let result = compare_again(&raw, &known, &[], &drive);
-            (result, drive.1.into_inner())
-        };
-        let (result, reads) = of(Extent::new(0, 4 << 20));
-        assert!(result.unwrap_err().is_media_error());
-        assert_eq!(reads, MOST_FAILED);
-        // A drive with a large dead area goes on.
-        let (result, reads) = of(Extent::new(0, 3 << 20));
-        result.unwrap();
-        assert!(reads > 200, "{reads}");
-        // What a filesystem keeps of itself is compared, too.
-        let mut used = content.clone();
-        used[5000] ^= 1;
-        let drive = crate::io::Memory::new(used);
-        let far = ExtentSet::from(Extent::new(1 << 20, 4 << 20));
-        compare_again(&raw, &far, &[Extent::at(4096, 4096)], &drive).unwrap();
-        let known = ExtentSet::all(4 << 20);
-        let seen = [Extent::at(4608, 1024)];
-        assert_eq!(
-            compare_again(&raw, &known, &seen, &drive).unwrap_err().kind(),
-            ErrorKind::Refused
-        );
-    }
-
-    #[test]
     fn a_raw_file_without_a_map_is_no_obstacle_if_nothing_is_in_it() {
         let folder = tempfile::tempdir().unwrap();
         let (drive, raw) = (folder.path().join("drive"), folder.path().join("raw"));
         fs::write(&drive, vec![7; 1 << 20]).unwrap();
         let source = Source::open(&drive).unwrap();
         File::create(&raw).unwrap().set_len(1 << 20).unwrap();
-        drop(Store::create(&raw, &source, &[], None).unwrap());
+        drop(Store::create(&raw, &source, &[], None, None).unwrap());
         fs::remove_file(map_path(&raw)).unwrap();
         RawFile::open(&raw, 1 << 20, crate::units::SectorSize::B512)
             .unwrap()
             .write_at(4096, &[1])
             .unwrap();
-        let error = Store::create(&raw, &source, &[], None).unwrap_err();
+        let error = Store::create(&raw, &source, &[], None, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
