@@ -14,6 +14,7 @@
 mod failing;
 mod same;
 mod store;
+mod takeover;
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ use super::open::{check_still_unused, readers};
 pub use failing::Reading;
 use store::{Look, Store, is_same_drive};
 pub use store::{map_path, raw_path};
+use takeover::take_over;
 
 /// The image is written in pieces of this many bytes.
 pub(super) const BUFFER: usize = 64 << 10;
@@ -554,51 +556,6 @@ impl Prepared {
         }
         Ok(done)
     }
-}
-
-/// Takes over the interrupted image of the same state of the drive, if there is
-/// one that is not all in the store yet. A `drive` is compared with it: it may
-/// have been used since.
-fn take_over(
-    store: &mut Store,
-    plan: &Plan,
-    drive: Option<&Source>,
-    path: &Path,
-    cancel: &Cancel,
-    progress: &dyn Progress,
-) -> Result<()> {
-    let interrupted = partial_path(path);
-    let Ok(old) = Source::open(&interrupted) else { return Ok(()) };
-    if !store.takes_over(&old) {
-        return Ok(());
-    }
-    let raw = store.raw.path().to_owned();
-    // Without holes it has all of its room already.
-    if failing::is_sparse(&raw)? {
-        let left = plan.to_read().subtract(&store.state.blocks.finished());
-        failing::check_room(&raw, store.raw.len(), left.bytes(), progress).map_err(|error| {
-            if error.kind() != ErrorKind::NoSpace {
-                return error;
-            }
-            error.hint(format!(
-                "free some space, or move {0} and {1} to a disk with more room and give {0} there \
-                 to --rescue, or read the drive front to back with --in-place --resume, which is \
-                 harder on it; {2} has what was read and must stay",
-                raw.display(),
-                map_path(&raw).display(),
-                interrupted.display()
-            ))
-        })?;
-    }
-    if !store.adopt(&old, cancel, progress)? {
-        return Ok(());
-    }
-    if let Some(drive) = drive {
-        store.check(drive)?;
-    }
-    std::fs::remove_file(&interrupted).context(|| format!("removing {}", interrupted.display()))?;
-    store.has_taken_over();
-    Ok(())
 }
 
 /// The error of a rescue into `raw`, with the ways to go on to the image `path`.

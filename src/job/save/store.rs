@@ -360,15 +360,18 @@ impl Store {
 
     /// Takes over what an interrupted image has, so that it is not read from the
     /// drive again. What is damaged in it is left out. False if it is nothing
-    /// that could be taken over. It must be known to be of this state of the
-    /// drive; where the drive was read already both are compared. What was
-    /// taken over stays so, also if this ends early.
+    /// that could be taken over. Without a `drive` it must be known to be of this
+    /// state of the drive; what was taken over then stays so, also if this ends
+    /// early. Else the drive may have been used since: where it was read already both
+    /// are compared, then the drive with all of it, and before that is done nothing
+    /// of it is called read.
     ///
     /// # Errors
-    /// Refused if they differ.
+    /// Refused if they differ; nothing of it is called read then.
     pub(super) fn adopt(
         &mut self,
         partial: &dyn ReadAt,
+        drive: Option<&dyn ReadAt>,
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<bool> {
@@ -377,14 +380,25 @@ impl Store {
             Err(error) if error.kind() != ErrorKind::Damaged => return Err(error),
             _ => return Ok(false),
         };
-        let adopted = self.adopt_entries(&found, partial, cancel, progress);
-        if adopted.is_err() {
+        let before = self.state.blocks.clone();
+        let adopted = self
+            .adopt_entries(&found, partial, drive.is_none(), cancel, progress)
+            .and_then(|()| drive.map_or(Ok(()), |drive| self.check(drive)));
+        if let Err(error) = &adopted {
             // In any case, and that may take longer than an interrupted program
             // is given to end.
             cancel.finish();
+            if drive.is_some() || error.kind() == ErrorKind::Refused {
+                self.state.blocks = before;
+            }
         }
         let saved = self.save(&self.state);
         adopted.and(saved).map(|()| true)
+    }
+
+    /// True if an interrupted image is noted that is not all taken over yet.
+    pub(super) fn waits_for_image(&self) -> bool {
+        self.comments.iter().any(|comment| comment.starts_with(TAKES_OVER))
     }
 
     /// Forgets the image that was taken over: all of it is here.
@@ -396,6 +410,7 @@ impl Store {
         &mut self,
         found: &Rescan,
         partial: &dyn ReadAt,
+        is_known: bool,
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<()> {
@@ -407,7 +422,7 @@ impl Store {
         let mut saved = Instant::now();
         for entry in &found.entries {
             cancel.check()?;
-            if saved.elapsed() >= SAVE_EVERY {
+            if is_known && saved.elapsed() >= SAVE_EVERY {
                 self.save(&self.state)?;
                 saved = Instant::now();
             }
@@ -507,7 +522,7 @@ mod tests {
         let mut store = Store::create(&raw, &source, &[], image, None).unwrap();
         assert!(store.takes_over(&partial));
         let stopper = Stopper(&cancel, 64 << 10);
-        let stopped = store.adopt(&partial, &cancel, &stopper).unwrap_err();
+        let stopped = store.adopt(&partial, None, &cancel, &stopper).unwrap_err();
         assert_eq!(stopped.kind(), ErrorKind::Interrupted);
         drop(store);
 
@@ -520,15 +535,63 @@ mod tests {
         let mut used = read_vec(&store.raw, 512, 1).unwrap();
         used[0] ^= 1;
         store.raw.write_at(512, &used).unwrap();
-        let error = store.adopt(&partial, &goes_on, &quiet).unwrap_err();
+        let error = store.adopt(&partial, None, &goes_on, &quiet).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         used[0] ^= 1;
         store.raw.write_at(512, &used).unwrap();
-        assert!(store.adopt(&partial, &goes_on, &quiet).unwrap());
+        assert!(store.adopt(&partial, None, &goes_on, &quiet).unwrap());
         assert_eq!(read_vec(&store.raw, 0, disk.len()).unwrap(), disk);
         assert!(store.state.lost().is_empty());
         store.has_taken_over();
         assert!(!store.takes_over(&partial));
+    }
+
+    #[test]
+    fn of_an_image_of_another_state_of_the_drive_nothing_is_taken_over() {
+        use crate::save::{Options, Plan, run, start};
+        const LEN: usize = 3 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = crate::io::conformance::pattern(LEN, 9);
+        let drive = folder.path().join("drive");
+        fs::write(&drive, &disk).unwrap();
+        let source = Source::open(&drive).unwrap();
+        let options = Options { chunk_size: 64 << 10, raw: true, ..Options::default() };
+        let plan = Plan::new(&source, source.identity(), &options).unwrap();
+        let quiet = crate::progress::Silent;
+        let out = start(&plan, Vec::new()).unwrap();
+        let (image, _) = run(&plan, &source, out, false, &Cancel::default(), &quiet).unwrap();
+        let partial = crate::io::Memory::new(image);
+        let raw = folder.path().join("raw");
+        drop(Store::create(&raw, &source, &[], Some(plan.head.image_id), None).unwrap());
+
+        // Another day, and somebody has used it; some of it was read since.
+        disk[LEN - (64 << 10)..].fill(7);
+        fs::write(&drive, &disk).unwrap();
+        let source = Source::open(&drive).unwrap();
+        let mut store = Store::open(&raw, &source, &quiet).unwrap();
+        let read = Extent::new(LEN as u64 - 4096, LEN as u64);
+        store.raw.write_at(read.start(), &disk[LEN - 4096..]).unwrap();
+        store.state.blocks.set(read, Status::Finished);
+        let on_disk = || {
+            let map = read_map(&map_path(&raw)).unwrap();
+            State::new(LEN as u64, Some(&map)).blocks.finished()
+        };
+        let cancel = Cancel::default();
+        let stopper = Stopper(&cancel, 64 << 10);
+        let stopped = store.adopt(&partial, Some(&source), &cancel, &stopper).unwrap_err();
+        assert_eq!(stopped.kind(), ErrorKind::Interrupted);
+        assert_eq!(on_disk(), read.into());
+        let cancel = Cancel::default();
+        let error = store.adopt(&partial, Some(&source), &cancel, &quiet).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert_eq!(store.state.blocks.finished(), read.into());
+        assert_eq!(on_disk(), read.into());
+        // Where nothing of it was read yet the drive is asked.
+        store.state.blocks.set(read, Status::NonTried);
+        let error = store.adopt(&partial, Some(&source), &cancel, &quiet).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(on_disk().is_empty());
+        assert!(store.waits_for_image());
     }
 
     #[test]

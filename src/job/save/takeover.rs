@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What was saved of a drive before its first bad place moves to the file that it
+//! is rescued to.
+
+use std::path::Path;
+
+use super::failing;
+use super::store::{Store, map_path};
+use crate::device::Source;
+use crate::error::{Context, ErrorKind, Result};
+use crate::io::ReadAt;
+use crate::pipeline::Cancel;
+use crate::progress::{Event, Progress};
+use crate::save::Plan;
+use crate::store::partial_path;
+
+/// Takes over the interrupted image of the same state of the drive, if there is
+/// one that is not all in the store yet. A `drive` is compared with it: it may
+/// have been used since.
+///
+/// # Errors
+/// Refused if it was; if there is no room.
+pub(super) fn take_over(
+    store: &mut Store,
+    plan: &Plan,
+    drive: Option<&Source>,
+    path: &Path,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let interrupted = partial_path(path);
+    let raw = store.raw.path().to_owned();
+    let old = Source::open(&interrupted).ok().filter(|old| store.takes_over(old));
+    let Some(old) = old else {
+        if store.waits_for_image() {
+            progress.note(&Event::Notice(format!(
+                "what was read before the first bad place is not in {}, and the interrupted image \
+                 with it is not in {} any more: it is read from the drive again, as far as that \
+                 can still be read",
+                raw.display(),
+                interrupted.display()
+            )));
+        }
+        return Ok(());
+    };
+    // Without holes it has all of its room already.
+    if failing::is_sparse(&raw)? {
+        let left = plan.to_read().subtract(&store.state.blocks.finished());
+        failing::check_room(&raw, store.raw.len(), left.bytes(), progress).map_err(|error| {
+            if error.kind() != ErrorKind::NoSpace {
+                return error;
+            }
+            error.hint(format!(
+                "free some space, or move {0} and {1} to a disk with more room and give {0} there \
+                 to --rescue, or read the drive front to back with --in-place --resume, which is \
+                 harder on it; {2} has what was read and must stay",
+                raw.display(),
+                map_path(&raw).display(),
+                interrupted.display()
+            ))
+        })?;
+    }
+    let drive = drive.map(|drive| drive as &dyn ReadAt);
+    if !store.adopt(&old, drive, cancel, progress)? {
+        return Ok(());
+    }
+    std::fs::remove_file(&interrupted).context(|| format!("removing {}", interrupted.display()))?;
+    store.has_taken_over();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::save::Options;
+
+    /// Keeps what it is told.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Progress for Told {
+        fn stage(&self, _: &str, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn note(&self, event: &Event) {
+            if let Event::Notice(text) = event {
+                self.0.lock().unwrap().push(text.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn an_interrupted_image_that_is_missing_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("drive"), vec![7; 1 << 20]).unwrap();
+        let source = Source::open(at("drive")).unwrap();
+        let plan = Plan::new(&source, source.identity(), &Options::default()).unwrap();
+        let told = |raw: &str, image| {
+            let mut store = Store::create(&at(raw), &source, &[], image, None).unwrap();
+            let (told, cancel) = (Told::default(), Cancel::default());
+            take_over(&mut store, &plan, Some(&source), &at("a"), &cancel, &told).unwrap();
+            told.0.into_inner().unwrap()
+        };
+        assert!(told("one", None).is_empty());
+        let said = told("two", Some(plan.head.image_id));
+        assert!(said.len() == 1 && said[0].contains("a.partial any more"), "{said:?}");
+    }
+}
