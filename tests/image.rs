@@ -404,7 +404,7 @@ fn an_interrupted_save_goes_on_from_anywhere() {
 }
 
 #[test]
-fn what_could_not_be_read_and_now_can_is_read_again_by_a_resumed_save() {
+fn a_resumed_save_keeps_what_it_has_behind_what_could_not_be_read() {
     let bad = Extent::new(1_500_000, 1_500_001);
     let lossy = disk().unreadable(bad);
     let first = plan(&lossy);
@@ -421,13 +421,20 @@ fn what_could_not_be_read_and_now_can_is_read_again_by_a_resumed_save() {
     let resume = |disk: &Memory| {
         let mut plan = plan(disk);
         let (cancel, partial) = (Cancel::default(), &partial);
-        save::resume_check(&mut plan, disk, partial, &cancel, &Silent).map(|kept| kept.bytes)
+        let kept = save::resume_check(&mut plan, disk, partial, &cancel, &Silent)?;
+        assert_eq!(kept.found.losses, [Extent::at(1_499_648, 512)]);
+        Ok::<_, dacapo::error::Error>((kept.bytes, kept.readable))
     };
     // As bad as it was, or worse in the same chunk.
-    assert_eq!(resume(&lossy).unwrap(), LEN as u64);
-    assert_eq!(resume(&disk().unreadable(Extent::at(1_499_136, 1024))).unwrap(), LEN as u64);
-    let kept = resume(&disk()).unwrap();
-    assert!(kept <= bad.start(), "{kept}");
+    assert_eq!(resume(&lossy).unwrap(), (LEN as u64, 0));
+    let worse = disk().unreadable(Extent::at(1_499_136, 1024));
+    assert_eq!(resume(&worse).unwrap(), (LEN as u64, 0));
+    // It can be read now; what was good behind it cannot any more.
+    assert_eq!(resume(&disk()).unwrap(), (LEN as u64, 512));
+    let behind = Extent::at(1_904_740, 1);
+    assert!(first.head.used.covers(behind), "the place is not in use");
+    let elsewhere = disk().unreadable(behind);
+    assert_eq!(resume(&elsewhere).unwrap(), (LEN as u64, 512));
     // What could be read of that chunk is compared.
     let mut bytes = disk().into_bytes();
     bytes[1_501_000] ^= 1;

@@ -25,6 +25,10 @@ pub struct Resumed {
     pub found: Rescan,
     /// How many bytes of the disk they hold.
     pub bytes: u64,
+    /// How many bytes in them could not be read then, and can be now. They stay
+    /// lost: to read them again would be to throw away all that was saved behind
+    /// them, of which another part may be unreadable now.
+    pub readable: u64,
 }
 
 /// Reads an interrupted image and compares it with the disk.
@@ -71,7 +75,7 @@ pub fn resume_check(
     found.end = if end == 0 { found.head_end } else { end };
     let held = found.entries.last().map_or(0, |last| last.extent(&found.head).end());
     found.losses.retain(|loss| loss.end() <= held);
-    Ok(Resumed { found, bytes: held })
+    Ok(Resumed { found, bytes: held, readable: good.readable })
 }
 
 struct Compared {
@@ -79,10 +83,13 @@ struct Compared {
     whole: usize,
     /// A place where the disk has other content.
     changed: Option<Extent>,
+    /// How many bytes in them could not be read then, and can be now.
+    readable: u64,
 }
 
 enum Verdict {
-    Same,
+    /// With as many bytes that could not be read then, and can be now.
+    Same(u64),
     Broken,
     Changed(Extent),
 }
@@ -99,7 +106,7 @@ fn compare(
     let lost: &ExtentSet = &found.losses.iter().copied().collect();
     let total = entries.last().map_or(0, |last| last.extent(head).end());
     progress.stage("checking what is already saved", total);
-    let mut compared = Compared { whole: 0, changed: None };
+    let mut compared = Compared { whole: 0, changed: None, readable: 0 };
     let mut broken = false;
     let mut left = entries.iter();
     let worker = || -> Result<_> {
@@ -119,7 +126,10 @@ fn compare(
             // A frame that is not whole ends what can be kept: the machine may
             // have gone down before the file reached the disk.
             _ if broken => {}
-            Verdict::Same => compared.whole += 1,
+            Verdict::Same(readable) => {
+                compared.whole += 1;
+                compared.readable += readable;
+            }
             Verdict::Broken => broken = true,
             Verdict::Changed(place) => {
                 compared.changed.get_or_insert(place);
@@ -147,6 +157,7 @@ fn check(
     if reader::decode(entry, head, &stored, decompressor, content).is_err() {
         return Ok(Verdict::Broken);
     }
+    let mut readable = 0;
     for chunk in entry.first_chunk..entry.first_chunk + u64::from(entry.count) {
         let extent = head.chunk_extent(chunk);
         if entry.kind == Kind::Zero && !head.used.touches(extent) {
@@ -172,10 +183,8 @@ fn check(
                 return Ok(Verdict::Changed(extent));
             }
         }
-        // All of it can be read now: it is not kept with zeros in it.
-        if entry.lossy && reader.losses().is_empty() {
-            return Ok(Verdict::Broken);
-        }
+        let lost: ExtentSet = lost.within(extent).collect();
+        readable += lost.subtract(&reader.losses().iter().copied().collect()).bytes();
     }
-    Ok(Verdict::Same)
+    Ok(Verdict::Same(readable))
 }

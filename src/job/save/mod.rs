@@ -291,6 +291,15 @@ impl Prepared {
         // One that has gone says nothing of the interrupted image.
         self.is_failing |= strict.trouble() == Some(Trouble::BadPlaces);
         let kept = kept?;
+        if kept.readable > 0 {
+            progress.note(&Event::Notice(format!(
+                "{} of {} could not be read then and can be read now; they stay missing, so that \
+                 nothing that was saved behind them is thrown away: to have them, save once more, \
+                 with another name",
+                human(kept.readable),
+                interrupted.display()
+            )));
+        }
         Ok(Some(Kept { found: kept.found, bytes: kept.bytes }))
     }
 }
