@@ -7,7 +7,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::unistd::{Whence, lseek};
 
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
@@ -106,6 +108,22 @@ impl RawFile {
             self.path.display()
         ))
         .hint("copy it once more from where it is whole, or begin a rescue with another name"))
+    }
+
+    /// True if the file is one hole: nothing was ever written to it. Of a filesystem
+    /// that does not tell, false.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn has_no_data(&self) -> Result<bool> {
+        match lseek(&self.file, 0, Whence::SeekData) {
+            Err(Errno::ENXIO) => Ok(true),
+            Err(error) => Err(Error::io(
+                format!("asking {} for its holes", self.path.display()),
+                error.into(),
+            )),
+            Ok(_) => Ok(false),
+        }
     }
 
     fn options() -> OpenOptions {

@@ -3,12 +3,10 @@
 //! mapfile. Both are GNU ddrescue's, and stay when the program ends.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
 use uuid::Uuid;
 
 use super::same::{Known, OTHER_NAME, compare, differs, pieces, places, places_seen};
@@ -25,7 +23,7 @@ use crate::layout::Layout;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{now, range};
-use crate::store::flush_folder;
+use crate::store::replace;
 use crate::units::SectorSize;
 
 /// In front of what the drive says of itself, in the comments of a mapfile.
@@ -161,8 +159,8 @@ impl Store {
         look: Option<&Look>,
     ) -> Result<Self> {
         let map = map_path(path);
-        remove_leftover(path, source.len());
-        for taken in [path, &map, &with_ending(&map, ".new")] {
+        remove_leftover(path, source);
+        for taken in [path, &map] {
             if taken.symlink_metadata().is_ok() {
                 return Err(Error::refused(format!(
                     "{} exists, but not what belongs to it: a rescue has a raw file and its map",
@@ -326,20 +324,10 @@ impl Store {
     /// file has.
     pub(super) fn save(&self, state: &State) -> Result<()> {
         self.raw.flush()?;
-        let what = || format!("writing the mapfile {}", self.map.display());
-        let new = with_ending(&self.map, ".new");
         let mut comments = self.comments.clone();
         comments.retain(|it| !it.starts_with("current_pos") && !it.starts_with("Current time:"));
         comments.push(format!("Current time: {}", now()));
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true);
-        // Whatever a link of that name leads to is not ours to overwrite.
-        let file = options.custom_flags(OFlag::O_NOFOLLOW.bits()).open(&new).context(what)?;
-        let mut out = BufWriter::new(file);
-        state.mapfile(comments).write(&mut out).context(what)?;
-        out.get_ref().sync_data().context(what)?;
-        fs::rename(&new, &self.map).context(what)?;
-        flush_folder(&self.map)
+        replace(&self.map, |out| state.mapfile(comments).write(out))
     }
 
     /// Removes both files.
@@ -473,13 +461,16 @@ fn shortened(mut command: String) -> String {
 }
 
 /// Removes a raw file in which nothing was ever written and that has no map: its
-/// rescue was killed in its first moment.
-fn remove_leftover(path: &Path, len: u64) {
-    let is_leftover = path
-        .symlink_metadata()
-        .is_ok_and(|found| found.is_file() && found.len() == len && found.blocks() == 0);
-    if is_leftover && map_path(path).symlink_metadata().is_err() {
-        // If it cannot be removed it is refused.
+/// rescue was killed in its first moment. What cannot be removed, or told to be
+/// that, is refused.
+fn remove_leftover(path: &Path, source: &Source) {
+    let is_of_len = |len| path.symlink_metadata().is_ok_and(|it| it.is_file() && it.len() == len);
+    if !is_of_len(source.len()) || map_path(path).symlink_metadata().is_ok() {
+        return;
+    }
+    // Locked: it may be another program's first moment.
+    let Ok(raw) = RawFile::open_unchanged(path, source.len(), source.sector_size()) else { return };
+    if raw.has_no_data().unwrap_or(false) {
         let _ = fs::remove_file(path);
     }
 }
@@ -636,6 +627,20 @@ mod tests {
             .unwrap();
         let error = Store::create(&raw, &source, &[], None, None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
+        fs::remove_file(&raw).unwrap();
+        // Some filesystems call small files, and all of them for a while, empty of
+        // blocks. This one has a copy of a drive that is full of zeros.
+        let len = source.len();
+        fs::write(&raw, vec![0; 1 << 20]).unwrap();
+        let error = Store::create(&raw, &source, &[], None, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert_eq!(fs::read(&raw).unwrap().len() as u64, len);
+        fs::remove_file(&raw).unwrap();
+        // Somebody is at it, in the first moment.
+        let _theirs = RawFile::create(&raw, len, SectorSize::B512).unwrap();
+        let error = Store::create(&raw, &source, &[], None, None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(raw.exists());
     }
 
     #[test]
