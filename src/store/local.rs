@@ -192,6 +192,30 @@ pub fn set_aside(path: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(free))
 }
 
+/// The interrupted images of `path` that were set aside, the first ones if there are
+/// very many.
+#[must_use]
+pub fn those_set_aside(path: &Path) -> Vec<PathBuf> {
+    const MOST: usize = 100;
+    let Some(start) = partial_path(path).file_name().map(OsString::from) else { return Vec::new() };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = names
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let rest = name.as_encoded_bytes().strip_prefix(start.as_encoded_bytes())?;
+            let number = std::str::from_utf8(rest).ok()?.strip_prefix('.')?.parse().ok()?;
+            Some((number, folder.join(&name)))
+        })
+        .collect();
+    found.sort();
+    found.truncate(MOST);
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
 /// Brings the name of a file to the medium.
 ///
 /// # Errors
@@ -381,6 +405,23 @@ pub fn find_interrupted(folder: &Path, title: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_that_was_set_aside_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.img.zst");
+        assert!(those_set_aside(&path).is_empty());
+        for other in ["b.img.zst.partial.1", "a.img.zst.partial.old", "a.img.zst.partial.7.map"] {
+            std::fs::write(folder.path().join(other), b"x").unwrap();
+        }
+        let start = [&SKIPPABLE_MAGIC.to_le_bytes()[..], &[0; 4], &TAG_HEAD].concat();
+        let set = || {
+            std::fs::write(partial_path(&path), &start).unwrap();
+            set_aside(&path).unwrap().unwrap()
+        };
+        let aside: Vec<PathBuf> = (0..11).map(|_| set()).collect();
+        assert_eq!(those_set_aside(&path), aside);
+    }
 
     #[test]
     fn a_file_is_replaced_and_nothing_that_a_planted_name_leads_to() {

@@ -19,7 +19,7 @@ use crate::io::ReadAt;
 
 pub use local::{
     Partial, default_name, find_interrupted, partial_path, refuse_device, refuse_existing, room_at,
-    set_aside,
+    set_aside, those_set_aside,
 };
 pub(crate) use local::{flush_folder, rename_new, replace};
 

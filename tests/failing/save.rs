@@ -434,8 +434,12 @@ fn an_interrupted_image_of_an_earlier_state_is_not_mixed_in() {
     let drive = scene.drive(&[], &[]);
     let image = scene.image("d");
     fs::write(format!("{image}.partial"), &whole[..whole.len() / 4 * 3]).unwrap();
-    let _ = dacapo(&["save", &drive.path(), &image]).success().says("until the new");
-    assert!(!Path::new(&format!("{image}.partial.1")).exists());
+    // Those of earlier days are only told.
+    fs::write(format!("{image}.partial.1"), &whole[..1 << 20]).unwrap();
+    let ran = dacapo(&["save", &drive.path(), &image]).success();
+    let _ = ran.says("until the new").says(&format!("still there: {image}.partial.1; nothing"));
+    assert!(!Path::new(&format!("{image}.partial.2")).exists());
+    assert!(Path::new(&format!("{image}.partial.1")).exists());
 }
 
 #[test]

@@ -30,7 +30,9 @@ use crate::io::{ReadAt, Recorded, Seen, Strict, Trouble};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
-use crate::store::{Partial, default_name, find_interrupted, partial_path, room_at, set_aside};
+use crate::store::{
+    Partial, default_name, find_interrupted, partial_path, room_at, set_aside, those_set_aside,
+};
 use crate::units::human;
 
 use super::open::{check_still_unused, readers};
@@ -395,6 +397,7 @@ impl Begun {
             let text = format!("{} could not be removed: {error}", older.display());
             progress.note(&Event::Notice(text));
         }
+        done.tell_set_aside(progress);
         done.name_losses(cancel, progress);
         Ok(done)
     }
@@ -636,6 +639,24 @@ impl Done {
     /// A save without a rescue.
     pub(super) const fn new(saved: Saved, plan: Plan, path: PathBuf) -> Self {
         Self { saved, plan, path, rescue: None, lost: Vec::new() }
+    }
+
+    /// Tells which interrupted images of earlier days are left beside the image: each
+    /// may be as large as it is.
+    fn tell_set_aside(&self, progress: &dyn Progress) {
+        let left: Vec<String> =
+            those_set_aside(&self.path).iter().map(|it| it.display().to_string()).collect();
+        if left.is_empty() {
+            return;
+        }
+        let what = match self.saved.losses.is_empty() {
+            true => "nothing is missing in this image, so that they can be deleted",
+            false => "they may have what is missing in this image",
+        };
+        progress.note(&Event::Notice(format!(
+            "interrupted images of earlier days are still there: {}; {what}",
+            left.join(", ")
+        )));
     }
 
     /// Looks into the image for the files that are lost. It is made in any case:
