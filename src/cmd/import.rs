@@ -13,7 +13,7 @@ use crate::import::Found;
 use crate::import::scratch::is_sparse;
 use crate::io::ReadAt;
 use crate::job::import::{Prepared, check_interrupted};
-use crate::job::save::Done;
+use crate::job::save::{Done, take_over_without_drive};
 use crate::pipeline::Cancel;
 use crate::save::Options;
 use crate::store::{refuse_device, refuse_existing, room_at};
@@ -106,6 +106,10 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     }
     let started = Instant::now();
     let sector = args.sector_size.unwrap_or(SectorSize::B512);
+    if let Some(map) = args.mapfile.as_ref().filter(|_| !args.dry_run) {
+        let listener = output.listener();
+        take_over_without_drive(&args.source, map, &args.image, cancel, &*listener)?;
+    }
     let mut found = Found::open(&args.source, sector, args.disk.as_deref(), cancel)?;
     if let Some(map) = &args.mapfile {
         found = found.with_mapfile(map)?;

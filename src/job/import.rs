@@ -8,7 +8,7 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use crate::device::Source;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::extent::ExtentSet;
 use crate::image::format::Imported;
 use crate::image::rescan::read_head;
@@ -20,7 +20,7 @@ use crate::save::{self, Options, Plan};
 use crate::store::{Partial, partial_path};
 
 use super::open::check_still_unused;
-use super::save::{BUFFER, Done, check_room, image_path};
+use super::save::{BUFFER, Done, check_room, image_path, refuse_interrupted};
 
 /// A disk that was imported and looked at, and what would be saved of it.
 #[derive(Debug)]
@@ -121,11 +121,8 @@ pub fn check_interrupted(path: &Path, imported: &Imported) -> Result<bool> {
     if head.about.imported.is_some_and(|old| old.path == imported.path) {
         return Ok(true);
     }
-    Err(Error::refused(format!(
-        "{} is the interrupted image of something else",
-        interrupted.display()
-    ))
-    .hint("choose another name for the image, or delete it first"))
+    let what = format!("{} is the interrupted image of something else", interrupted.display());
+    Err(refuse_interrupted(&what, path))
 }
 
 /// What was imported, with what is wrong with it.

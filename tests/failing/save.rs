@@ -468,6 +468,36 @@ fn what_was_saved_before_the_room_was_too_small_is_not_read_again() {
 }
 
 #[test]
+fn a_drive_that_dies_before_there_is_room_leaves_what_was_read_as_an_image() {
+    if !requires(&["root", "nbdkit", "nbdfuse", "kernel:tmpfs"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let drive = scene.drive(&[Extent::at(17 << 20, 4096)], &[]);
+    let small = Mount::new("none", "tmpfs", "size=24m");
+    let image = small.path().join("a.img.zst").display().to_string();
+    let (raw, map) = (format!("{image}.rescue"), format!("{image}.rescue.map"));
+    let _ = dacapo(&["save", &drive.path(), &image]).exits(8);
+    drop(drive);
+    let partial = format!("{image}.partial");
+    let kept = rescan(&Memory::new(fs::read(&partial).unwrap())).unwrap();
+    let kept = kept.entries.last().map_or(0, |last| last.extent(&kept.head).end());
+    assert!(kept > 12 << 20, "{kept}");
+    // It is all that is left of that drive, and no obstacle to be removed.
+    let other = scene.image("other");
+    fs::write(&other, junk(1 << 20, 6)).unwrap();
+    let ran = dacapo(&["import", &other, &image]).exits(5).says("keep it");
+    assert!(!ran.says(&format!("--mapfile {map}")).err().contains("delete"));
+    let import = ["import", &raw, &image, "--mapfile", &map];
+    let _ = dacapo(&import).exits(8).says("must stay");
+    let mount = small.path().display().to_string();
+    let _ = run("mount", &["-o", "remount,size=100m", &mount]);
+    let _ = dacapo(&import).exits(3);
+    scene.assert_image(&image, &[Extent::new(kept, LEN)]);
+    assert!(!Path::new(&partial).exists());
+}
+
+#[test]
 fn a_rescue_of_what_was_cut_off_or_used_since_is_refused() {
     if !requires(NEEDS) {
         return;

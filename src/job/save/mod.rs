@@ -39,7 +39,9 @@ use super::open::{check_still_unused, readers};
 pub use failing::Reading;
 use store::{Look, Store, is_same_drive};
 pub use store::{map_path, raw_path};
+pub(super) use takeover::rescue_of;
 use takeover::take_over;
+pub use takeover::take_over_without_drive;
 
 /// The image is written in pieces of this many bytes.
 pub(super) const BUFFER: usize = 64 << 10;
@@ -218,7 +220,7 @@ impl Prepared {
                 if resume {
                     note("there is nothing to go on with; starting from the beginning".into());
                 } else if interrupted.exists() {
-                    self.refuse_foreign(&interrupted)?;
+                    self.refuse_foreign(path)?;
                 }
                 // Samples are not worth the work that a bad place is.
                 check_room(&self.plan, &Strict::new(&self.source), path, progress)?;
@@ -245,7 +247,7 @@ impl Prepared {
         // Before hours are spent on it.
         Partial::check(path)?;
         let interrupted = partial_path(path);
-        self.refuse_foreign(&interrupted)?;
+        self.refuse_foreign(path)?;
         let is_taken_over = self.rescue.as_ref().is_some_and(|(store, _)| {
             Source::open(&interrupted).is_ok_and(|old| store.takes_over(&old))
         });
@@ -261,18 +263,16 @@ impl Prepared {
     }
 
     /// Refuses to replace the interrupted image of another disk.
-    fn refuse_foreign(&self, interrupted: &Path) -> Result<()> {
-        let Ok((head, _, _)) = Source::open(interrupted).and_then(|old| read_head(&old)) else {
+    fn refuse_foreign(&self, path: &Path) -> Result<()> {
+        let interrupted = partial_path(path);
+        let Ok((head, _, _)) = Source::open(&interrupted).and_then(|old| read_head(&old)) else {
             return Ok(());
         };
         if self.is_of_same_disk(&head) {
             return Ok(());
         }
-        Err(Error::refused(format!(
-            "{} is the interrupted image of another disk",
-            interrupted.display()
-        ))
-        .hint("choose another name for the image, or delete it first"))
+        let what = format!("{} is the interrupted image of another disk", interrupted.display());
+        Err(refuse_interrupted(&what, path))
     }
 
     /// What of an interrupted image can be kept; nothing, if not even its head
@@ -304,6 +304,23 @@ impl Prepared {
         }
         Ok(Some(Kept { found: kept.found, bytes: kept.bytes }))
     }
+}
+
+/// The error for an interrupted image at the place of the image `path` that is not
+/// to be replaced, with the way on: it may have the only copy of something.
+pub(super) fn refuse_interrupted(what: &str, path: &Path) -> Error {
+    let rescue = Source::open(partial_path(path)).ok().and_then(|old| rescue_of(path, &old));
+    let Some(raw) = rescue else {
+        return Error::refused(what).hint("choose another name for the image, or delete it first");
+    };
+    let (raw, map) = (raw.display(), map_path(&raw));
+    Error::refused(format!("{what}, and has what was read of a drive before its first bad place"))
+        .hint(format!(
+            "keep it and choose another name for the image; if that drive never works again, what \
+             was read of it becomes an image by: dacapo import {raw} {} --mapfile {}",
+            path.display(),
+            map.display()
+        ))
 }
 
 fn is_of_same_disk(one: &Head, other: &Head) -> bool {

@@ -243,6 +243,22 @@ impl Store {
         Ok(Self { raw, map: map_file, comments: map.comments, state, seen: Vec::new() })
     }
 
+    /// Opens the files of a rescue whose drive is not there any more.
+    ///
+    /// # Errors
+    /// If they cannot be read; damaged, if they do not fit.
+    pub(super) fn open_without_drive(path: &Path) -> Result<Self> {
+        let map_file = map_path(path);
+        let len = read_map(&map_file)?.end();
+        // The map is read once more when nobody else writes it.
+        let raw = RawFile::open_unchanged(path, len, SectorSize::B512)?;
+        let map = read_map(&map_file)?;
+        let state = State::new(len, Some(&map));
+        raw.check_reaches(state.blocks.finished().end())?;
+        raw.extend()?;
+        Ok(Self { raw, map: map_file, comments: map.comments, state, seen: Vec::new() })
+    }
+
     /// Compares the drive with what was read of it, in places all over it.
     ///
     /// # Errors
@@ -341,9 +357,7 @@ impl Store {
     /// True if what `partial` holds belongs to this rescue, and is not all taken
     /// over yet.
     pub(super) fn takes_over(&self, partial: &dyn ReadAt) -> bool {
-        let Ok((head, _, _)) = read_head(partial) else { return false };
-        let wanted = format!("{TAKES_OVER}{}", head.image_id);
-        self.comments.contains(&wanted)
+        is_noted(&self.comments, partial)
     }
 
     /// Takes over what an interrupted image has, so that it is not read from the
@@ -390,8 +404,12 @@ impl Store {
     }
 
     /// Forgets the image that was taken over: all of it is here.
-    pub(super) fn has_taken_over(&mut self) {
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(super) fn has_taken_over(&mut self) -> Result<()> {
         self.comments.retain(|comment| !comment.starts_with(TAKES_OVER));
+        self.save(&self.state)
     }
 
     fn adopt_entries(
@@ -452,6 +470,16 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// True if the map of `raw` notes that it has still to take over `partial`.
+pub(super) fn notes(raw: &Path, partial: &dyn ReadAt) -> bool {
+    read_map(&map_path(raw)).is_ok_and(|map| is_noted(&map.comments, partial))
+}
+
+fn is_noted(comments: &[String], partial: &dyn ReadAt) -> bool {
+    let Ok((head, _, _)) = read_head(partial) else { return false };
+    comments.contains(&format!("{TAKES_OVER}{}", head.image_id))
 }
 
 /// A command line, cut so that it is no line that is too long for a map.
@@ -533,7 +561,7 @@ mod tests {
         assert!(store.adopt(&partial, None, &goes_on, &quiet).unwrap());
         assert_eq!(read_vec(&store.raw, 0, disk.len()).unwrap(), disk);
         assert!(store.state.lost().is_empty());
-        store.has_taken_over();
+        store.has_taken_over().unwrap();
         assert!(!store.takes_over(&partial));
     }
 

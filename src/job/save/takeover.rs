@@ -2,17 +2,22 @@
 //! What was saved of a drive before its first bad place moves to the file that it
 //! is rescued to.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use super::failing;
-use super::store::{Store, map_path};
+use super::store::{Store, map_path, notes, raw_path};
 use crate::device::Source;
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::extent::{Extent, ExtentSet};
+use crate::image::rescan::rescan;
 use crate::io::ReadAt;
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::Plan;
-use crate::store::partial_path;
+use crate::store::{partial_path, room_at};
+use crate::units::human;
 
 /// Takes over the interrupted image of the same state of the drive, if there is
 /// one that is not all in the store yet. A `drive` is compared with it: it may
@@ -64,8 +69,74 @@ pub(super) fn take_over(
     if !store.adopt(&old, drive, cancel, progress)? {
         return Ok(());
     }
-    std::fs::remove_file(&interrupted).context(|| format!("removing {}", interrupted.display()))?;
-    store.has_taken_over();
+    finish(store, &interrupted)
+}
+
+/// All of the interrupted image is in the store.
+fn finish(store: &mut Store, interrupted: &Path) -> Result<()> {
+    store.has_taken_over()?;
+    std::fs::remove_file(interrupted).context(|| format!("removing {}", interrupted.display()))
+}
+
+/// The raw file of the rescue that has still to take over `interrupted`, what is
+/// there of the image `path`.
+pub(crate) fn rescue_of(path: &Path, interrupted: &dyn ReadAt) -> Option<PathBuf> {
+    let raw = raw_path(path);
+    notes(&raw, interrupted).then_some(raw)
+}
+
+/// As [`take_over`], for a drive that never works again: what was read of it is to
+/// become the image `path`. Does nothing if `map` is not that of a rescue that has
+/// still to take over an interrupted image.
+///
+/// # Errors
+/// Damaged or refused if they do not fit; if there is no room.
+pub fn take_over_without_drive(
+    raw: &Path,
+    map: &Path,
+    path: &Path,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<()> {
+    if map != map_path(raw) || !Store::is_at(raw) {
+        return Ok(());
+    }
+    // Beside where it was to be, or where it will be.
+    let name = raw.as_os_str().as_encoded_bytes().strip_suffix(b".rescue");
+    let beside = name.map(|name| PathBuf::from(OsStr::from_bytes(name)));
+    let found = [Some(path.to_owned()), beside].into_iter().flatten().find_map(|path| {
+        let interrupted = partial_path(&path);
+        let old = Source::open(&interrupted).ok()?;
+        notes(raw, &old).then_some((interrupted, old))
+    });
+    let Some((interrupted, old)) = found else { return Ok(()) };
+    let mut store = Store::open_without_drive(raw)?;
+    let held = rescan(&old)?;
+    let end = held.entries.last().map_or(0, |last| last.extent(&held.head).end());
+    let left: ExtentSet = held.head.used.within(Extent::new(0, end)).collect();
+    let left = left.subtract(&store.state.blocks.finished()).bytes();
+    let room = room_at(raw)?;
+    if failing::is_sparse(raw)? && room < left {
+        return Err(Error::new(
+            ErrorKind::NoSpace,
+            format!(
+                "{} has {} that must move to {} first, and {} are free there",
+                interrupted.display(),
+                human(left),
+                raw.display(),
+                human(room)
+            ),
+        )
+        .hint(format!(
+            "free some space, or move {} and {} to a disk with more room; the interrupted image \
+             must stay",
+            raw.display(),
+            map.display()
+        )));
+    }
+    if store.adopt(&old, None, cancel, progress)? {
+        finish(&mut store, &interrupted)?;
+    }
     Ok(())
 }
 
