@@ -253,8 +253,11 @@ impl<F: ReadAt> ReadAt for Reader<F> {
     }
 }
 
-/// Checks that the description at the start of `stored` is that of `entry`.
-/// The losses in the description of an entry, which must be as the index has it.
+/// The losses in the description of an entry, which stands at the start of `stored`
+/// and must be as the index has it.
+///
+/// # Errors
+/// Damaged if it is not.
 fn check_description(stored: &[u8], entry: &Entry, head: &Head) -> Result<Vec<Extent>> {
     let bad = || {
         Error::damaged(format!(
