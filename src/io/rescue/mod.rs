@@ -31,4 +31,4 @@ pub use mapfile::{Block, Mapfile, Phase, Status};
 pub use passes::{Drive, End, Listener, Passes, Settings, State};
 pub use raw::RawFile;
 pub use through::Through;
-pub use watched::{Watched, Watcher};
+pub use watched::{Hanging, Watched, Watcher};

@@ -30,6 +30,18 @@ pub struct Watched<'a, R> {
     watcher: Watcher<'a>,
 }
 
+/// A read that hangs and is not waited for any more.
+#[derive(Debug)]
+pub struct Hanging(JoinHandle<()>);
+
+impl Hanging {
+    /// True if it has ended, so that the drive is not open any more for it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
 /// The way to the thread that reads and back.
 struct Line {
     requests: Sender<Request>,
@@ -82,15 +94,27 @@ impl<'a, R: ReadAt + 'static> Watched<'a, R> {
 
     /// The reader, unless a read hangs.
     pub fn into_inner(self) -> Option<R> {
+        Arc::into_inner(self.end().0)
+    }
+
+    /// Closes the reader. A read that hangs keeps it open, and what tells when that
+    /// is over is given back.
+    pub fn close(self) -> Option<Hanging> {
+        self.end().1
+    }
+
+    fn end(self) -> (Arc<R>, Option<Hanging>) {
         let Self { reader, line, .. } = self;
         let Line { requests, buffer, thread, .. } =
             line.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Without requests the thread ends.
         drop(requests);
-        if buffer.is_some() {
-            let _ = thread.join();
+        if buffer.is_none() && !thread.is_finished() {
+            return (reader, Some(Hanging(thread)));
         }
-        Arc::into_inner(reader)
+        // It has read nothing or has told it: all else that it holds is given back.
+        let _ = thread.join();
+        (reader, None)
     }
 
     /// Waits for the answer.
@@ -156,19 +180,19 @@ mod tests {
 
     /// Hangs at odd offsets until it is let go; gives the offset.
     #[derive(Default)]
-    struct Hanging {
+    struct Sticky {
         is_let_go: Mutex<bool>,
         changed: Condvar,
     }
 
-    impl Hanging {
+    impl Sticky {
         fn let_go(&self) {
             *self.is_let_go.lock().unwrap() = true;
             self.changed.notify_all();
         }
     }
 
-    impl ReadAt for Arc<Hanging> {
+    impl ReadAt for Arc<Sticky> {
         fn len(&self) -> u64 {
             1 << 20
         }
@@ -186,7 +210,7 @@ mod tests {
         }
     }
 
-    fn read(watched: &Watched<'_, Arc<Hanging>>, offset: u64, len: usize) -> Result<Vec<u8>> {
+    fn read(watched: &Watched<'_, Arc<Sticky>>, offset: u64, len: usize) -> Result<Vec<u8>> {
         let mut buf = vec![0; len];
         watched.read_at(offset, &mut buf).map(|()| buf)
     }
@@ -195,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_does_not_hang_is_read_as_without() {
-        let watched = Watched::new(Arc::<Hanging>::default(), LONG, &|_| Ok(())).unwrap();
+        let watched = Watched::new(Arc::<Sticky>::default(), LONG, &|_| Ok(())).unwrap();
         assert_eq!(watched.len(), 1 << 20);
         for len in [512, 65536, 0, 4096] {
             assert_eq!(read(&watched, 4, len).unwrap(), vec![4; len]);
@@ -207,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_read_that_hangs_is_given_up_and_its_late_answer_is_not_that_of_the_next() {
-        let drive = Arc::<Hanging>::default();
+        let drive = Arc::<Sticky>::default();
         let short = Duration::from_millis(1);
         let watched = Watched::new(Arc::clone(&drive), short, &|_| Ok(())).unwrap();
         for offset in [1, 2] {
@@ -222,7 +246,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_asked_and_may_leave() {
-        let drive = Arc::<Hanging>::default();
+        let drive = Arc::<Sticky>::default();
         let stopped = AtomicBool::new(false);
         let watcher = |_| match stopped.load(Ordering::Relaxed) {
             true => Err(Error::interrupted()),
@@ -235,5 +259,30 @@ mod tests {
         // Nobody waits for it in the end either.
         assert!(watched.into_inner().is_none());
         drive.let_go();
+    }
+
+    #[test]
+    fn a_drive_is_closed_once_nothing_hangs() {
+        let drive = Arc::<Sticky>::default();
+        let stopped = AtomicBool::new(false);
+        let watcher = |_| match stopped.load(Ordering::Relaxed) {
+            true => Err(Error::interrupted()),
+            false => Ok(()),
+        };
+        let new = || Watched::new(Arc::clone(&drive), LONG, &watcher).unwrap();
+        let open = || Arc::strong_count(&drive) - 1;
+        let watched = new();
+        assert_eq!(read(&watched, 2, 512).unwrap(), [2; 512]);
+        assert!(watched.close().is_none() && open() == 0);
+        let watched = new();
+        stopped.store(true, Ordering::Relaxed);
+        assert!(read(&watched, 1, 512).is_err());
+        let hanging = watched.close().unwrap();
+        assert!(!hanging.is_over() && open() > 0);
+        drive.let_go();
+        while !hanging.is_over() {
+            thread::yield_now();
+        }
+        assert_eq!(open(), 0);
     }
 }

@@ -11,7 +11,9 @@ use super::store::{SAVE_EVERY, Store, is_same_drive};
 use crate::device::{DiskIdentity, Source, check_opened_source, disks, find_by_path, is_partition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
-use crate::io::rescue::{Drive, End, Passes, RawFile, Settings, State, Status, Watched, Watcher};
+use crate::io::rescue::{
+    Drive, End, Hanging, Passes, RawFile, Settings, State, Status, Watched, Watcher,
+};
 use crate::io::{ReadAt, Seen};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
@@ -225,6 +227,8 @@ struct Compared<'a> {
 /// A drive that is opened again when it has gone and come back.
 struct LiveDrive<'a> {
     source: Option<Watched<'a, Source>>,
+    /// A read of it from before.
+    hanging: Option<Hanging>,
     watcher: Watcher<'a>,
     path: PathBuf,
     identity: DiskIdentity,
@@ -244,6 +248,7 @@ impl<'a> LiveDrive<'a> {
             is_partition: is_partition(&path),
             gone: Gone { len: source.len() },
             source: Some(Watched::new(source, LONGEST_READ, watcher)?),
+            hanging: None,
             watcher,
             path,
             began: Instant::now(),
@@ -293,8 +298,14 @@ impl Drive for LiveDrive<'_> {
     }
 
     fn reopen(&mut self) -> Result<bool> {
-        // As long as it is held, the kernel gives it another name.
-        drop(self.source.take());
+        // As long as it is held, the kernel gives it another name, and a read that
+        // hangs would be taken for that of another program.
+        if let Some(source) = self.source.take() {
+            self.hanging = source.close();
+        }
+        if self.hanging.as_ref().is_some_and(|hanging| !hanging.is_over()) {
+            return Ok(false);
+        }
         let mut found = self.at(&self.path)?;
         let is_named = self.identity.serial.is_some() || self.identity.wwn.is_some();
         if found.is_none() && is_named && !self.is_partition {
