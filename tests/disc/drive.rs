@@ -4,17 +4,11 @@
 use std::fs;
 use std::time::Duration;
 
+use super::machine::{BAD, damaged, with_drives};
 use super::scene::{Scene, assert_same};
-use crate::debian::{MIB, text};
-use crate::rescue::kernel;
-use crate::rescue::scene::{
-    BACKUP, backup_drive, open_shell, power_off_by_shell, ready, type_command,
-};
-use crate::support::machine::{Boot, Bus, Drive, Firmware, Machine};
-use crate::support::{all, junk, run};
-
-/// A sector in the middle of the data, in units of 512 bytes.
-const BAD: u64 = 2000;
+use crate::debian::text;
+use crate::rescue::scene::{open_shell, power_off_by_shell, ready, type_command};
+use crate::support::{all, run};
 
 #[test]
 fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
@@ -26,23 +20,7 @@ fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
     let disc = scene.xorriso("disc.iso", &[]);
     let copy = scene.at("copy.iso");
     fs::copy(&disc, &copy).unwrap();
-    let faults = scene.at("faults.conf");
-    let settings = "[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\n";
-    fs::write(&faults, format!("{settings}sector = \"{BAD}\"\nonce = \"off\"\n")).unwrap();
-    let (note, backup) = (scene.at("note.bin"), scene.folder.path().join("backup.raw"));
-    fs::write(&note, junk(4096, 9)).unwrap();
-    backup_drive(&backup, 128 * MIB, &[note.as_ref()]);
-
-    let line = "console=ttyS0,115200 quiet".into();
-    let boot = Boot::Kernel { folder: kernel().to_owned(), line };
-    let mut machine =
-        Machine::new(Firmware::Bios, boot).with(Drive::new(&backup, Bus::Virtio, BACKUP));
-    let files = [format!("blkdebug:{faults}:{}", text(&disc)), copy];
-    for (number, file) in files.iter().enumerate() {
-        let drive = format!("if=none,id=cd{number},format=raw,readonly=on,file={file}");
-        let device = format!("ide-cd,drive=cd{number},bus=ide.{}", 3 + number);
-        machine.more.extend(["-drive".into(), drive, "-device".into(), device]);
-    }
+    let (machine, backup) = with_drives(&scene, &[damaged(&scene, &disc), copy]);
     let mut guest = machine.start();
     open_shell(&guest);
     let shown = type_command(&guest, "dacapo disc info /dev/sr0 | grep -E 'drive|medium|data'");

@@ -5,6 +5,7 @@
 mod archive;
 mod drive;
 mod hybrid;
+mod machine;
 mod read;
 mod scene;
 mod screens;

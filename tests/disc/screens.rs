@@ -4,41 +4,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use super::machine::{damaged, with_drives};
 use super::scene::{Scene, assert_same};
-use crate::debian::{MIB, root_of_project, scratch, text};
-use crate::rescue::kernel;
-use crate::rescue::scene::{
-    BACKUP, SEARCH, SOON, START, WORK, backup_drive, choose, power_off, ready,
-};
-use crate::support::machine::{Boot, Bus, Drive, Firmware, Guest, Machine};
+use crate::debian::{root_of_project, scratch, text};
+use crate::rescue::scene::{SEARCH, SOON, START, WORK, choose, power_off, ready};
+use crate::support::machine::{Guest, Machine};
 use crate::support::screen::key;
-use crate::support::{all, junk, run};
-
-/// Sectors in the middle of the largest file of the disc, in units of 512 bytes.
-const BAD: u64 = 2000;
+use crate::support::{all, run};
 
 /// A computer with a drive for backups and two for discs: the first is empty, the
 /// second has the disc, and cannot read a sector of it.
 fn machine(scene: &Scene, disc: &Path) -> (Machine, PathBuf) {
-    let faults = scene.at("faults.conf");
-    let settings = "[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\n";
-    fs::write(&faults, format!("{settings}sector = \"{BAD}\"\nonce = \"off\"\n")).unwrap();
-    let (note, backup) = (scene.at("note.bin"), scene.folder.path().join("backup.raw"));
-    fs::write(&note, junk(4096, 9)).unwrap();
-    backup_drive(&backup, 128 * MIB, &[note.as_ref()]);
-    let line = "console=ttyS0,115200 quiet".into();
-    let boot = Boot::Kernel { folder: kernel().to_owned(), line };
-    let mut machine =
-        Machine::new(Firmware::Bios, boot).with(Drive::new(&backup, Bus::Virtio, BACKUP));
-    let file = format!("format=raw,readonly=on,file=blkdebug:{faults}:{}", text(disc));
-    for (number, file) in ["readonly=on", &file].into_iter().enumerate() {
-        let drive = format!("if=none,id=cd{number},{file}");
-        let device = format!("ide-cd,drive=cd{number},bus=ide.{}", 3 + number);
-        machine.more.extend(["-drive".into(), drive, "-device".into(), device]);
-    }
-    (machine, backup)
+    with_drives(scene, &[String::new(), damaged(scene, disc)])
 }
 
 /// Puts a disc into the first drive.
@@ -152,17 +130,40 @@ fn pictures_of_the_screens_for_discs() {
     guest.screen.wait_for("What do you want to do?", START);
     let pictures = if keep { root_of_project().join("docs/screens") } else { scratch("screens") };
     fs::create_dir_all(&pictures).unwrap();
-    let steps: [(&str, &str, u64); 6] = [
-        ("i", "14-disc-drives", 20),
-        ("down ret", "15-disc-contents", 8),
-        ("ret", "16-disc-place", 25),
-        ("ret s y n t h spc 2 ret 1 2 minus 3 4 ret ret", "17-disc-plan", 20),
-        ("ret", "18-disc-result", 40),
-        ("esc i up ret ret", "19-disc-archive", 40),
+    // The keys, what is shown then, and of what that is a picture.
+    let steps: [(&str, &[&str], Option<&str>); 10] = [
+        (
+            "i",
+            &["Which disc? It is only read.", "There is no disc in the drive", "'SYNTH_2'"],
+            Some("14-disc-drives"),
+        ),
+        ("down ret", &["It becomes one file", "> Read it to a file"], Some("15-disc-contents")),
+        ("ret", &["Where is the disc to be kept?", "> BACKUP"], Some("16-disc-place")),
+        ("ret", &["what do you know about it?"], None),
+        (
+            "s y n t h spc 2 ret 1 2 minus 3 4 ret ret",
+            &["Title: synth 2", "Serial: 12-34", "is called SYNTH_2.iso", "> Read it"],
+            Some("17-disc-plan"),
+        ),
+        (
+            "ret",
+            &["1 sector of the disc could not be read: 500", "large.bin", "can be pulled now"],
+            Some("18-disc-result"),
+        ),
+        ("esc", &["What do you want to do?"], None),
+        ("i", &["Which disc? It is only read.", "Check archived discs"], None),
+        ("up ret", &["Where are the archived discs?", "> BACKUP"], None),
+        (
+            "ret",
+            &["Which disc is to be checked?", "> synth 2", "Serial number: 12-34"],
+            Some("19-disc-archive"),
+        ),
     ];
-    for (keys, name, seconds) in steps {
+    for (keys, parts, picture) in steps {
         guest.press(keys);
-        std::thread::sleep(Duration::from_secs(seconds));
-        guest.picture(&pictures.join(format!("{name}.png")));
+        guest.wait_until_shown(parts, WORK);
+        if let Some(name) = picture {
+            guest.picture(&pictures.join(format!("{name}.png")));
+        }
     }
 }

@@ -313,6 +313,33 @@ impl Guest {
         }
     }
 
+    /// The lines that its monitor shows, as long as that shows text: 80 letters and
+    /// their colours each, in the memory of the card, with what has scrolled off it.
+    #[track_caller]
+    pub fn shown(&mut self) -> String {
+        let taken = self.folder.path().join("shown");
+        // Without quotes the number would be divided by what follows.
+        let answer = self.monitor(&format!("pmemsave 0xb8000 0x8000 \"{}\"", taken.display()));
+        assert!(taken.exists(), "{answer}");
+        let letter = |cell: &[u8]| if cell[0].is_ascii_graphic() { cell[0].into() } else { ' ' };
+        let memory = fs::read(&taken).unwrap();
+        let lines = memory.chunks(160).map(|line| line.chunks(2).map(letter).collect::<String>());
+        lines.map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+
+    /// Waits until its monitor shows all of this.
+    #[track_caller]
+    pub fn wait_until_shown(&mut self, parts: &[&str], timeout: Duration) {
+        let end = Instant::now() + timeout;
+        loop {
+            let shown = self.shown();
+            let missing = parts.iter().find(|part| !shown.contains(**part));
+            let Some(missing) = missing else { return };
+            assert!(Instant::now() < end, "no '{missing}' in\n{shown}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// A picture of what its monitor shows.
     #[track_caller]
     pub fn picture(&mut self, png: &Path) {
