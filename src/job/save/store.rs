@@ -361,12 +361,12 @@ impl Store {
     }
 
     /// Takes over what an interrupted image has, so that it is not read from the
-    /// drive again. What is damaged in it is left out. False if it is nothing
-    /// that could be taken over. Without a `drive` it must be known to be of this
-    /// state of the drive; what was taken over then stays so, also if this ends
-    /// early. Else the drive may have been used since: where it was read already both
-    /// are compared, then the drive with all of it, and before that is done nothing
-    /// of it is called read.
+    /// drive again. What is damaged in it is left out, and what could not be read
+    /// then. False if it is nothing that could be taken over. Without a `drive` it
+    /// must be known to be of this state of the drive; what was taken over then stays
+    /// so, also if this ends early. Else the drive may have been used since: where it
+    /// was read already both are compared, then the drive with all of it, and before
+    /// that is done nothing of it is called read.
     ///
     /// # Errors
     /// Refused if they differ; nothing of it is called read then.
@@ -425,6 +425,7 @@ impl Store {
         progress.stage("taking over what was saved already", total);
         let mut decompressor = Decompressor::new()?;
         let mut content = vec![0; head.chunk_size as usize];
+        let losses: ExtentSet = found.losses.iter().copied().collect();
         let mut saved = Instant::now();
         for entry in &found.entries {
             cancel.check()?;
@@ -440,10 +441,12 @@ impl Store {
             let len = extent.len().min(head.chunk_size.into()) as usize;
             let decoded =
                 reader::decode(entry, head, &stored, &mut decompressor, &mut content[..len]);
-            if entry.lossy || decoded.is_err() {
+            if decoded.is_err() {
                 continue;
             }
-            for part in head.used.within(extent) {
+            // What could not be read is zero in it, and no content of the drive.
+            let there = head.used.within(extent).flat_map(|part| losses.holes_within(part));
+            for part in there {
                 let blocks: Vec<Block> = self.state.blocks.within(part).collect();
                 for Block { extent: piece, status } in blocks {
                     let bytes = match entry.kind {
@@ -563,6 +566,35 @@ mod tests {
         assert!(store.state.lost().is_empty());
         store.has_taken_over().unwrap();
         assert!(!store.takes_over(&partial));
+    }
+
+    #[test]
+    fn of_a_chunk_with_a_bad_place_the_rest_is_taken_over() {
+        use crate::save::{Options, Plan, run, start};
+        const LEN: usize = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let disk = crate::io::conformance::pattern(LEN, 9);
+        let drive = folder.path().join("drive");
+        fs::write(&drive, &disk).unwrap();
+        let source = Source::open(&drive).unwrap();
+        let options = Options { chunk_size: 64 << 10, raw: true, ..Options::default() };
+        let plan = Plan::new(&source, source.identity(), &options).unwrap();
+        let (cancel, quiet) = (Cancel::default(), crate::progress::Silent);
+        let bad = Extent::at(100 << 10, 4096);
+        let failing = crate::io::Memory::new(disk.clone()).unreadable(bad);
+        let out = start(&plan, Vec::new()).unwrap();
+        let (image, saved) = run(&plan, &failing, out, false, &cancel, &quiet).unwrap();
+        assert_eq!(saved.losses, [bad]);
+        let raw = folder.path().join("raw");
+        let image_id = Some(plan.head.image_id);
+        let mut store = Store::create(&raw, &source, &[], image_id, None).unwrap();
+        assert!(store.adopt(&crate::io::Memory::new(image), None, &cancel, &quiet).unwrap());
+        let lost = ExtentSet::from(bad);
+        assert_eq!(store.state.blocks.finished(), lost.complement(LEN as u64));
+        for there in lost.complement(LEN as u64).iter() {
+            let found = read_vec(&store.raw, there.start(), there.len() as usize).unwrap();
+            assert!(found == disk[range(0, there)], "{there:?}");
+        }
     }
 
     #[test]
