@@ -164,7 +164,7 @@ pub fn run(args: &SaveArgs, output: &Output, cancel: &Cancel) -> Result<Outcome>
             most_time: args.max_time,
         };
         let listener = output.listener();
-        Prepared::for_image(source, others, &options, reading, &args.image, &*listener)?
+        Prepared::for_image(source, others, &options, reading, &args.image, cancel, &*listener)?
     };
     show_plan(&prepared, args.dry_run, output)?;
     if args.dry_run {

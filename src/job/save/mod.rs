@@ -91,13 +91,14 @@ impl Prepared {
         options: &Options,
         reading: Reading,
         path: &Path,
+        cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Result<Self> {
         let found = if reading.in_place { None } else { find_rescue(&source, &reading, path) };
         let Some((raw, image)) = found else {
             return Ok(Self { reading, ..Self::new(source, others, options)? });
         };
-        let mut store = Store::open(&raw, &source, progress)?;
+        let mut store = Store::open(&raw, &source, cancel, progress)?;
         progress.note(&Event::Notice(format!("going on with the rescue in {}", raw.display())));
         progress.stage("looking at what is on the disk", 0);
         let through = Through::new(&source, &store.raw, &mut store.state.blocks);
@@ -105,7 +106,7 @@ impl Prepared {
         let plan = Plan::with(&recorded, &readers(&others), source.identity(), options)?;
         let seen = recorded.into_seen();
         let (before, looked_at) = (through.seen(), through.looked_at());
-        store.check_seen(&before, plan.layout(), &source)?;
+        store.check_seen(&before, plan.layout(), &source, cancel)?;
         store.check_look(&seen, others.len())?;
         store.keep_seen(&looked_at, plan.layout());
         let plan = plan.of_drive(&source);
@@ -491,7 +492,8 @@ impl Prepared {
             (None, Some(raw)) => raw.clone(),
             (None, None) => raw_path(path),
         };
-        let Self { source, others, mut plan, options, reading, seen, rescue, .. } = self;
+        let Self { source, others, mut plan, options, reading, seen, rescue, is_failing } = self;
+        let has_bad_places = is_failing || takes_over == Some(Trouble::BadPlaces);
         let is_new = rescue.is_none();
         let mut store = match rescue {
             Some((store, _)) => store,
@@ -509,8 +511,13 @@ impl Prepared {
                 let image = takes_over.map(|_| plan.head.image_id);
                 let command = &plan.head.about.command;
                 let look = Look::of(&seen, source.sector_size(), others.len());
-                let made =
-                    room.and_then(|()| Store::create(&raw, &source, command, image, look.as_ref()));
+                let made = room.and_then(|()| {
+                    let mut store = Store::create(&raw, &source, command, image, look.as_ref())?;
+                    if has_bad_places {
+                        store.began_at_bad_place()?;
+                    }
+                    Ok(store)
+                });
                 made.map_err(|error| match takes_over {
                     Some(_) => with_way_on(error, &partial_path(path)),
                     None => error,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::same::{Known, OTHER_NAME, compare, differs, pieces, places, places_seen};
+use super::same::{OTHER_NAME, compare, differs, pieces, places, places_seen};
 use crate::device::{DiskIdentity, Source};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
@@ -32,6 +32,8 @@ const DRIVE: &str = "Drive: ";
 const TAKES_OVER: &str = "Takes over: ";
 /// In front of the hash of what was read to find out what is in use.
 const LOOKED: &str = "Looked at: ";
+/// Noted if the rescue began because something could not be read.
+const HAS_BAD_PLACES: &str = "Began at a bad place";
 /// In front of the identity of the image that is made of it.
 const MAKES: &str = "Makes: ";
 /// The map is brought to the medium at this interval.
@@ -194,7 +196,12 @@ impl Store {
     ///
     /// # Errors
     /// Refused if it is of another one, or the drive has changed since.
-    pub(super) fn open(path: &Path, source: &Source, progress: &dyn Progress) -> Result<Self> {
+    pub(super) fn open(
+        path: &Path,
+        source: &Source,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let map_file = map_path(path);
         let (shown, len) = (path.display(), source.len());
         // First it is locked: another program may be writing the map.
@@ -219,7 +226,7 @@ impl Store {
                 ));
         }
         let is_same = known.as_ref().map(|known| is_same_drive(known, &source.identity()));
-        let compared = compare(&raw, &places(&finished), source, usize::MAX, &Cancel::default())?;
+        let compared = compare(&raw, &places(&finished), source, usize::MAX, cancel)?;
         match is_same {
             Some(false) if compared == 0 => {
                 return Err(Error::refused(format!("{shown} is of another drive")).hint(OTHER_NAME));
@@ -263,9 +270,9 @@ impl Store {
     ///
     /// # Errors
     /// Refused if it differs.
-    pub(super) fn check(&self, drive: &dyn ReadAt) -> Result<()> {
+    pub(super) fn check(&self, drive: &dyn ReadAt, cancel: &Cancel) -> Result<()> {
         let places = places(&self.state.blocks.finished());
-        compare(&self.raw, &places, drive, usize::MAX, &Cancel::default()).map(drop)
+        compare(&self.raw, &places, drive, usize::MAX, cancel).map(drop)
     }
 
     /// Compares the drive with what a look around on it has taken from the file:
@@ -279,12 +286,30 @@ impl Store {
         taken: &ExtentSet,
         layout: &Layout,
         drive: &dyn ReadAt,
+        cancel: &Cancel,
     ) -> Result<()> {
-        let places = match Known::of(&self.state).bad.is_empty() {
-            true => pieces(taken).collect(),
-            false => places_seen(taken, layout),
+        let places = match self.has_bad_places() {
+            true => places_seen(taken, layout),
+            false => pieces(taken).collect(),
         };
-        compare(&self.raw, &places, drive, usize::MAX, &Cancel::default()).map(drop)
+        compare(&self.raw, &places, drive, usize::MAX, cancel).map(drop)
+    }
+
+    /// True if something of the drive could not be read, now or on another day:
+    /// the first bad place is in an interrupted image, and not in the map.
+    fn has_bad_places(&self) -> bool {
+        let failed = [Status::NonTrimmed, Status::NonScraped, Status::Bad];
+        self.comments.iter().any(|comment| comment == HAS_BAD_PLACES)
+            || failed.iter().any(|status| self.state.blocks.bytes(*status) > 0)
+    }
+
+    /// Notes that something of the drive could not be read before the rescue began.
+    ///
+    /// # Errors
+    /// If the map cannot be written.
+    pub(super) fn began_at_bad_place(&mut self) -> Result<()> {
+        self.comments.push(HAS_BAD_PLACES.into());
+        self.save(&self.state)
     }
 
     /// Compares all that a look around has read, of which some may have been read
@@ -385,7 +410,7 @@ impl Store {
         let before = self.state.blocks.clone();
         let adopted = self
             .adopt_entries(&found, partial, drive.is_none(), cancel, progress)
-            .and_then(|()| drive.map_or(Ok(()), |drive| self.check(drive)));
+            .and_then(|()| drive.map_or(Ok(()), |drive| self.check(drive, cancel)));
         if let Err(error) = &adopted {
             // In any case, and that may take longer than an interrupted program
             // is given to end.
@@ -548,7 +573,7 @@ mod tests {
         assert_eq!(stopped.kind(), ErrorKind::Interrupted);
         drop(store);
 
-        let mut store = Store::open(&raw, &source, &quiet).unwrap();
+        let mut store = Store::open(&raw, &source, &Cancel::default(), &quiet).unwrap();
         assert!(store.takes_over(&partial), "it was forgotten");
         let finished = store.state.blocks.finished().bytes();
         assert!((64 << 10..3 << 20).contains(&finished), "{finished}");
@@ -598,6 +623,43 @@ mod tests {
     }
 
     #[test]
+    fn a_drive_that_is_known_to_have_bad_places_is_spared() {
+        const LEN: u64 = 8 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let disk = crate::io::conformance::pattern(LEN as usize, 9);
+        let drive = folder.path().join("drive");
+        fs::write(&drive, &disk).unwrap();
+        let source = Source::open(&drive).unwrap();
+        let raw = folder.path().join("raw");
+        let mut store = Store::create(&raw, &source, &[], None, None).unwrap();
+        store.raw.write_at(0, &disk).unwrap();
+        store.state.blocks.set(Extent::new(0, LEN / 2), Status::Finished);
+        let (taken, layout) = (ExtentSet::from(Extent::new(0, LEN / 2)), Layout::default());
+        // Used since, where only a look at all of it shows that.
+        let mut used = disk;
+        used[6000] ^= 1;
+        let used = crate::io::Memory::new(used);
+        let check = |store: &Store, cancel: &Cancel| {
+            store.check_seen(&taken, &layout, &used, cancel).map_err(|error| error.kind())
+        };
+        let cancel = Cancel::default();
+        assert_eq!(check(&store, &cancel), Err(ErrorKind::Refused));
+        for status in [Status::NonTrimmed, Status::NonScraped, Status::Bad] {
+            store.state.blocks.set(Extent::new(LEN / 2, LEN / 2 + 512), status);
+            assert!(store.has_bad_places());
+        }
+        store.state.blocks.set(Extent::new(LEN / 2, LEN / 2 + 512), Status::NonTried);
+        assert!(!store.has_bad_places());
+        store.began_at_bad_place().unwrap();
+        drop(store);
+        let store = Store::open(&raw, &source, &cancel, &crate::progress::Silent).unwrap();
+        assert!(store.has_bad_places(), "it was forgotten");
+        assert_eq!(check(&store, &cancel), Ok(()));
+        cancel.cancel();
+        assert_eq!(check(&store, &cancel), Err(ErrorKind::Interrupted));
+    }
+
+    #[test]
     fn of_an_image_of_another_state_of_the_drive_nothing_is_taken_over() {
         use crate::save::{Options, Plan, run, start};
         const LEN: usize = 3 << 20;
@@ -619,7 +681,7 @@ mod tests {
         disk[LEN - (64 << 10)..].fill(7);
         fs::write(&drive, &disk).unwrap();
         let source = Source::open(&drive).unwrap();
-        let mut store = Store::open(&raw, &source, &quiet).unwrap();
+        let mut store = Store::open(&raw, &source, &Cancel::default(), &quiet).unwrap();
         let read = Extent::new(LEN as u64 - 4096, LEN as u64);
         store.raw.write_at(read.start(), &disk[LEN - 4096..]).unwrap();
         store.state.blocks.set(read, Status::Finished);
@@ -668,7 +730,8 @@ mod tests {
         let text = serde_json::to_string(&of("/dev/sda2")).unwrap();
         fs::write(map_path(&raw), format!("# {DRIVE}{text}\n0 + 1\n0 65536 +\n")).unwrap();
         let source = Source::open(&drive).unwrap();
-        let error = Store::open(&raw, &source, &crate::progress::Silent).unwrap_err();
+        let error =
+            Store::open(&raw, &source, &Cancel::default(), &crate::progress::Silent).unwrap_err();
         assert!(error.to_string().contains("another partition"), "{error}");
     }
 
