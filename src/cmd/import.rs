@@ -13,7 +13,7 @@ use crate::import::Found;
 use crate::import::scratch::is_sparse;
 use crate::io::ReadAt;
 use crate::job::import::{Prepared, check_interrupted};
-use crate::job::save::{Done, take_over_without_drive};
+use crate::job::save::{Done, interrupted_image_of, take_over_without_drive};
 use crate::pipeline::Cancel;
 use crate::save::Options;
 use crate::store::{refuse_device, refuse_existing, room_at};
@@ -106,9 +106,15 @@ pub fn run(args: &ImportArgs, output: &Output, cancel: &Cancel) -> Result<Outcom
     }
     let started = Instant::now();
     let sector = args.sector_size.unwrap_or(SectorSize::B512);
-    if let Some(map) = args.mapfile.as_ref().filter(|_| !args.dry_run) {
-        let listener = output.listener();
-        take_over_without_drive(&args.source, map, &args.image, cancel, &*listener)?;
+    let interrupted = match &args.mapfile {
+        Some(map) => interrupted_image_of(&args.source, map, &args.image)?,
+        None => None,
+    };
+    if let Some(interrupted) = interrupted {
+        if args.dry_run {
+            return Ok(dry_run_of_two(args, &interrupted, output));
+        }
+        take_over_without_drive(&args.source, &interrupted, cancel, &*output.listener())?;
     }
     let mut found = Found::open(&args.source, sector, args.disk.as_deref(), cancel)?;
     if let Some(map) = &args.mapfile {
@@ -239,6 +245,22 @@ fn dry_run(source: &str, prepared: &Prepared, output: &Output) -> Result<()> {
         "layout": plan.layout(),
     }));
     Ok(())
+}
+
+/// Of a rescue and what has still to move to it. The partition table may be in
+/// either of them: what the image has cannot be told before.
+fn dry_run_of_two(args: &ImportArgs, interrupted: &Path, output: &Output) -> Outcome {
+    let source = args.source.display().to_string();
+    output.info(&plain(&format!(
+        "{source}: a part of what was read of the drive is in {}, and moves to it first; what the \
+         image will have is known then",
+        interrupted.display()
+    )));
+    output.summary(&serde_json::json!({
+        "source": source,
+        "takes_over": interrupted.display().to_string(),
+    }));
+    Outcome::Done
 }
 
 /// What is wrong with what was imported, although it is not damaged: what is

@@ -490,6 +490,30 @@ fn a_drive_that_dies_before_there_is_room_leaves_what_was_read_as_an_image() {
     assert!(!ran.says(&format!("--mapfile {map}")).err().contains("delete"));
     let import = ["import", &raw, &image, "--mapfile", &map];
     let _ = dacapo(&import).exits(8).says("must stay");
+    // Trying it changes nothing.
+    let dry_run = [&import[..], &["--dry-run"]].concat();
+    let _ = dacapo(&dry_run).exits(0).says(&partial);
+    // Without a part of what was read no image is made: on a disk with more room.
+    let (big, name) = (scene.image("big.rescue"), scene.image("big"));
+    let big_map = format!("{big}.map");
+    let _ = run("cp", &["--sparse=always", &raw, &big]);
+    fs::copy(&map, &big_map).unwrap();
+    let there = ["import", &big, &name, "--mapfile", &big_map];
+    for more in [&[][..], &["--dry-run"]] {
+        let ran = dacapo(&[&there[..], more].concat()).exits(5);
+        // Where to bring it, and where it is.
+        let _ = ran.says(&format!("{name}.partial")).says(&image);
+    }
+    let ran = dacapo(&["import", &other, &name, "--mapfile", &big_map]).exits(5);
+    let _ = ran.says("FILE.map");
+    assert!(!Path::new(&name).exists() && Path::new(&partial).exists());
+    // By another path they are the same files.
+    let link = scene.image("link.map");
+    std::os::unix::fs::symlink(&big_map, &link).unwrap();
+    fs::copy(&partial, format!("{name}.partial")).unwrap();
+    let _ = dacapo(&["import", &big, &name, "--mapfile", &link]).exits(3);
+    scene.assert_image(&name, &[Extent::new(kept, LEN)]);
+    assert!(!Path::new(&format!("{name}.partial")).exists());
     let mount = small.path().display().to_string();
     let _ = run("mount", &["-o", "remount,size=100m", &mount]);
     let _ = dacapo(&import).exits(3);

@@ -41,7 +41,7 @@ use store::{Look, Store, is_same_drive};
 pub use store::{map_path, raw_path};
 pub(super) use takeover::rescue_of;
 use takeover::take_over;
-pub use takeover::take_over_without_drive;
+pub use takeover::{interrupted_image_of, take_over_without_drive};
 
 /// The image is written in pieces of this many bytes.
 pub(super) const BUFFER: usize = 64 << 10;

@@ -28,6 +28,8 @@ use crate::units::SectorSize;
 
 /// In front of what the drive says of itself, in the comments of a mapfile.
 const DRIVE: &str = "Drive: ";
+/// In front of the command that began it.
+const COMMAND: &str = "Command line: ";
 /// In front of the identity of the interrupted image that is being taken over.
 const TAKES_OVER: &str = "Takes over: ";
 /// In front of the hash of what was read to find out what is in use.
@@ -174,7 +176,7 @@ impl Store {
         let drive = serde_json::to_string(&source.identity()).unwrap_or_default();
         let mut comments = vec![
             format!("Mapfile. Created by dacapo version {}", env!("CARGO_PKG_VERSION")),
-            format!("Command line: {}", shortened(command.join(" "))),
+            format!("{COMMAND}{}", shortened(command.join(" "))),
             format!("{DRIVE}{drive}"),
             format!("Start time:   {}", now()),
         ];
@@ -498,6 +500,18 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// If the map notes an interrupted image that is not all taken over yet: the
+/// command with which the rescue began.
+///
+/// # Errors
+/// If the map cannot be read.
+pub(super) fn waits_for_image_of(map: &Path) -> Result<Option<String>> {
+    let comments = read_map(map)?.comments;
+    let waits = comments.iter().any(|comment| comment.starts_with(TAKES_OVER));
+    let command = comments.iter().find_map(|comment| comment.strip_prefix(COMMAND));
+    Ok(waits.then(|| command.unwrap_or("not known").to_owned()))
 }
 
 /// True if the map of `raw` notes that it has still to take over `partial`.

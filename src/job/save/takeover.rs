@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::failing;
-use super::store::{Store, map_path, notes, raw_path};
+use super::store::{Store, map_path, notes, raw_path, waits_for_image_of};
 use crate::device::Source;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::{Extent, ExtentSet};
@@ -85,31 +85,69 @@ pub(crate) fn rescue_of(path: &Path, interrupted: &dyn ReadAt) -> Option<PathBuf
     notes(&raw, interrupted).then_some(raw)
 }
 
-/// As [`take_over`], for a drive that never works again: what was read of it is to
-/// become the image `path`. Does nothing if `map` is not that of a rescue that has
-/// still to take over an interrupted image.
+/// The interrupted image that the rescue in `raw` with this `map` has still to take
+/// over, of which the image `path` is to be made; `None` if there is nothing to be
+/// taken over.
+///
+/// # Errors
+/// Refused if it is not there, or the map is not that of `raw`: what was read before
+/// the first bad place would be missing in the image. If the map cannot be read.
+pub fn interrupted_image_of(raw: &Path, map: &Path, path: &Path) -> Result<Option<PathBuf>> {
+    let Some(command) = waits_for_image_of(map)? else { return Ok(None) };
+    let refused = |why: String| {
+        Error::refused(format!(
+            "{} says that what was read of the drive before its first bad place has still to move \
+             to its raw file, but {why}",
+            map.display()
+        ))
+    };
+    // By whatever names they are given: the map beside the file is the one that is
+    // written.
+    let whole = real(raw)?;
+    if real(map)? != map_path(&whole) {
+        return Err(refused(format!("that is not {}", raw.display()))
+            .hint("call them FILE and FILE.map, in one folder"));
+    }
+    // Where it will be, or beside where it was to be.
+    let found = [Some(path.to_owned()), image_of(raw), image_of(&whole)].into_iter().flatten();
+    let mut found = found.map(|path| partial_path(&path));
+    let found = found.find(|it| Source::open(it).is_ok_and(|old| notes(&whole, &old)));
+    found.map(Some).ok_or_else(|| {
+        let beside = image_of(&whole).unwrap_or_else(|| path.to_owned());
+        refused("the interrupted image with that is not there".into()).hint(format!(
+            "bring it here as {}: it is beside where the image was to be, and the rescue began by: \
+             {}; only if it is lost for good, make the image without it: then delete the line \
+             '# Takes over: ...' in {}",
+            partial_path(&beside).display(),
+            command,
+            map.display()
+        ))
+    })
+}
+
+/// The image that a raw file is beside, by its name.
+fn image_of(raw: &Path) -> Option<PathBuf> {
+    let name = raw.as_os_str().as_encoded_bytes().strip_suffix(b".rescue");
+    name.map(|name| PathBuf::from(OsStr::from_bytes(name)))
+}
+
+fn real(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().context(|| format!("looking for {}", path.display()))
+}
+
+/// As [`take_over`], for a drive that never works again: `interrupted` is its
+/// [`interrupted_image_of`].
 ///
 /// # Errors
 /// Damaged or refused if they do not fit; if there is no room.
 pub fn take_over_without_drive(
     raw: &Path,
-    map: &Path,
-    path: &Path,
+    interrupted: &Path,
     cancel: &Cancel,
     progress: &dyn Progress,
 ) -> Result<()> {
-    if map != map_path(raw) || !Store::is_at(raw) {
-        return Ok(());
-    }
-    // Beside where it was to be, or where it will be.
-    let name = raw.as_os_str().as_encoded_bytes().strip_suffix(b".rescue");
-    let beside = name.map(|name| PathBuf::from(OsStr::from_bytes(name)));
-    let found = [Some(path.to_owned()), beside].into_iter().flatten().find_map(|path| {
-        let interrupted = partial_path(&path);
-        let old = Source::open(&interrupted).ok()?;
-        notes(raw, &old).then_some((interrupted, old))
-    });
-    let Some((interrupted, old)) = found else { return Ok(()) };
+    let raw = &real(raw)?;
+    let old = Source::open(interrupted)?;
     let mut store = Store::open_without_drive(raw)?;
     let held = rescan(&old)?;
     let end = held.entries.last().map_or(0, |last| last.extent(&held.head).end());
@@ -131,13 +169,17 @@ pub fn take_over_without_drive(
             "free some space, or move {} and {} to a disk with more room; the interrupted image \
              must stay",
             raw.display(),
-            map.display()
+            map_path(raw).display()
         )));
     }
-    if store.adopt(&old, None, cancel, progress)? {
-        finish(&mut store, &interrupted)?;
+    if !store.adopt(&old, None, cancel, progress)? {
+        return Err(Error::damaged(format!(
+            "{} is not of the drive in {}",
+            interrupted.display(),
+            raw.display()
+        )));
     }
-    Ok(())
+    finish(&mut store, interrupted)
 }
 
 #[cfg(test)]
