@@ -437,7 +437,8 @@ fn an_interrupted_image_of_an_earlier_state_is_not_mixed_in() {
     // Those of earlier days are only told.
     fs::write(format!("{image}.partial.1"), &whole[..1 << 20]).unwrap();
     let ran = dacapo(&["save", &drive.path(), &image]).success();
-    let _ = ran.says("until the new").says(&format!("still there: {image}.partial.1; nothing"));
+    let ran = ran.says("until the new").says(&format!("still there: {image}.partial.1; nothing"));
+    assert!(!ran.err().contains("delete"), "{}", ran.err());
     assert!(!Path::new(&format!("{image}.partial.2")).exists());
     assert!(Path::new(&format!("{image}.partial.1")).exists());
 }
@@ -519,6 +520,11 @@ fn a_drive_that_dies_before_there_is_room_leaves_what_was_read_as_an_image() {
     let _ = dacapo(&import).exits(3);
     scene.assert_image(&image, &[Extent::new(kept, LEN)]);
     assert!(!Path::new(&partial).exists());
+    fs::remove_file(&image).unwrap();
+    // That of a rescue that nobody knows may be all there is of another drive, too.
+    fs::write(&partial, dacapo(&["save", &other, "-"]).success().stdout).unwrap();
+    let ran = dacapo(&["import", &scene.raw, &image]).exits(5);
+    assert!(!ran.err().contains("delete"), "{}", ran.err());
 }
 
 #[test]

@@ -312,7 +312,10 @@ impl Prepared {
 pub(super) fn refuse_interrupted(what: &str, path: &Path) -> Error {
     let rescue = Source::open(partial_path(path)).ok().and_then(|old| rescue_of(path, &old));
     let Some(raw) = rescue else {
-        return Error::refused(what).hint("choose another name for the image, or delete it first");
+        // It cannot be known: its rescue may be on another disk.
+        return Error::refused(what).hint(
+            "choose another name for the image, and keep it unless you know that it is not needed",
+        );
     };
     let (raw, map) = (raw.display(), map_path(&raw));
     Error::refused(format!("{what}, and has what was read of a drive before its first bad place"))
@@ -674,7 +677,10 @@ impl Done {
             return;
         }
         let what = match self.saved.losses.is_empty() {
-            true => "nothing is missing in this image, so that they can be deleted",
+            true => {
+                "nothing is missing in this image; keep them if an earlier state of the drive is \
+                 needed, or another drive was saved under this name"
+            }
             false => "they may have what is missing in this image",
         };
         progress.note(&Event::Notice(format!(
