@@ -233,15 +233,8 @@ fn prepare(source: &Path, place: &Arc<Place>, label: Option<String>) -> Load<Rea
         let place = place.open()?;
         cancel.check()?;
         let (others, reading) = (Vec::new(), Reading::default());
-        let prepared = Prepared::for_image(
-            opened,
-            others,
-            &options,
-            reading,
-            place.path(),
-            &cancel,
-            progress,
-        )?;
+        let prepared =
+            Prepared::for_image(opened, others, &options, reading, place.path(), cancel, progress)?;
         cancel.check()?;
         progress.stage("estimating the size of the image", 0);
         let estimate = prepared.estimate()?;
