@@ -2,7 +2,7 @@
 //! What is restored onto: a block device claimed for this program alone, or a
 //! regular file.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::extent::Extent;
-use crate::io::{ReadAt, WriteAt};
+use crate::io::{ReadAt, WriteAt, lock};
 use crate::units::{MIB, SectorSize};
 
 /// A block device or regular file that is written.
@@ -334,14 +334,11 @@ fn who_uses(path: &Path) -> Option<Error> {
 
 /// A second restore into the same file would mix two disks.
 fn lock_file(medium: &Medium) -> Result<()> {
-    match medium.file().try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::refused(format!("{} is being written by another program", medium.path()))
-                .hint("wait for it, or choose another file"))
-        }
-        // Some network filesystems have no locks; that is no reason to stop.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    if lock(medium.file()) {
+        return Ok(());
     }
+    Err(Error::refused(format!("{} is being written by another program", medium.path()))
+        .hint("wait for it, or choose another file"))
 }
 
 /// The whole sectors of a range.

@@ -9,6 +9,7 @@
 pub mod conformance;
 mod deadline;
 mod limit;
+mod lock;
 mod memory;
 mod overlay;
 mod recorded;
@@ -20,6 +21,7 @@ mod window;
 
 pub use deadline::Deadline;
 pub use limit::Limit;
+pub(crate) use lock::lock;
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use recorded::{Recorded, Seen};

@@ -3,7 +3,7 @@
 //! whole, so that nothing incomplete ever has the name of an image.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::error::{Context, Error, Result};
 use crate::image::format::{SKIPPABLE_MAGIC, TAG_HEAD};
+use crate::io::lock;
 use crate::units::MIB;
 
 /// How much is written between two hints to the kernel.
@@ -99,16 +100,14 @@ impl Partial {
             ))
             .hint("choose another name for the image"));
         }
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(Error::refused(format!(
+        if !lock(&file) {
+            return Err(Error::refused(format!(
                 "{} is being written by another dacapo",
                 partial.display()
             ))
-            .hint("wait for it, or choose another name")),
-            // A filesystem without locks cannot tell; the rename still can.
-            Err(TryLockError::Error(_)) => Ok(file),
+            .hint("wait for it, or choose another name"));
         }
+        Ok(file)
     }
 
     /// The name while the image is not whole.

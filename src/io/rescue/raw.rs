@@ -2,7 +2,7 @@
 //! The file that a failing drive is read into: as long as the drive, with holes
 //! where nothing was read.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use nix::unistd::{Whence, lseek};
 use crate::error::{Context, Error, Result};
 use crate::extent::Extent;
 use crate::image::frame::is_zero;
-use crate::io::{ReadAt, WriteAt, check_range};
+use crate::io::{ReadAt, WriteAt, check_range, lock};
 use crate::units::{MIB, SectorSize};
 
 /// A sparse file that stands for a drive.
@@ -133,7 +133,7 @@ impl RawFile {
     }
 
     fn of(path: &Path, file: File, len: u64, sector: SectorSize, is_fresh: bool) -> Result<Self> {
-        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        if !lock(&file) {
             let shown = path.display();
             return Err(Error::refused(format!("{shown} is being written by another dacapo"))
                 .hint("wait for it, or choose another name"));

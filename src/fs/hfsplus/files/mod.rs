@@ -131,8 +131,14 @@ impl HfsPlusFiles {
                 })?;
                 let id = special.id();
                 let mut spending = budget.begin(Part::Places, Node::new(0), 0);
-                let read = (extents, &volume as &dyn ReadAt, &mut spending);
-                overflow(read, &header, &fork, (id, DATA), &mut pieces)?;
+                let volume: &dyn ReadAt = &volume;
+                overflow(
+                    (extents, volume, &mut spending),
+                    &header,
+                    &fork,
+                    (id, DATA),
+                    &mut pieces,
+                )?;
             }
             Tree::open(&volume, special.name(), pieces, fork.logical_size, Keys::Long)
         };
@@ -288,8 +294,8 @@ impl HfsPlusFiles {
     fn pieces(&self, fork: &Fork, of: (u32, u8), spending: &mut Spending) -> FileResult<Pieces> {
         let mut pieces = first_pieces(&self.header, fork)?;
         if fork.overflow() > 0 {
-            let read = (&self.extents, &self.volume as &dyn ReadAt, spending);
-            overflow(read, &self.header, fork, of, &mut pieces)?;
+            let volume: &dyn ReadAt = &self.volume;
+            overflow((&self.extents, volume, spending), &self.header, fork, of, &mut pieces)?;
         }
         Ok(pieces)
     }
