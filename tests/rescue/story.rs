@@ -21,7 +21,12 @@ fn the_medium_starts_to_its_screen() {
     if !ready() {
         return;
     }
-    let (cd, stick) = (|| Boot::Cd(iso().into()), || Boot::Stick(iso().into()));
+    // A stick can be written to, so that no other computer gets the same file as a
+    // disc at the same time.
+    let folder = temp_dir();
+    let own = folder.join("stick.iso");
+    fs::copy(iso(), &own).unwrap();
+    let (cd, stick) = (|| Boot::Cd(iso().into()), || Boot::Stick(own.clone().into()));
     // The stories below start it by BIOS as a disc, with Secure Boot as a stick.
     let mut starts = vec![(Firmware::Uefi, stick())];
     if all() {
