@@ -171,7 +171,7 @@ const NEEDS: &[&str] = &[
     "blkid",
 ];
 
-fn told(ran: &Ran) -> String {
+pub(super) fn told(ran: &Ran) -> String {
     ran.messages("summary")[0]["imported"].to_string()
 }
 

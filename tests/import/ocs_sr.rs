@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::lvm::{assert_group, physical, put_together};
+use super::lvm::{assert_group, physical, put_together, told};
 use super::{import, refused, unpack};
 use crate::support::{
-    Loop, Lvm, Ran, TempDir, dacapo, finish, requires, run, search_path, temp_dir, try_run,
+    Loop, Lvm, TempDir, dacapo, finish, requires, run, search_path, temp_dir, try_run,
 };
 use crate::variants::{Reader, assert_files, assert_hashes, cut_out};
 
@@ -129,10 +129,6 @@ const NEEDS: &[&str] = &[
     "gzip",
     "partclone.restore",
 ];
-
-fn told(ran: &Ran) -> String {
-    ran.messages("summary")[0]["imported"].to_string()
-}
 
 fn gpt_with_lvm(folders: &Folders) {
     let to = temp_dir();
