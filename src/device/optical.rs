@@ -224,7 +224,7 @@ impl OpticalDrive {
     }
 
     /// The byte with which a DVD says how it is protected: 0 not at all,
-    /// 1 CSS, 2 CPRM; None of other discs.
+    /// 1 CSS, 2 CPRM, 16 AACS; None of other discs.
     #[must_use]
     pub fn copyright(&self) -> Option<u8> {
         let mut answer = [0; 8];

@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::drive::Drive;
+use super::encryption;
 use super::volume::{self, SECTOR, Sizes, Volume};
 use crate::device::{DiscState, DiskIdentity, Toc};
 use crate::error::{Error, Result};
@@ -26,7 +27,7 @@ pub struct Contents {
     /// The table of contents, by the drive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub toc: Option<Toc>,
-    /// How a DVD is protected: "CSS", "CPRM".
+    /// How it is protected: "CSS", "CPRM", "AACS".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protection: Option<String>,
     /// How far it was written, by the drive.
@@ -60,10 +61,13 @@ impl Contents {
         sizes.lead_out = data_end.map(|end| u64::from(end) * SECTOR);
         let medium = drive.medium();
         sizes.most = Some(volume::most_of(medium.as_deref()));
+        let is_udf = volume.formats.iter().any(|format| format.starts_with("UDF"));
+        let encrypted = || if is_udf { encryption::of(drive) } else { None };
         let protection = match drive.copyright() {
-            None | Some(0) => None,
             Some(1) => Some("CSS".to_owned()),
             Some(2) => Some("CPRM".to_owned()),
+            None | Some(0) => encrypted(),
+            Some(0x10) => encrypted().or_else(|| Some(encryption::AACS.to_owned())),
             Some(other) => Some(format!("of kind {other}")),
         };
         let identity = drive.identity();
@@ -88,6 +92,12 @@ impl Contents {
     #[must_use]
     pub fn has_sound(&self) -> bool {
         self.tracks().0 > 0
+    }
+
+    /// The protection of which a copy is exact, and films cannot be played from it.
+    #[must_use]
+    pub fn encryption(&self) -> Option<&str> {
+        self.protection.as_deref().filter(|it| it.starts_with(encryption::AACS))
     }
 
     /// True if all that is known of another disc is the same.
@@ -116,7 +126,9 @@ impl Contents {
             ))
             .hint(raw));
         }
-        if let Some(protection) = &self.protection {
+        if let Some(protection) = &self.protection
+            && self.encryption().is_none()
+        {
             return Err(Error::unsupported(format!(
                 "the disc says that it is copy-protected ({protection}): its copy would be \
                  unreadable, because the keys are where no drive gives them as data"

@@ -38,7 +38,7 @@ pub trait Drive: ReadAt {
         None
     }
 
-    /// How a DVD is protected: 0 not at all, 1 CSS, 2 CPRM.
+    /// How a DVD is protected: 0 not at all, 1 CSS, 2 CPRM, 16 AACS.
     fn copyright(&self) -> Option<u8> {
         None
     }

@@ -8,6 +8,7 @@
 //! - [`drive`]: what a disc is read from: a drive, or a file that stands for one
 //! - [`volume`]: what a disc says of itself
 //! - [`contents`]: that, with what the drive says, and what to make of it
+//! - `encryption`: films that nobody can play from a copy
 //! - [`digest`]: the hashes
 //! - [`implanted`]: the MD5 that makers of Linux discs put into them
 //! - [`sector`]: sectors with all their bytes
@@ -27,6 +28,7 @@ mod copy;
 pub mod cue;
 pub mod digest;
 pub mod drive;
+mod encryption;
 pub mod implanted;
 mod missing;
 mod output;

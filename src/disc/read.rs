@@ -113,7 +113,13 @@ pub fn check_losses(record: &Record) -> Result<()> {
     const NAMED: usize = 6;
     let missing = record.missing_sectors();
     if missing == 0 {
-        return Ok(());
+        return match &record.protection {
+            None => Ok(()),
+            Some(protection) => {
+                let text = format!("all of the disc was read, but {}", encrypted(protection));
+                Err(Error::new(ErrorKind::Losses, text).hint(KEEP_DISC))
+            }
+        };
     }
     let mut named: Vec<String> = record
         .unreadable
@@ -141,6 +147,19 @@ pub fn check_losses(record: &Record) -> Result<()> {
     }))
 }
 
+/// What to do with a disc of which films are encrypted.
+pub(super) const KEEP_DISC: &str =
+    "keep the disc itself, for its films; all else on it can be used from the file";
+
+/// What it means that films are encrypted.
+pub(super) fn encrypted(protection: &str) -> String {
+    format!(
+        "it says that it is copy-protected ({protection}): the films are in the file as they are \
+         on the disc, encrypted, and cannot be played without the disc, because what their keys \
+         are made from is where no drive gives it as data"
+    )
+}
+
 fn notes(record: &Record) -> Vec<String> {
     let (behind, filesystems) = (record.behind, record.sizes.filesystems());
     let mut notes = Vec::new();
@@ -155,6 +174,10 @@ fn notes(record: &Record) -> Vec<String> {
         notes.push(format!("sectors that could not be read were filled from {other}"));
     }
     notes.extend(record.suspicion.clone());
+    if let Some(protection) = record.protection.as_deref().filter(|_| record.missing_sectors() > 0)
+    {
+        notes.push(format!("of the disc itself: {}", encrypted(protection)));
+    }
     if record.cue.is_some() && behind.run_out_sectors > 0 {
         notes.push(format!(
             "{} sectors at the ends of tracks with data cannot be read, as is usual where these \
@@ -345,6 +368,7 @@ pub fn run(
         unreadable: sectors_of(&ends.lost, SECTOR),
         damaged_files,
         suspicion: protection::suspicion(&ends.lost),
+        protection: contents.encryption().map(str::to_owned),
         merged_from: merged,
         medium: contents.medium.clone().or(old.medium),
         drive: contents.drive.clone().or(old.drive),

@@ -90,6 +90,9 @@ pub struct Record {
     /// What the pattern of the unreadable sectors looks like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspicion: Option<String>,
+    /// How films on it are encrypted, which are so in the file, too: "AACS".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protection: Option<String>,
     /// Other copies of the disc that have filled what could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<String>,

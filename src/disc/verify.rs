@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::digest::{self, Digests, PIECE};
 use super::implanted::Implanted;
 use super::missing;
+use super::read::{KEEP_DISC, encrypted};
 use super::record;
 use super::sector::{self, Found};
 use super::volume;
@@ -59,6 +60,9 @@ pub struct Checked {
     pub damaged_sectors: Vec<u64>,
     /// Sectors that were missing when the disc was read.
     pub missing_sectors: u64,
+    /// How films on it are encrypted, by its record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protection: Option<String>,
     /// The hashes it has now.
     #[serde(flatten)]
     pub digests: Digests,
@@ -167,9 +171,10 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
             (Some(raw.good), raw.named)
         }
     };
+    let protection = record.as_ref().and_then(|record| record.protection.clone());
     let state = if !problems.is_empty() {
         State::Damaged
-    } else if missing_sectors > 0 {
+    } else if missing_sectors > 0 || protection.is_some() {
         State::Incomplete
     } else if has_right_hashes.is_none() && implanted.is_none() && good_sectors.unwrap_or(0) == 0 {
         State::Unknown
@@ -189,6 +194,7 @@ pub fn run(path: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<Chec
         good_sectors,
         damaged_sectors,
         missing_sectors,
+        protection,
         digests,
         name: name.unwrap_or_else(|| file_name(path)),
         recorded_file,
@@ -247,14 +253,19 @@ impl Checked {
             State::Good | State::Unknown => Ok(()),
             State::Damaged => Err(Error::damaged(format!("{shown}: {}", self.problems.join("; ")))
                 .hint("read the disc again while you have it, or take another copy of the file")),
-            State::Incomplete => Err(Error::new(
-                ErrorKind::Losses,
-                format!(
-                    "{shown}: as it was read, and {} of its sectors could not be read then",
-                    self.missing_sectors
-                ),
-            )
-            .hint("another drive may read them, or another copy of the disc")),
+            State::Incomplete => {
+                let (what, hint) = match &self.protection {
+                    Some(protection) if self.missing_sectors == 0 => {
+                        (encrypted(protection), KEEP_DISC)
+                    }
+                    _ => (
+                        format!("{} of its sectors could not be read then", self.missing_sectors),
+                        "another drive may read them, or another copy of the disc",
+                    ),
+                };
+                let text = format!("{shown}: as it was read, and {what}");
+                Err(Error::new(ErrorKind::Losses, text).hint(hint))
+            }
         }
     }
 

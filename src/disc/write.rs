@@ -68,6 +68,8 @@ pub struct Image {
     digests: Option<Digests>,
     /// Sectors that were missing when it was read.
     pub missing_sectors: u64,
+    /// How films on it are encrypted.
+    pub protection: Option<String>,
 }
 
 impl Image {
@@ -102,7 +104,8 @@ impl Image {
             .hint(ANOTHER));
         }
         let digests = record.map(|record| record.digests);
-        Ok(Self { path: path.to_owned(), source, digests, missing_sectors })
+        let protection = contents.encryption().map(str::to_owned);
+        Ok(Self { path: path.to_owned(), source, digests, missing_sectors, protection })
     }
 
     /// Checks that it is what it was when the disc was read, if that is known.

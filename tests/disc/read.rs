@@ -253,3 +253,62 @@ fn a_copy_fills_the_gaps_of_another_and_ddrescue_reads_the_map() {
     dacapo(&args).exits(5).says("is not the same disc");
     dacapo(&["disc", "read", disc, &scene.at("y.bin"), "--raw"]).exits(6).says("only CDs");
 }
+
+#[test]
+fn encrypted_films_are_kept_bit_for_bit_and_told() {
+    if !requires(NEEDS) {
+        return;
+    }
+    let scene = Scene::new();
+    let film = scene.at("tree/BDMV/STREAM/00001.m2ts");
+    let put = |path: &str, bytes: &[u8]| {
+        let path = scene.at(&format!("tree/{path}"));
+        fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let disc = |name: &str| {
+        let (image, tree) = (scene.at(name), scene.at("tree"));
+        let args = ["-quiet", "-udf", "-D", "-V", "FILM", "-o", &image, &tree];
+        let _ = run("genisoimage", &args);
+        image
+    };
+    // Packets in the clear, and all but the first 16 bytes of a unit encrypted.
+    let clear: Vec<u8> = (0..64 * 6144).map(|at| if at % 192 == 4 { 0x47 } else { 7 }).collect();
+    let mut encrypted = junk(64 * 6144, 5);
+    for (unit, plain) in encrypted.chunks_mut(6144).zip(clear.chunks(6144)) {
+        unit[..16].copy_from_slice(&plain[..16]);
+    }
+    put("BDMV/STREAM/00000.m2ts", &clear[..6144 * 3]);
+    put("BDMV/STREAM/00001.m2ts", &encrypted);
+    let told = |disc: &str, protection: Option<&str>| {
+        let out = format!("{disc}.copy.iso");
+        let code = if protection.is_some() { 3 } else { 0 };
+        let ran = dacapo(&["disc", "read", disc, &out]).exits(code);
+        assert_same(disc, &out);
+        let (record, info) = (record(&out), dacapo(&["disc", "info", &out]).success());
+        assert_eq!(record["protection"].as_str(), protection, "{disc}");
+        assert!(record["unreadable"].as_array().unwrap().is_empty());
+        let said = info.out().lines().find(|line| line.contains("protection"));
+        assert_eq!(said.is_some(), protection.is_some(), "{info}");
+        let verified = dacapo(&["disc", "verify", &out]).exits(code);
+        if let Some(protection) = protection {
+            assert!(said.unwrap().contains(protection), "{info}");
+            let read = ran.says(&format!("copy-protected ({protection})"));
+            let _ = read.says("all of the disc was read").says("keep the disc itself");
+            let _ = verified.says("cannot be played without the disc");
+        }
+    };
+    told(&disc("nothing.iso"), None);
+    // Of HD DVDs; and no keys.
+    put("AACS/MKBROM.AACS", &junk(2048, 6));
+    told(&disc("hd-dvd.iso"), Some("AACS"));
+    fs::rename(scene.at("tree/AACS/MKBROM.AACS"), scene.at("tree/AACS/read.me")).unwrap();
+    told(&disc("no-keys.iso"), None);
+    put("AACS/Unit_Key_RO.inf", &junk(2048, 6));
+    told(&disc("blu-ray.iso"), Some("AACS"));
+    put("BDSVM/00000.svm", &junk(2048, 7));
+    told(&disc("bd-plus.iso"), Some("AACS, BD+"));
+    // Decrypted, with the folders left in place.
+    fs::write(&film, &clear).unwrap();
+    told(&disc("decrypted.iso"), None);
+}

@@ -117,7 +117,13 @@ pub(crate) fn lines(contents: &Contents, record: Option<&Record>) -> Vec<Line> {
     let drive = contents.drive.as_ref().or(record.and_then(|record| record.drive.as_ref()));
     add("drive", drive.and_then(|drive| drive.model.clone()));
     add("medium", contents.medium.clone().or(record.and_then(|record| record.medium.clone())));
-    add("protection", contents.protection.clone());
+    add(
+        "protection",
+        match contents.encryption() {
+            None => contents.protection.clone(),
+            Some(name) => Some(format!("{name}: its films are encrypted, in a copy, too")),
+        },
+    );
     add("state", contents.state.map(|state| in_words(state).to_owned()));
     if let Some(toc) = contents.toc.as_ref().or(record.and_then(|record| record.toc.as_ref())) {
         let sound = toc.audio_tracks();

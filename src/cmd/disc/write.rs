@@ -82,6 +82,12 @@ pub fn run(args: &WriteArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
             image.missing_sectors
         ));
     }
+    if let Some(protection) = &image.protection {
+        output.note(&format!(
+            "films on it are encrypted ({}), and will not play from the new disc",
+            plain(protection)
+        ));
+    }
     if args.dry_run {
         output.summary(&serde_json::json!({
             "image": shown, "drive": place, "bytes": image.len(), "program": burner.name(),

@@ -36,6 +36,7 @@ use files::UdfFiles;
 use super::signature::Volume;
 use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::extent::Extent;
+use crate::io::ReadAt;
 use crate::ondisk::{Fields, FormatError};
 
 /// The driver of UDF.
@@ -77,13 +78,20 @@ impl Filesystem for Udf {
     }
 
     fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
-        let Some(volume) = readers.first() else { return Ok(None) };
-        let Some(descriptors) = Descriptors::read(volume.as_ref())? else {
-            let (expected, found) = ("an anchor at one of its places", "none");
-            return Err(FormatError::corrupt("volume descriptors", 0, expected, found));
-        };
-        Ok(Some(Box::new(UdfFiles::new(Arc::clone(volume), &descriptors)?)))
+        readers.first().map(|volume| files_of(Arc::clone(volume))).transpose()
     }
+}
+
+/// The files of a volume, for as long as it is there.
+///
+/// # Errors
+/// As [`Filesystem::files`].
+pub fn files_of<'v>(volume: Arc<dyn ReadAt + 'v>) -> Result<Box<dyn Files + 'v>, FormatError> {
+    let Some(descriptors) = Descriptors::read(volume.as_ref())? else {
+        let (expected, found) = ("an anchor at one of its places", "none");
+        return Err(FormatError::corrupt("volume descriptors", 0, expected, found));
+    };
+    Ok(Box::new(UdfFiles::new(volume, &descriptors)?))
 }
 
 /// The bytes of an extent descriptor: a length in bytes and a block of the disc

@@ -40,13 +40,13 @@ impl Address {
 }
 
 /// The partitions of a logical volume.
-pub(super) struct Space {
-    pub(super) volume: Arc<dyn ReadAt>,
+pub(super) struct Space<'v> {
+    pub(super) volume: Arc<dyn ReadAt + 'v>,
     pub(super) block_size: u32,
     partitions: Vec<Mapped>,
 }
 
-impl fmt::Debug for Space {
+impl fmt::Debug for Space<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Space").field("block_size", &self.block_size).finish_non_exhaustive()
     }
@@ -66,9 +66,9 @@ enum Mapped {
     Metadata(Content),
 }
 
-impl Space {
+impl<'v> Space<'v> {
     pub(super) fn open(
-        volume: Arc<dyn ReadAt>,
+        volume: Arc<dyn ReadAt + 'v>,
         descriptors: &Descriptors,
         spending: &mut Spending,
     ) -> Result<Self, FormatError> {

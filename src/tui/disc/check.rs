@@ -155,6 +155,7 @@ fn of_all(verdicts: &[Verdict], failures: &[String]) -> Ending {
         rows(&|(name, checked)| {
             let checked = checked.as_ref().ok().filter(|it| it.state == state)?;
             Some(match checked.missing_sectors {
+                0 if checked.protection.is_some() => format!("{name}: its films are encrypted"),
                 0 => name.clone(),
                 missing => format!("{name}: {missing} sectors are missing"),
             })

@@ -296,7 +296,7 @@ fn ending_of(done: &Done, is_free: bool, notices: &[String]) -> Ending {
         let more = (more > 0).then(|| format!("and {more} more, named in the .json"));
         let lines = files.iter().take(SHOWN_FILES).cloned().chain(more);
         ending.listed("Files that are not whole:", lines);
-    } else if lost.is_err() && record.cue.is_none() {
+    } else if record.missing_sectors() > 0 && record.cue.is_none() {
         ending.text("No file is known to be in these sectors.");
     }
     for note in done.notes().iter().chain(notices) {
@@ -306,6 +306,9 @@ fn ending_of(done: &Done, is_free: bool, notices: &[String]) -> Ending {
         Ok(()) => {
             "What now: check the file once a year, with Check archived discs, as long as there \
              is the disc to read it again."
+        }
+        Err(_) if record.missing_sectors() == 0 => {
+            "What now: keep the disc. Check the file once a year, with Check archived discs."
         }
         Err(_) => {
             "What now: wipe the disc with a soft cloth, from the middle to the edge, or put it \

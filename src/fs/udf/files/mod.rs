@@ -42,8 +42,8 @@ const MOST_LINK: u64 = 32 << 10;
 
 /// The files of a volume.
 #[derive(Debug)]
-pub(super) struct UdfFiles {
-    space: Space,
+pub(super) struct UdfFiles<'v> {
+    space: Space<'v>,
     root: Address,
     budget: Budget,
     opened: Recent<Node, Opened>,
@@ -71,8 +71,8 @@ fn address(node: Node) -> Address {
     }
 }
 
-impl UdfFiles {
-    pub(super) fn new(volume: Arc<dyn ReadAt>, descriptors: &Descriptors) -> FileResult<Self> {
+impl<'v> UdfFiles<'v> {
+    pub(super) fn new(volume: Arc<dyn ReadAt + 'v>, descriptors: &Descriptors) -> FileResult<Self> {
         let budget = Budget::new(volume.len());
         let (partition, block) = descriptors.logical.file_set;
         let file_set = Address { partition, block };
@@ -236,7 +236,7 @@ fn target(bytes: &[u8], position: u64) -> FileResult<Vec<u8>> {
     Ok(target)
 }
 
-impl Files for UdfFiles {
+impl Files for UdfFiles<'_> {
     fn root(&self) -> Node {
         node(self.root)
     }
