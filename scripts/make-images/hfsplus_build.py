@@ -44,6 +44,7 @@ DEFAULTS = {
     "copy": "good",  # of the volume header: good, old, lost, other
     "mounted": "10.0",
     "spread": False,  # files all over the volume, not at its start
+    "finder": False,  # files with types and creators, a hard link and a compressed one
 }
 
 
@@ -134,7 +135,9 @@ class Volume:
 
     def key(self, parent, name):
         packed = struct.pack(">I", parent) + name_of(name)
-        order = name.encode("utf-16-be") if self.hfsx and self.binary else name.lower().encode("utf-16-be")
+        # A zero comes last, unless bytes count.
+        folded = name.lower().replace("\0", "\uffff")
+        order = name.encode("utf-16-be") if self.hfsx and self.binary else folded.encode("utf-16-be")
         return (parent, order), packed
 
     def overflow_of(self, number, kind, extents):
@@ -164,15 +167,15 @@ class Volume:
         thread = struct.pack(">HHI", thread, 0, parent) + name_of(name)
         self.catalog.append((*self.key(number, ""), thread))
 
-    def add_folder(self, parent, name, number, valence):
+    def add_folder(self, parent, name, number, valence, finder=bytes(32)):
         head = struct.pack(">HHII", 1, 0, valence, number)
-        self.add(parent, name, number, head + self.node(1, number, 0o040755) + bytes(40))
+        self.add(parent, name, number, head + self.node(1, number, 0o040755) + finder + bytes(8))
         self.folders += number != 2
 
-    def add_file(self, parent, name, data, resource=b"", mode=0o100644, pieces=1, kind=bytes(8)):
+    def add_file(self, parent, name, data, resource=b"", mode=0o100644, pieces=1, kind=b"", node=b""):
         number = self.new_id()
-        head = struct.pack(">HHII", 2, 2, 0, number) + self.node(2, number, mode)
-        head += kind + bytes(24) + bytes(8)
+        head = struct.pack(">HHII", 2, 2, 0, number) + (node or self.node(2, number, mode))
+        head += kind.ljust(32, b"\0") + bytes(8)
         forks = self.store(number, 0, data, pieces) + self.store(number, 0xFF, resource)
         self.add(parent, name, number, head + forks)
         self.files += 1
@@ -448,7 +451,36 @@ class Volume:
                 self.attribute_records.append(self.attribute(number, "large", at, data))
                 at += len(part)
             count += 1
+        if self.finder:
+            count += self.add_finder_files()
         return count
+
+    def add_finder_files(self):
+        """What the Finder keeps: 16 bytes, and as many behind them, of which macOS has some."""
+        first = struct.pack(">4s4sHhhh", b"TEXT", b"DaCa", 0x4100, 12, -34, 0)
+        own = struct.pack(">IIHHI", 0x11111111, 0x22222222, 0x8004, 0x0506, 0x33333333)
+        self.add_file(2, "typed.txt", b"typed", kind=first + own)
+        self.add_file(2, "added.txt", b"added", kind=bytes(16) + own[:8] + bytes(4) + own[12:])
+        self.add_file(2, "link to typed", b"typed.txt", mode=0o120755, kind=b"slnkrhap" + bytes(8) + own[:8])
+        window = struct.pack(">hhhhHhhh", 40, 50, 240, 350, 0x0400, 0, 0, 0)
+        self.add_folder(2, "window", self.new_id(), 0, window + own)
+        # A file with two names, which is in a folder of the volume's own.
+        private = self.new_id()
+        node = self.node(2, 0, 0o100644)
+        number = self.next_id
+        self.add_file(private, f"iNode{number}", b"shared", kind=first, node=node[:-4] + struct.pack(">I", 2))
+        self.add_folder(2, "\0\0\0\0HFS+ Private Data", private, 1)
+        for name in ("one name.txt", "other name.txt"):
+            node = self.node(2, 0, 0o100444)[:-4] + struct.pack(">I", number)
+            self.add_file(2, name, b"", kind=b"hlnkhfs+" + bytes(8) + own, node=node)
+        # One that macOS has compressed, with a chunk that is not.
+        node = bytearray(self.node(2, 0, 0o100644))
+        node[29] = 0x20
+        number = self.add_file(2, "compressed.txt", b"", kind=first, node=bytes(node))
+        value = struct.pack("<4sIQ", b"fpmc", 3, 8) + b"\xffpackedup"
+        inline = struct.pack(">IIII", 0x10, 0, 0, len(value)) + value + bytes(len(value) & 1)
+        self.attribute_records.append(self.attribute(number, "com.apple.decmpfs", 0, inline))
+        return 8
 
     def attribute(self, number, name, start, data):
         encoded = name.encode("utf-16-be")

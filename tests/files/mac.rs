@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::images::{committed, each_of_corpus};
 use super::{files_of, find, list_all, read_all, volumes_of};
-use crate::support::{all, requires, run, try_run};
+use crate::support::{all, requires, run, sparse_file, temp_dir, try_run};
 use crate::variants::{names_of, variant};
 
 const TOOLS: &[&str] = &["fls", "icat"];
@@ -292,4 +292,64 @@ fn files_of_apfs_are_those_of_the_hfs_plus_beside_it() {
         assert_eq!(ours[*path], theirs[*path], "{path}");
     }
     assert!(ours.is_empty() || shared.len() > 5, "{shared:?}");
+}
+
+/// Types and creators as the Sleuth Kit reads them; of the rest, what macOS keeps
+/// for itself is not shown, nor what makes a link of a file.
+#[test]
+fn what_the_finder_keeps_on_an_hfs_plus_is_shown_as_macos_shows_it() {
+    const MAKER: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-images/hfsplus_build.py");
+    if !requires(&["fls", "istat", "python3"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let image = folder.path().join("mac.raw");
+    std::fs::create_dir(folder.path().join("tree")).unwrap();
+    for more in [&["finder=1"][..], &["finder=1", "hfsx=1", "binary=1"]] {
+        let _ = std::fs::remove_file(&image);
+        sparse_file(&image, 8 << 20);
+        let paths = [MAKER, image.to_str().unwrap(), &folder.join("tree")];
+        let _ = run("python3", &[&paths[..], more].concat());
+        let files = files_of(&image);
+        compare_with_sleuth_kit(files.as_ref(), &image, 0);
+        let numbers = listed(&image, &["-f", "hfs"]);
+        // The type and creator, or the edges of a window, flags, and the place of
+        // the icon; behind that more flags and a reserved number.
+        let typed = "54455854446143614100000cffde0000";
+        let window = "0028003200f0015e0400000000000000";
+        let (own, none) = ("00000000000000008004050600000000", "0".repeat(32));
+        for (path, wanted) in [
+            ("typed.txt", Some(format!("{typed}{own}"))),
+            ("compressed.txt", Some(format!("{typed}{none}"))),
+            ("one name.txt", Some(format!("{typed}{none}"))),
+            ("other name.txt", Some(format!("{typed}{none}"))),
+            ("window", Some(format!("{window}{own}"))),
+            ("added.txt", None),
+            ("link to typed", None),
+            ("resource.bin", None),
+        ] {
+            let node = find(files.as_ref(), path).unwrap_or_else(|| panic!("no {path}"));
+            let shown = files.extended_attributes(node).unwrap();
+            let name = b"com.apple.FinderInfo".to_vec();
+            let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let shown: Vec<(Vec<u8>, String)> =
+                shown.into_iter().map(|(name, value)| (name, hex(value))).collect();
+            let wanted: Vec<_> = wanted.into_iter().map(|value| (name.clone(), value)).collect();
+            assert_eq!(shown, wanted, "{path}");
+            let args = ["-f", "hfs", image.to_str().unwrap(), &numbers[path].1];
+            let said = run("istat", &args);
+            let kept = |what: &str| said.out().lines().find_map(|line| line.strip_prefix(what));
+            let theirs = kept("File type:\t").zip(kept("File creator:\t"));
+            if let Some((kind, creator)) = theirs.filter(|_| !path.contains("link")) {
+                let zeros = "0".repeat(16);
+                let ours = shown.first().map_or(zeros.as_str(), |(_, value)| &value[..16]);
+                let words = [kind, creator].map(|it| it.split_whitespace().next().unwrap());
+                let padded = words.map(|word| format!("{word:0>8}")).concat();
+                assert_eq!(padded, ours, "{path}");
+            } else {
+                assert!(path.contains("link") || path == "window", "{said}");
+            }
+        }
+    }
 }

@@ -12,12 +12,12 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::MasterDirectoryBlock;
 use super::fork::{DATA, Fork, RESOURCE};
 use super::master_directory_block::POSITION;
 use super::record::{self, FinderInfo, Item};
 use super::tree::{number, spend};
 use super::trees::Trees;
+use super::{FINDER_INFO, MasterDirectoryBlock};
 use crate::extent::ExtentSet;
 use crate::fs::budget::{Part, Spending};
 use crate::fs::files::{
@@ -36,8 +36,6 @@ const ROOT_PARENT: u32 = 1;
 
 /// The stream that the resource fork is.
 const RESOURCE_FORK: &[u8] = b"rsrc";
-/// The extended attribute as which macOS shows what the Finder keeps.
-const FINDER_INFO: &[u8] = b"com.apple.FinderInfo";
 
 /// Files whose places are kept, and bytes of these.
 const RECENT_FILES: usize = 128;

@@ -28,6 +28,9 @@ use super::signature::Volume;
 use super::{Files, Filesystem, Identity, Readers, SharedReaders, Support, Used};
 use crate::ondisk::{FormatError, text};
 
+/// The extended attribute as which macOS shows what the Finder keeps.
+pub(super) const FINDER_INFO: &[u8] = b"com.apple.FinderInfo";
+
 /// The driver of HFS.
 #[derive(Debug, Clone, Copy)]
 pub struct Hfs;

@@ -7,7 +7,8 @@
 //! letters that macOS shows as others. Hard links are names of files that lie in
 //! two folders of the volume's own, which are not shown. What macOS has
 //! compressed with zlib or LZVN is unpacked (`decmpfs`). The resource fork is the
-//! stream `rsrc`.
+//! stream `rsrc`, and what the Finder keeps is the extended attribute that macOS
+//! shows it as.
 
 mod record;
 
@@ -28,6 +29,7 @@ use crate::fs::decmpfs::{self, Compressed, Unpacked};
 use crate::fs::files::{
     Attributes, DirectoryEntry, EachEntry, FileResult, Files, Node, NodeKind, may_be_old, no_stream,
 };
+use crate::fs::hfs::FINDER_INFO;
 use crate::fs::hfs::tree::{Keys, Record, Tree, number, spend};
 use crate::fs::hfs::unclean::Unclean;
 use crate::fs::listing::{Fold, Listings};
@@ -625,11 +627,14 @@ impl Files for HfsPlusFiles {
 
     fn extended_attributes(&self, node: Node) -> FileResult<Vec<(Vec<u8>, Vec<u8>)>> {
         let item = self.item(node)?;
-        let (mut found, mut bytes, mut failed) = (Vec::new(), 0_usize, None);
+        let finder = item.finder().map(|finder| (FINDER_INFO.to_vec(), finder.to_vec()));
+        let mut found: Vec<_> = finder.into_iter().collect();
+        let (mut bytes, mut failed) = (0_usize, None);
         let mut spending = self.budget.begin(Part::Streams, node, 0);
         self.each_attribute(item.id, &mut spending, &mut |name, value| {
             match value {
-                Ok(_) if name == decmpfs::ATTRIBUTE => {}
+                // As on macOS, one that calls itself what the catalog has is not shown.
+                Ok(_) if name == decmpfs::ATTRIBUTE || name == FINDER_INFO => {}
                 Ok(value) => {
                     bytes = bytes.saturating_add(value.len());
                     found.push((name, value));

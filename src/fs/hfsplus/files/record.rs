@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Records of the catalog: files and folders (TN1150, "Catalog File").
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use super::super::fork::{FORK_LEN, Fork};
@@ -25,6 +27,16 @@ pub(super) enum HardLink {
     Folder(u32),
 }
 
+/// What the Finder keeps of a file or folder: of a file its type and creator,
+/// flags, and where its icon is.
+type FinderInfo = [u8; 32];
+
+/// What macOS keeps there for itself: the number of a document, when it came to
+/// its folder, and how often it was written.
+const HIDDEN: [Range<usize>; 2] = [16..24, 28..32];
+/// The type and creator of a file, which make a link of it.
+const TYPE: Range<usize> = 0..8;
+
 /// What a record of the catalog says of a file or folder.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
@@ -36,6 +48,7 @@ pub(super) struct Item {
     mode: u16,
     owner: (u32, u32),
     flags: u8,
+    finder: FinderInfo,
     /// The number of links, or of a device.
     special: u32,
     pub(super) hard_link: Option<HardLink>,
@@ -82,6 +95,7 @@ impl Item {
             mode,
             owner: (word(32), word(36)),
             flags: data.u8_at(41).unwrap_or(0),
+            finder: data.array(48).unwrap_or_default(),
             special,
             hard_link,
             forks: if is_folder { None } else { Some((fork(88)?, fork(168)?)) },
@@ -101,6 +115,17 @@ impl Item {
     /// How many names it has, if it is kept in the folder for those of several.
     pub(super) const fn links(&self) -> u32 {
         self.special
+    }
+
+    /// What the Finder keeps, if there is any of it, as macOS shows it (Apple's
+    /// `hfs_xattr.c`: `hfs_zero_hidden_fields`, `hfs_vnop_getxattr`).
+    pub(super) fn finder(&self) -> Option<FinderInfo> {
+        let mut finder = self.finder;
+        let own = (self.kind == NodeKind::Link).then_some(TYPE);
+        for range in HIDDEN.into_iter().chain(own) {
+            finder.get_mut(range).unwrap_or_default().fill(0);
+        }
+        (finder != FinderInfo::default()).then_some(finder)
     }
 
     pub(super) const fn is_compressed(&self) -> bool {
