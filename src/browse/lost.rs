@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::open::OpenDisk;
-use super::volumes::OpenVolume;
+use super::volume::OpenVolume;
 use super::walk::{Step, Walk};
 use crate::error::Result;
 use crate::extent::ExtentSet;

@@ -16,9 +16,11 @@ pub mod lost;
 pub mod names;
 pub mod open;
 pub mod path;
+mod volume;
 mod volumes;
 pub mod walk;
 
 pub use open::{How, OpenDisk, OpenImage};
 pub use path::Place;
-pub use volumes::{OpenVolume, Trouble, volumes};
+pub use volume::{OpenVolume, Trouble};
+pub use volumes::volumes;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use super::volumes::{OpenVolume, volumes};
+use super::volume::OpenVolume;
+use super::volumes::volumes;
 use crate::device::{Source, open_source};
 use crate::error::{Context, Error, Result};
 use crate::extent::ExtentSet;

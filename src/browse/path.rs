@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::names::{join, parts, shown};
 use super::open::OpenDisk;
-use super::volumes::OpenVolume;
+use super::volume::OpenVolume;
 use super::walk::at;
 use crate::error::{Error, Result};
 use crate::extent::Extent;

@@ -50,7 +50,7 @@ pub struct DiffArgs {
     /// Another image or disk that IMAGE_OR_DISK is spread over
     ///
     /// As --with is for IMAGE. Of a volume that is spread over several disks every
-    /// file is read on both sides.
+    /// file is read on both sides; without all of them it counts as not compared.
     #[arg(long, value_name = "IMAGE", value_hint = ValueHint::AnyPath)]
     pub other_with: Vec<PathBuf>,
 }
@@ -97,16 +97,26 @@ fn finding(diffed: &Diffed, before: &OpenDisk, after: &OpenDisk) -> Result<()> {
         0 => String::new(),
         lost => format!("{lost} could not be compared, as told above"),
     };
-    if !diffed.differences.is_empty() {
+    let finding = if !diffed.differences.is_empty() {
         let and = if lost.is_empty() { "" } else { "; " };
-        return Err(Error::damaged(format!(
+        Error::damaged(format!(
             "{} differs from {} in {} files{and}{lost}",
             after.name,
             before.name,
             diffed.differences.len()
-        )));
+        ))
+    } else if !lost.is_empty() {
+        Error::new(ErrorKind::Losses, lost)
+    } else {
+        return Ok(());
+    };
+    if !diffed.lacks_disks {
+        return Err(finding);
     }
-    if lost.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Losses, lost)) }
+    Err(finding.hint(format!(
+        "give the other disks of {} with --with, and those of {} with --other-with",
+        before.name, after.name
+    )))
 }
 
 fn word(change: &Change) -> &'static str {

@@ -226,6 +226,13 @@ pub trait Filesystem: Sync {
     /// Anything that keeps the map from being proven.
     fn used(&self, readers: Readers) -> Result<Used, FormatError>;
 
+    /// What of the filesystem is on volumes that are not among the readers, as a
+    /// sentence; `None` if all of it is there, or that cannot be told.
+    fn absent(&self, readers: Readers) -> Option<String> {
+        let _ = readers;
+        None
+    }
+
     /// Its files; `None` if this driver does not read any.
     ///
     /// # Errors

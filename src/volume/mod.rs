@@ -49,6 +49,8 @@ pub struct Map<'a> {
     /// Volumes of the same group that can be read and have no bytes here, with
     /// their names: a filesystem inside may span them.
     pub siblings: Vec<(String, Mapped<&'a dyn ReadAt>)>,
+    /// True if not all disks that the volumes may lie on are at hand.
+    pub lacks_disks: bool,
     /// What else a person should know.
     pub notes: Vec<String>,
 }

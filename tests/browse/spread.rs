@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use serde_json::json;
+
 use crate::support::{Loop, Lvm, TempDir, dacapo, junk, requires, run, sparse_file, temp_dir};
 use crate::variants::assert_hashes;
 
@@ -105,6 +107,47 @@ fn a_btrfs_of_two_devices_is_read_from_two_images() {
     pair.assert_extracted(second, first, "disk", &files);
 }
 
+/// What lies on a disk that is not given was not compared, however much the first
+/// disks are the same.
+#[test]
+fn a_volume_of_which_a_part_is_not_at_hand_is_not_the_same() {
+    if !requires(&["zstd"]) {
+        return;
+    }
+    for (name, volume, why) in [
+        ("lvm2-tiny-striped", "vg0/root", "a part of it is on another disk"),
+        ("btrfs-tiny-set", "disk", "only 1 of its 2 devices is at hand"),
+    ] {
+        let pair = Pair::kept(name);
+        let [image, with] = &pair.images;
+        let copy = pair.folder.join("copy");
+        fs::copy(image, &copy).unwrap();
+        for other in [&copy, &pair.disks[0]] {
+            let ran = dacapo(&["diff", image, other, "--json"]).exits(3);
+            let summary = &ran.messages("summary")[0];
+            assert_eq!((&summary["same_volumes"], &summary["losses"]), (&json!([]), &json!(1)));
+            let ran = dacapo(&["diff", image, other]).exits(3);
+            let told = format!("compared: {why}");
+            let _ = ran.says(&format!("{volume}:/: ")).says(&told).says("--other-with");
+            // The others of one side alone are no help.
+            let _ = dacapo(&["diff", image, other, "--with", with]).exits(3).says(&told);
+            let ran = dacapo(&["diff", other, image, "--other-with", with, "--json"]).exits(3);
+            assert!(ran.messages("difference").is_empty(), "{ran}");
+            let both = ["diff", image, other, "--with", with, "--other-with", &pair.disks[1]];
+            let _ = dacapo(&both).success();
+        }
+    }
+    // All of these are on one disk, and known to be.
+    for name in ["lvm2-tiny", "btrfs-tiny-dup"] {
+        let folder = temp_dir();
+        let (disk, image) = (folder.join("disk"), folder.join("image"));
+        let kept = format!("{}/images/{name}.img.zst", env!("CARGO_MANIFEST_DIR"));
+        run("zstd", &["-dq", &kept, "-o", &disk]);
+        dacapo(&["save", &disk, &image]).success();
+        let _ = dacapo(&["diff", &image, &image]).success();
+    }
+}
+
 /// Linear volumes over partitions, and one that is only on the other disk.
 #[test]
 fn volumes_of_a_group_over_two_partitions_are_all_there() {
@@ -188,6 +231,9 @@ fn volumes_of_a_group_over_two_partitions_are_all_there() {
     let disk = File::options().write(true).open(&pair.disks[1]).unwrap();
     disk.write_all_at(&[content[0] ^ 1], position).unwrap();
     pair.save();
+    // Of the first disk nothing has changed.
+    let ran = dacapo(&["diff", &old[0], &pair.images[0]]).exits(3);
+    let _ = ran.says("pair/wide:/: it was not compared: a part of it is on another disk");
     let diff = |[first, second]: &[String; 2], [other, with]: &[String; 2]| {
         dacapo(&["diff", "--json", first, other, "--with", second, "--other-with", with])
     };

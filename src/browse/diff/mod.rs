@@ -5,7 +5,8 @@
 //! volume in which nothing differs is not looked at, and a file that lies in the
 //! same place on both sides, where nothing differs, is not read. What remains
 //! is read on both sides. Of a set of disks only the first is compared by hashes, so that
-//! nothing is known of a volume that is not all on it before its files are read.
+//! nothing is known of a volume that is not all on it before its files are read. One
+//! of which a part is on a disk that is not at hand is never the same.
 
 mod tree;
 mod unchanged;
@@ -13,7 +14,7 @@ mod unchanged;
 pub use unchanged::Unchanged;
 
 use super::open::OpenDisk;
-use super::volumes::OpenVolume;
+use super::volume::OpenVolume;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::files::NodeKind;
@@ -59,6 +60,8 @@ pub struct Diffed {
     pub read: u64,
     /// How many files, folders or volumes could not be compared; each was told.
     pub lost: u64,
+    /// True if some of them could be with more disks at hand.
+    pub lacks_disks: bool,
 }
 
 impl Diffed {
@@ -122,12 +125,13 @@ pub fn run(
             || new.reader.is_empty()
             || old.identity.as_ref().is_some_and(|identity| identity.name == "btrfs");
         let (old_places, new_places) = (all_of(old), all_of(new));
-        if is_same_kind
+        let is_same_here = is_same_kind
             && !old.is_damaged()
             && !new.is_damaged()
             && (!is_elsewhere || unchanged.is_everything() && !is_set)
-            && unchanged.holds(&old_places, &new_places)
-        {
+            && unchanged.holds(&old_places, &new_places);
+        let absent = old.absent().or_else(|| new.absent());
+        if is_same_here && absent.is_none() {
             diffed.same_volumes.push(old.name.clone());
             continue;
         }
@@ -135,6 +139,17 @@ pub fn run(
         if let Some(damage) = troubles.into_iter().flatten().find(|it| it.is_damage()) {
             diffed.lose(old, damage.why.clone(), progress);
             continue;
+        }
+        if let Some(why) = &absent {
+            // What is the same on the first disk says nothing of the others.
+            diffed.lacks_disks = true;
+            let is_nowhere = old.reader.is_empty() || new.reader.is_empty();
+            let has_files = troubles == [None, None];
+            let was = if has_files && !is_same_here { "not all of it was" } else { "it was not" };
+            diffed.lose(old, format!("{was} compared: {why}"), progress);
+            if is_same_here || is_nowhere || is_same_kind && !has_files {
+                continue;
+            }
         }
         let Some(trouble) = troubles.into_iter().flatten().next() else {
             let (old_files, new_files) = (old.files()?, new.files()?);
@@ -145,7 +160,8 @@ pub fn run(
             }
             let sides = [tree::Side::new(old, &*old_files), tree::Side::new(new, &*new_files)];
             // What of it lies on other disks has no place on the first.
-            let known = if is_set && is_elsewhere { &nothing } else { &unchanged };
+            let is_all_here = absent.is_none() && !(is_set && is_elsewhere);
+            let known = if is_all_here { &unchanged } else { &nothing };
             tree::compare(&sides, known, cancel, progress, &mut diffed)?;
             continue;
         };

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::super::names::join;
-use super::super::volumes::OpenVolume;
+use super::super::volume::OpenVolume;
 use super::super::walk::{MAX_DEPTH, Step, Walk, list};
 use super::{Change, Diffed, Difference, Unchanged};
 use crate::error::{Error, Result};

@@ -91,6 +91,31 @@ pub(super) fn find<'a>(
     Ok(judge(Devices { first, others, superblock: newest }))
 }
 
+/// How many of the devices of the filesystem on the first reader are missing, as
+/// a sentence; `None` if none is, or its superblock cannot be read. A device that
+/// is built upon (a seed) counts as missing: it is a filesystem of its own.
+pub(super) fn absent(readers: &[&dyn ReadAt]) -> Option<String> {
+    let read = |reader: &dyn ReadAt| {
+        let bytes = superblock::read(reader, FIRST).ok().flatten()?;
+        Superblock::parse(bytes, FIRST).ok()
+    };
+    let (first, others) = readers.split_first()?;
+    let first = read(*first)?;
+    let mut found = vec![first.device.id];
+    let mut devices = first.num_devices;
+    let others = others.iter().filter_map(|reader| read(*reader));
+    for other in others.filter(|other| other.fsid == first.fsid) {
+        // One that missed a commit may say fewer.
+        devices = devices.max(other.num_devices);
+        if !found.contains(&other.device.id) {
+            found.push(other.device.id);
+        }
+    }
+    let found = u64::try_from(found.len()).unwrap_or(u64::MAX);
+    let is = if found == 1 { "is" } else { "are" };
+    (found < devices).then(|| format!("only {found} of its {devices} devices {is} at hand"))
+}
+
 /// What the superblocks of the devices say of each other.
 fn judge(devices: Devices<'_>) -> Found<'_> {
     let newest = &devices.superblock;

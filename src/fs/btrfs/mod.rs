@@ -118,6 +118,10 @@ impl Filesystem for Btrfs {
         })
     }
 
+    fn absent(&self, readers: Readers) -> Option<String> {
+        devices::absent(readers)
+    }
+
     fn files(&self, readers: SharedReaders) -> Result<Option<Box<dyn Files>>, FormatError> {
         files::open(readers)
     }

@@ -285,8 +285,14 @@ impl<'a> Opened<'a, '_> {
         let mut own: ExtentSet = Extent::new(0, extents.start()).into();
         own.insert(Extent::new(extents.end(), volume.len()));
         own.extend(header.metadata.iter().chain(&header.boot).copied());
-        let mut map =
-            Map { title, own, inside: Vec::new(), siblings: Vec::new(), notes: Vec::new() };
+        let mut map = Map {
+            title,
+            own,
+            inside: Vec::new(),
+            siblings: Vec::new(),
+            lacks_disks: self.readers.iter().any(Option::is_none),
+            notes: Vec::new(),
+        };
         if self.group.is_exported {
             map.notes.push("the group is exported".into());
         }
