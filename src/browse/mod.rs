@@ -12,6 +12,7 @@ pub mod diff;
 pub mod extract;
 #[cfg(test)]
 pub(crate) mod fake;
+mod filled;
 pub mod lost;
 pub mod names;
 pub mod open;

@@ -148,7 +148,8 @@ impl OpenDisk {
     pub fn volumes(&self) -> &[OpenVolume] {
         self.volumes.get_or_init(|| {
             let others: Vec<_> = self.others.iter().map(|it| Arc::clone(&it.reader)).collect();
-            volumes(&self.reader, &others)
+            let head = self.image.as_ref().map(|image| image.reader().head());
+            volumes(&self.reader, &others, head.map(|head| &head.about.layout))
         })
     }
 

@@ -3,21 +3,22 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::filled::{Filled, Known, filled};
 use super::volume::{OnDisk, OpenVolume, Trouble};
 use crate::error::Error;
 use crate::extent::{Extent, ExtentSet};
 use crate::fs::hfs::Hfs;
 use crate::fs::hfsplus::HfsPlus;
 use crate::fs::iso9660::{self, Iso9660};
-use crate::fs::member::Member;
 use crate::fs::udf::Udf;
-use crate::fs::{self, FILESYSTEMS, Filesystem, Identity};
+use crate::fs::{self, Filesystem, Identity};
 use crate::io::{Memory, ReadAt, Window};
+use crate::layout::Layout;
 use crate::ondisk::FormatError;
 use crate::table::apm::Apm;
 use crate::table::gpt::Gpt;
 use crate::table::{PartitionTable, TABLES, Table};
-use crate::volume::{Answer, Content, Map, VOLUMES};
+use crate::volume::{Answer, Content, Map, Volume};
 
 /// How deep volumes inside volumes are looked into, as the layout does.
 const MAX_DEPTH: u32 = 4;
@@ -44,10 +45,15 @@ fn readers_of(parts: &[Part]) -> Vec<Arc<dyn ReadAt>> {
 
 /// Opens the volumes of a disk, in the order in which they lie on it. What is on
 /// the other disks is looked at only as far as something on this one goes on
-/// there.
+/// there. Of an image `saved` is what its head says was on the disk.
 #[must_use]
-pub fn volumes(disk: &Arc<dyn ReadAt>, others: &[Arc<dyn ReadAt>]) -> Vec<OpenVolume> {
-    let mut found = Found::default();
+pub fn volumes(
+    disk: &Arc<dyn ReadAt>,
+    others: &[Arc<dyn ReadAt>],
+    saved: Option<&Layout>,
+) -> Vec<OpenVolume> {
+    let known = saved.map(Known::of).unwrap_or_default();
+    let mut found = Found { volumes: Vec::new(), known };
     let all = Part { reader: Arc::clone(disk), on_disk: Arc::new(Clone::clone) };
     let others: Vec<Part> = others.iter().flat_map(parts_of).collect();
     found.disk(&all, &others, "", 0, true);
@@ -70,12 +76,14 @@ fn parts_of(disk: &Arc<dyn ReadAt>) -> Vec<Part> {
         .collect()
 }
 
-#[derive(Default)]
 struct Found {
     volumes: Vec<OpenVolume>,
+    /// What filled them when the disk was saved.
+    known: Known,
 }
 
 /// Something that may fill a volume, before it was looked at.
+#[derive(Clone)]
 struct Place<'a> {
     name: String,
     label: Option<String>,
@@ -188,56 +196,45 @@ impl Found {
         }
         let readers: Vec<&dyn ReadAt> =
             std::iter::once(&place.part).chain(place.others).map(|it| it.reader.as_ref()).collect();
-        if let Ok(Some(identity)) = Member.probe(&readers) {
-            let problem = Trouble::unsupported(format!("it is {}", identity.name));
-            return self.push(place, Some(identity), None, Some(problem));
-        }
-        for driver in VOLUMES {
-            match driver.probe(&readers) {
-                Ok(None) => {}
-                Ok(Some(identity)) => {
-                    if depth >= MAX_DEPTH {
-                        let why = format!("it is inside of {MAX_DEPTH} other volumes");
-                        let why = Trouble::unsupported(why);
-                        return self.push(place, Some(identity), None, Some(why));
-                    }
-                    return match driver.map(&readers) {
-                        Ok(Answer::Map(map)) => {
-                            self.push_group(&place, identity, map, &readers, depth);
-                        }
-                        Ok(Answer::Whole(used)) => {
-                            let why =
-                                used.whole.unwrap_or_else(|| format!("it is {}", identity.name));
-                            let why = Trouble::unsupported(why);
-                            self.push(place, Some(identity), None, Some(why));
-                        }
-                        Err(FormatError::Io(error)) => {
-                            let why = Trouble::of_reading(error.kind(), error.to_string());
-                            self.push(place, Some(identity), None, Some(why));
-                        }
-                        Err(error) => {
-                            let why = Error::from(error).into();
-                            self.push(place, Some(identity), None, Some(why));
-                        }
-                    };
-                }
-                Err(error) => {
-                    let why = Trouble::of_probe(driver.name(), error);
-                    return self.push(place, None, None, Some(why));
-                }
+        match filled(&readers, self.known.get(&place.name, place.extent)) {
+            Filled::Part(identity) => {
+                let problem = Trouble::unsupported(format!("it is {}", identity.name));
+                self.push(place, Some(identity), None, Some(problem));
             }
-        }
-        for driver in FILESYSTEMS {
-            match driver.probe(&readers) {
-                Ok(None) => {}
-                Ok(Some(identity)) => return self.filesystem(place, *driver, identity),
-                Err(error) => {
-                    let why = Trouble::of_probe(driver.name(), error);
-                    return self.push(place, None, None, Some(why));
-                }
+            Filled::Group(driver, identity) => {
+                self.group(&place, driver, identity, &readers, depth)
             }
+            Filled::Filesystem(driver, identity) => self.filesystem(place, driver, identity),
+            Filled::Nothing => self.push(place, None, None, None),
+            Filled::Unknown(trouble) => self.push(place, None, None, Some(trouble)),
         }
-        self.push(place, None, None, None);
+    }
+
+    /// A volume that holds others.
+    fn group(
+        &mut self,
+        place: &Place,
+        driver: &dyn Volume,
+        identity: Identity,
+        readers: &[&dyn ReadAt],
+        depth: u32,
+    ) {
+        let problem = if depth >= MAX_DEPTH {
+            Trouble::unsupported(format!("it is inside of {MAX_DEPTH} other volumes"))
+        } else {
+            match driver.map(readers) {
+                Ok(Answer::Map(map)) => {
+                    return self.push_group(place, identity, map, readers, depth);
+                }
+                Ok(Answer::Whole(used)) => {
+                    let why = used.whole.unwrap_or_else(|| format!("it is {}", identity.name));
+                    Trouble::unsupported(why)
+                }
+                Err(FormatError::Io(error)) => Trouble::of_reading(error.kind(), error.to_string()),
+                Err(error) => Error::from(error).into(),
+            }
+        };
+        self.push(place.clone(), Some(identity), None, Some(problem));
     }
 
     /// A volume with a filesystem, and what else it is if it is a disc.
@@ -290,7 +287,7 @@ impl Found {
         }
     }
 
-    /// A volume that holds others, and these.
+    /// A volume that holds others which are known, and these.
     fn push_group(
         &mut self,
         place: &Place,
@@ -346,13 +343,7 @@ impl Found {
                 (name, Part { reader: mapped, on_disk: Arc::new(on_disk) })
             })
             .collect();
-        let group = Place {
-            name: place.name.clone(),
-            label: place.label.clone(),
-            extent: place.extent,
-            part: place.part.clone(),
-            others: &[],
-        };
+        let group = Place { others: &[], ..place.clone() };
         let problem = format!("it is {}, whose volumes are listed by themselves", identity.name);
         self.push(group, Some(identity), None, Some(Trouble::unsupported(problem)));
         if let Some(group) = self.volumes.last_mut().filter(|volume| volume.name == place.name) {
@@ -489,7 +480,7 @@ mod tests {
     #[test]
     fn a_disk_of_nothing_is_one_volume_without_files() {
         let disk: Arc<dyn ReadAt> = Arc::new(Memory::new(vec![0; 1 << 20]));
-        let volumes = volumes(&disk, &[]);
+        let volumes = volumes(&disk, &[], None);
         let [volume] = volumes.as_slice() else { panic!("{volumes:?}") };
         assert_eq!((volume.name.as_str(), volume.extent), ("disk", Some(Extent::new(0, 1 << 20))));
         assert!(!volume.may_have_files());
@@ -500,7 +491,7 @@ mod tests {
 
     fn troubles(disk: Memory) -> Vec<(String, Option<Trouble>)> {
         let disk: Arc<dyn ReadAt> = Arc::new(disk);
-        let found = volumes(&disk, &[]);
+        let found = volumes(&disk, &[], None);
         found.iter().map(|it| (it.name.clone(), it.trouble().cloned())).collect()
     }
 
@@ -522,7 +513,7 @@ mod tests {
         assert!(trouble.why.contains("cannot be told: ") && trouble.is_damage(), "{trouble:?}");
         // What an image has lost, too.
         let disk: Arc<dyn ReadAt> = Arc::new(disk().unreadable(start));
-        let volumes = volumes(&disk, &[]);
+        let volumes = volumes(&disk, &[], None);
         assert!(volumes[1].is_damaged() && volumes[1].may_have_files());
         assert!(!volumes[1].is_unknown() && volumes[0].is_unknown());
     }

@@ -9,3 +9,4 @@ mod hostile;
 mod ls;
 mod scene;
 mod spread;
+mod unreadable;

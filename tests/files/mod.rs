@@ -102,7 +102,7 @@ impl ReadAt for DiskFile {
 #[track_caller]
 pub(crate) fn volumes_of(image: &Path) -> Vec<OpenVolume> {
     let disk: Arc<dyn ReadAt> = Arc::new(DiskFile::open(image));
-    browse::volumes(&disk, &[])
+    browse::volumes(&disk, &[], None)
 }
 
 /// The files of an image of one filesystem and, if it spans several disks, of

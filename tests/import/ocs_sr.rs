@@ -141,9 +141,12 @@ fn gpt_with_lvm(folders: &Folders) {
     for part in ["vdc3: LVM2 group studio-x", "studio-x/root: partclone", "studio-x/swap_1: swap"] {
         assert!(told.contains(part), "{told}");
     }
-    let _ =
+    let ran =
         ran.says("139264 bytes in 2 places that a filesystem uses are not in what was imported");
     folders.assert_as_partclone_restores(&folder, &raw);
+    // The probe of a btrfs would look into what was lost.
+    let lost = &ran.messages("summary")[0]["lost_files"][0];
+    assert_eq!(lost["files"], serde_json::json!(["1:/file-2", "1:/file-5"]), "{lost}");
     folders.assert_partition(&raw, (18432, 32768), "vdc2", Reader::Debugfs);
     let image = to.join("out.img.zst");
     folders.assert_extracted(&image, &[], "2", "vdc2");
