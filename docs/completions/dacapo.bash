@@ -977,7 +977,7 @@ _dacapo() {
             return 0
             ;;
         dacapo__subcmd__serve)
-            opts="-q -h --socket --port --bind --overlay --scratch --sector-size --quiet --json --help"
+            opts="-q -h --socket --port --bind --overlay --scratch --sector-size --with --quiet --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1014,6 +1014,10 @@ _dacapo() {
                     return 0
                     ;;
                 --sector-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --with)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

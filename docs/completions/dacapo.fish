@@ -182,6 +182,7 @@ complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l port -d 'Port to
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l bind -d 'Address to listen at; others than this machine can read all of it then' -r
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l scratch -d 'Folder for what is written [default: $TMPDIR, or /var/tmp]' -r -f -a "(__fish_complete_directories)"
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l sector-size -d 'Sector size, if IMAGE is the file of a disk with 4096' -r
+complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l with -d 'Another image or disk that a filesystem or group is spread over' -r -F
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l overlay -d 'Let clients write; what they write is thrown away in the end'
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -s q -l quiet -d 'Print errors and results only'
 complete -c dacapo -n "__fish_dacapo_using_subcommand serve" -l json -d 'Print JSON, one object a line, instead of text'

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, ValueHint};
@@ -20,6 +20,7 @@ use crate::store;
 use crate::units::{SectorSize, human};
 
 use super::Outcome;
+use super::open::BesideArgs;
 use super::output::{Output, plain};
 use super::values;
 
@@ -27,14 +28,17 @@ const EXAMPLE: &str = "\
 Examples:
   dacapo serve studio.img.zst             then: qemu-img info nbd://localhost
   nbd-client localhost /dev/nbd0 -N 2     partition 2 as a device of Linux
+  dacapo serve one.img.zst --with two.img.zst
+  nbdcopy nbd://localhost/vg0/root root.raw
   dacapo serve studio.img.zst --overlay   then start the image in QEMU:
   qemu-system-x86_64 -m 4G -drive file=nbd://localhost,format=raw";
 
 /// Serve an image to QEMU, nbd-client and others as a disk
 ///
 /// Speaks NBD, the protocol of network block devices. The export 'disk' is the
-/// whole disk, '1', '2' and so on are its partitions. Only this machine can
-/// connect, unless --bind says otherwise. Ctrl-C ends it.
+/// whole disk, '1', '2' and so on are its partitions, 'vg0/root' is a logical
+/// volume. Only this machine can connect, unless --bind says otherwise. Ctrl-C
+/// ends it.
 ///
 /// What could not be read when the disk was saved gives an error to whoever
 /// reads it, and the exit code is 3 if somebody did.
@@ -60,8 +64,9 @@ pub struct ServeArgs {
 
     /// Let clients write; what they write is thrown away in the end
     ///
-    /// The image is never written to.
-    #[arg(long)]
+    /// The image is never written to. Logical volumes are not served by themselves
+    /// then, only inside of the disk.
+    #[arg(long, conflicts_with = "others")]
     pub overlay: bool,
 
     /// Folder for what is written [default: $TMPDIR, or /var/tmp]
@@ -71,6 +76,10 @@ pub struct ServeArgs {
     /// Sector size, if IMAGE is the file of a disk with 4096
     #[arg(long, value_name = "BYTES", value_parser = values::sector_size)]
     pub sector_size: Option<SectorSize>,
+
+    /// Other disks of a set.
+    #[command(flatten)]
+    pub set: BesideArgs,
 }
 
 /// Runs the command.
@@ -83,19 +92,24 @@ pub fn run(args: &ServeArgs, output: &Output, cancel: &Cancel) -> Result<Outcome
         None => Address::Port(args.bind, args.port),
     };
     let how = How { sector: args.sector_size, claim: true };
-    let disk = OpenDisk::open_with(&args.image, how, |file| file)?;
-    if let Some(note) = disk.note() {
-        output.note(&note);
+    let open = |path: &Path| OpenDisk::open_with(path, how, |file| file);
+    let disk = args.set.beside(&args.image, open(&args.image)?, open)?;
+    for each in std::iter::once(&disk).chain(disk.others()) {
+        if let Some(note) = each.note() {
+            output.note(&note);
+        }
+        let losses = each.losses();
+        if !losses.is_empty() {
+            output.note(&format!(
+                "{}: {} in {} places could not be read when the disk was saved: whoever reads \
+                 there gets an error; 'dacapo info' lists them",
+                each.name,
+                human(losses.bytes()),
+                losses.count()
+            ));
+        }
     }
     let losses = disk.losses();
-    if !losses.is_empty() {
-        output.note(&format!(
-            "{} in {} places could not be read when the disk was saved: whoever reads there gets \
-             an error; 'dacapo info' lists them",
-            human(losses.bytes()),
-            losses.count()
-        ));
-    }
     let folder = args.overlay.then(|| args.scratch.clone().unwrap_or_else(scratch_folder));
     let exports = exports(&disk, folder.as_deref())?;
     let server = Server::bind(&address)?;
@@ -123,8 +137,11 @@ fn show(
     let uri = address.uri("");
     let state = if args.overlay { "writes are thrown away in the end" } else { "read-only" };
     output.result(&format!("serving {} at {uri} ({state})", plain(&store::shown(&args.image))));
+    let names = exports.list().iter().map(|export| export.name.chars().count());
+    let width = names.max().unwrap_or(0).min(32);
     for export in exports.list() {
-        output.info(&format!("  {:<4}  {}", export.name, plain(&export.description)));
+        let name = plain(&export.name);
+        output.info(&format!("  {name:<width$}  {}", plain(&export.description)));
     }
     match address {
         Address::Socket(path) => {

@@ -160,18 +160,21 @@ impl Disk {
     }
 }
 
-/// A part of the disk that clients can choose.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A part of the disk that clients can choose, or a volume by itself.
+#[derive(Debug, Clone)]
 pub struct Export {
-    /// Its name: `disk`, or the number of a partition.
+    /// Its name: `disk`, the number of a partition, or that of a logical volume.
     pub name: String,
     /// What it is, for people.
     pub description: String,
-    /// Its bytes on the disk.
+    /// What it is read from: the disk, or the volume.
+    pub disk: Arc<Disk>,
+    /// Its bytes there.
     pub extent: Extent,
 }
 
-/// So many partitions are offered; more are in no table that is not hostile.
+/// So many partitions are offered, and so many volumes; more are in no table that is
+/// not hostile.
 const MAX_PARTITIONS: usize = 1024;
 
 /// A text from an image as clients may show it: short, and without anything that
@@ -183,7 +186,6 @@ fn for_people(text: &str) -> String {
 /// A disk and all that clients can choose of it.
 #[derive(Debug)]
 pub struct Exports {
-    disk: Disk,
     list: Vec<Export>,
 }
 
@@ -192,10 +194,12 @@ impl Exports {
     #[must_use]
     pub fn new(disk: Disk, layout: &Layout, title: &str) -> Self {
         let len = disk.len();
+        let disk = Arc::new(disk);
         let all = Extent::new(0, len);
         let whole = Export {
             name: "disk".into(),
             description: for_people(&format!("{title}, {}", human(len))),
+            disk: Arc::clone(&disk),
             extent: all,
         };
         let is_whole = |extent: &Extent| all.contains(extent) && !extent.is_empty();
@@ -212,17 +216,34 @@ impl Exports {
             Export {
                 name: partition.number.to_string(),
                 description: for_people(&parts.join(", ")),
+                disk: Arc::clone(&disk),
                 extent: partition.extent,
             }
         });
         let list = std::iter::once(whole).chain(partitions).collect();
-        Self { disk, list }
+        Self { list }
     }
 
-    /// The disk.
+    /// The same, and volumes that are no part of the disk in one piece, each with
+    /// its name and what it is: logical volumes. They can only be read.
     #[must_use]
-    pub const fn disk(&self) -> &Disk {
-        &self.disk
+    pub fn with_volumes(
+        mut self,
+        volumes: impl IntoIterator<Item = (String, String, Arc<dyn ReadAt>)>,
+    ) -> Self {
+        for (name, what, reader) in volumes.into_iter().take(MAX_PARTITIONS) {
+            if self.list.iter().any(|export| export.name == name) {
+                continue;
+            }
+            let disk = Arc::new(Disk::new(Below::Disk(reader)));
+            self.list.push(Export {
+                name,
+                description: for_people(&format!("{what}, {}", human(disk.len()))),
+                extent: Extent::new(0, disk.len()),
+                disk,
+            });
+        }
+        self
     }
 
     /// All of them; the whole disk is the first.

@@ -36,7 +36,8 @@ pub fn talk(
     let mut wire = wire::Wire::new(input, output);
     let gone = negotiate::run(&mut wire, exports).and_then(|session| {
         chosen()?;
-        transmit::Client { disk: exports.disk(), session, failed }.run(&mut wire)
+        let disk = &*session.export.disk;
+        transmit::Client { disk, session, failed }.run(&mut wire)
     });
     // What was said last may be the reason why it goes.
     let _ = wire.flush();

@@ -102,7 +102,7 @@ impl<'a> Haggling<'a> {
                 let name = protocol::string(data).ok_or(Gone::Garbage("no name"))?;
                 // There is no way to say no but to hang up.
                 let Ok(export) = self.exports.find(&name) else { return Err(Gone::Done) };
-                let flags = transmission_flags(self.exports.disk(), self.structured);
+                let flags = transmission_flags(&export.disk, self.structured);
                 let len = export.extent.len();
                 wire.put(&protocol::export_name_reply(len, flags, self.flags))?;
                 return Ok(Some(export));
@@ -175,7 +175,7 @@ impl<'a> Haggling<'a> {
     /// What is told of an export: its size and flags always, the rest if it is
     /// asked for.
     fn information(&self, export: &Export, request: &InfoRequest) -> Vec<Vec<u8>> {
-        let flags = transmission_flags(self.exports.disk(), self.structured);
+        let flags = transmission_flags(&export.disk, self.structured);
         let mut told = vec![protocol::export_data(export.extent.len(), flags)];
         if request.infos.contains(&info::NAME) {
             told.push(protocol::text_data(info::NAME, &export.name));

@@ -45,9 +45,11 @@ pub enum Address {
 }
 
 impl Address {
-    /// How clients are told of an export, `""` for the whole disk.
+    /// How clients are told of an export, `""` for the whole disk. Its name is the
+    /// path without the slash in front, see `nbd_connect_uri(3)`.
     #[must_use]
     pub fn uri(&self, export: &str) -> String {
+        let export = escaped(export);
         match self {
             Self::Socket(path) => {
                 format!("nbd+unix:///{export}?socket={}", escaped(&path.to_string_lossy()))

@@ -10,7 +10,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Loop, Lvm, TempDir, dacapo, junk, requires, run, sparse_file, temp_dir};
+use crate::nbd::Serving;
+use crate::support::{
+    Loop, Lvm, TempDir, assert_same, dacapo, junk, requires, run, sparse_file, temp_dir,
+};
 use crate::variants::assert_hashes;
 
 const MIB: u64 = 1 << 20;
@@ -148,10 +151,42 @@ fn a_volume_of_which_a_part_is_not_at_hand_is_not_the_same() {
     }
 }
 
+/// By NBD the volumes of a group are what was put into them, in files of these names.
+#[track_caller]
+fn assert_served(pair: &Pair, volumes: &[&str]) {
+    let names = |serving: &Serving| -> Vec<String> {
+        let exports = serving.ready["exports"].as_array().unwrap();
+        exports.iter().map(|export| export["name"].as_str().unwrap().to_owned()).collect()
+    };
+    for [first, second] in [&pair.images, &pair.disks] {
+        let serving = Serving::start(first, &["--with", second]);
+        let listed = run("nbdinfo", &["--list", &serving.uri("")]);
+        for volume in volumes {
+            let name = format!("pair/{volume}");
+            assert!(listed.out().contains(&format!("export=\"{name}\"")), "{listed}");
+            let export = serving.ready["exports"].as_array().unwrap();
+            let export = export.iter().find(|export| export["name"] == name).unwrap();
+            let copy = pair.folder.join("copy");
+            run("nbdcopy", &[export["uri"].as_str().unwrap(), &copy]);
+            assert_same(&copy, pair.folder.join(volume));
+            fs::remove_file(&copy).unwrap();
+        }
+        let code = serving.end().0;
+        assert_eq!(code, 0);
+        // Alone, what is all there.
+        assert_eq!(names(&Serving::start(first, &[])), ["disk", "1"]);
+        assert_eq!(names(&Serving::start(second, &[])), ["disk", "1", "pair/far"]);
+        assert_eq!(names(&Serving::start(second, &["--overlay"])), ["disk", "1"]);
+        let _ = dacapo(&["serve", first, "--with", second, "--overlay", "--port", "0"]).exits(2);
+    }
+}
+
 /// Linear volumes over partitions, and one that is only on the other disk.
 #[test]
 fn volumes_of_a_group_over_two_partitions_are_all_there() {
-    if !requires(&["root", "loop", "pvcreate", "lvs", "sfdisk", "mkfs.ext4"]) {
+    let nbd = ["nbdinfo", "nbdcopy"];
+    if !requires(&[&nbd[..], &["root", "loop", "pvcreate", "lvs", "sfdisk", "mkfs.ext4"]].concat())
+    {
         return;
     }
     let pair = Pair::new();
@@ -219,6 +254,7 @@ fn volumes_of_a_group_over_two_partitions_are_all_there() {
     }
     let ran = dacapo(&["ls", first]).success();
     assert!(!ran.out().contains("pair/far"), "{ran}");
+    assert_served(&pair, &["far", "wide"]);
     // A byte of a file that lies on the second disk alone.
     let old = pair.images.each_ref().map(|image| format!("{image}.old"));
     for (image, old) in pair.images.iter().zip(&old) {
