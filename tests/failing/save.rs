@@ -484,6 +484,8 @@ fn a_drive_that_dies_before_there_is_room_leaves_what_was_read_as_an_image() {
     let kept = rescan(&Memory::new(fs::read(&partial).unwrap())).unwrap();
     let kept = kept.entries.last().map_or(0, |last| last.extent(&kept.head).end());
     assert!(kept > 12 << 20, "{kept}");
+    // Another day the drive is spared: its first bad place is in no map.
+    assert!(fs::read_to_string(&map).unwrap().contains("\n# Began at a bad place\n"));
     // It is all that is left of that drive, and no obstacle to be removed.
     let other = scene.image("other");
     fs::write(&other, junk(1 << 20, 6)).unwrap();
