@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """A UDF with a partition of a kind that Linux reads and does not write, byte by byte.
 
-    udf_build.py metadata|virtual|old-virtual|sparable FILE
+    udf_build.py metadata|virtual|old-virtual|sparable|large-folder FILE
 
 Written from ECMA-167, third edition, and OSTA UDF 1.50 and 2.60. On it are a folder with a file in
-two pieces, a file with a hole, one that is in its entry, and a link. Linux mounts each.
+two pieces, a file with a hole, one that is in its entry, and a link. Linux mounts each. The last
+has a plain partition, and a folder of more than 64 MiB, nearly all of which are deleted names.
 """
 
 import struct
@@ -13,6 +14,8 @@ import sys
 BLOCK = 2048
 START = 272
 COUNT = 1024
+# The blocks of a large folder: 2 KiB more than 64 MiB.
+LARGE = (64 << 10) // 2 + 1
 
 
 def crc(data):
@@ -50,12 +53,13 @@ def long_ad(length, block, partition):
 class Disc:
     def __init__(self, kind):
         self.kind = kind
-        self.data = bytearray(BLOCK * (START + COUNT))
+        self.count = COUNT + LARGE if kind == "large-folder" else COUNT
+        self.data = bytearray(BLOCK * (START + self.count))
         self.revision = 0x0250 if kind == "metadata" else 0x0150 if kind in ("old-virtual", "sparable") else 0x0201
         self.version = 2 if self.revision < 0x0200 else 3
         # Of each block of the partition that files are described in, where it is.
         self.places = {}
-        self.upper = 0 if kind == "sparable" else 1
+        self.upper = 0 if kind in ("sparable", "large-folder") else 1
 
     def put(self, block, data):
         self.data[block * BLOCK : block * BLOCK + len(data)] = data
@@ -84,7 +88,7 @@ class Disc:
         """Where a block of the upper partition is on the partition below."""
         if self.kind == "metadata":
             return 10 + block if block < 4 else 300 + block
-        if self.kind == "sparable":
+        if self.kind in ("sparable", "large-folder"):
             return block
         return self.places.setdefault(block, 700 - 7 * block)
 
@@ -116,9 +120,11 @@ class Disc:
         elif self.kind == "sparable":
             rest = struct.pack("<HBBI4I", 32, 1, 0, BLOCK, 260, 0, 0, 0)
             maps = second("*UDF Sparable Partition", rest)
+        elif self.kind == "large-folder":
+            maps = physical
         else:
             maps = physical + second("*UDF Virtual Partition", b"")
-        count = 1 if self.kind == "sparable" else 2
+        count = 1 if self.upper == 0 else 2
         primary = struct.pack("<II", 1, 0) + dstring("Disc", 32) + struct.pack("<HHHHII", 1, 1, 2, 2, 1, 1)
         primary += dstring("0123456789abcdefDisc", 128) + CHARSET * 2 + bytes(16) + regid("")
         primary += TIME + regid("*made byte by byte") + bytes(64 + 4 + 2 + 22)
@@ -128,7 +134,7 @@ class Disc:
         logical += struct.pack("<II", 2 * BLOCK, 64) + maps
         contents = regid("+NSR02" if self.version == 2 else "+NSR03")
         partition = struct.pack("<IHH", 3, 1, 0) + contents + bytes(128)
-        partition += struct.pack("<III", 1 if "virtual" not in self.kind else 2, START, COUNT)
+        partition += struct.pack("<III", 1 if "virtual" not in self.kind else 2, START, self.count)
         partition += regid("*made byte by byte") + bytes(128 + 156)
         for first in (32, 48):
             for number, (kind, body) in enumerate(
@@ -138,7 +144,7 @@ class Disc:
         own = regid("*made byte by byte") + struct.pack("<IIHHH", 4, 2, self.revision, self.revision, self.revision)
         integrity = TIME + struct.pack("<III", 1, 0, 0) + struct.pack("<Q24x", 100)
         integrity += struct.pack("<II", count, len(own)) + struct.pack("<I", 0) * count
-        integrity += struct.pack("<I", COUNT) * count + own
+        integrity += struct.pack("<I", self.count) * count + own
         self.put_tagged(64, 9, integrity)
         self.put_tagged(65, 8, bytes(496))
         anchor = struct.pack("<IIII", 16 * BLOCK, 32, 16 * BLOCK, 48) + bytes(480)
@@ -156,8 +162,12 @@ class Disc:
         names += self.name(b"gone", 5, 4) + self.name(b"link", 6)
         self.entry(1, 4, len(names), names, 3)
         names = self.name(b"", 1, 2 | 8) + self.name(b"pieces", 3) + self.name(b"hole", 4)
-        self.put(START + self.place(7), names)
-        self.entry(2, 4, len(names), long_ad(len(names), 7, upper), 1)
+        where = 7
+        if self.kind == "large-folder":
+            where, gone = COUNT, self.name(b"x" * 25, 5, 4)
+            names += gone * ((LARGE * BLOCK - len(names)) // len(gone))
+        self.put(START + self.place(where), names)
+        self.entry(2, 4, len(names), long_ad(len(names), where, upper), 1)
         self.data_at(100, b"first " * 1024)
         self.data_at(220, b"second " * 500)
         where = long_ad(3 * BLOCK, 100, 0) + long_ad(3500, 220, 0)
@@ -180,7 +190,7 @@ class Disc:
             table = regid("*UDF Sparing Table", struct.pack("<H", 0x0150)) + struct.pack("<HHI", 2, 0, 1)
             table += struct.pack("<IIII", 96, START + COUNT - 32, 0xFFFFFFFF, START + COUNT - 64)
             self.put_tagged(260, 0, table)
-        else:
+        elif self.kind != "large-folder":
             # The first copy of an entry, which was written anew since.
             self.entry(5, 5, 4, b"old\n", 3, at=800)
             table = b"".join(struct.pack("<I", self.place(block)) for block in range(8))

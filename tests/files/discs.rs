@@ -10,7 +10,7 @@ use dacapo::fs::Files;
 use dacapo::fs::files::{Node, NodeKind};
 
 use super::{Judge, compare_files, find, list_all, read_all, volumes_of};
-use crate::support::{all, requires, run, temp_dir};
+use crate::support::{all, dacapo, requires, run, temp_dir};
 
 /// Files of every kind and size that a disc without Rock Ridge holds, too.
 const PLAIN: &str = r#"
@@ -590,6 +590,25 @@ fn partitions_that_linux_only_reads_are_as_it_mounts_them() {
         assert_eq!(theirs.len(), 6);
         assert_same(disc, &by_us(disc_files(disc).as_ref()), theirs);
     }
+}
+
+#[test]
+fn a_folder_that_is_too_large_is_named_and_all_else_is_read() {
+    if !requires(&["python3", "cmp"]) {
+        return;
+    }
+    let folder = temp_dir();
+    let (disc, copy) = (folder.join("disc.udf"), folder.join("copy.iso"));
+    let maker = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/make-images/udf_build.py");
+    let _ = run("python3", &[maker, "large-folder", &disc]);
+    let why = "disk:/folder: a folder or link of 67110852 bytes";
+    let listed = dacapo(&["ls", "-R", &disc, "/"]).exits(3).says(why).says("67108864");
+    assert_eq!(listed.out(), "folder/\ninside\nlink\n");
+    // What is sought may be in it.
+    let _ = dacapo(&["find", &disc, "inside"]).exits(3).says(why).says("disk:/inside");
+    // As a file of a disc it is whole.
+    let _ = dacapo(&["disc", "read", &disc, &copy]).success();
+    let _ = run("cmp", &[&disc, &copy]);
 }
 
 /// Discs as their vendors publish them, of Debian's packages.

@@ -104,7 +104,9 @@ impl<'v> UdfFiles<'v> {
     fn all(&self, opened: &Opened, most: u64) -> FileResult<Vec<u8>> {
         let size = opened.content.size();
         if size > most {
-            return Err(FormatError::unsupported(format!("a folder or link of {size} bytes")));
+            let what =
+                format!("a folder or link of {size} bytes, of which at most {most} are read");
+            return Err(FormatError::unsupported(what));
         }
         // What has no place is noticed before memory is taken for it.
         if !opened.content.is_whole() {
