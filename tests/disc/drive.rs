@@ -23,8 +23,12 @@ fn two_real_drives_read_one_disc_and_name_what_one_of_them_cannot() {
     let (machine, backup) = with_drives(&scene, &[damaged(&scene, &disc), copy]);
     let mut guest = machine.start();
     open_shell(&guest);
-    let shown = type_command(&guest, "dacapo disc info /dev/sr0 | grep -E 'drive|medium|data'");
+    let shown =
+        type_command(&guest, "dacapo disc info /dev/sr0 | grep -E 'drive|medium|data|state'");
     assert!(shown.contains("QEMU DVD-ROM") && shown.contains("CD-ROM"), "{shown}");
+    // The answer to READ DISC INFORMATION.
+    let is_state = |line: &str| line.split_whitespace().eq(["state", "closed"]);
+    assert!(shown.lines().any(is_state), "{shown}");
     let wait = Duration::from_secs(180);
     let ask = |command: &str, wanted: &str| {
         // The typed line is on the screen, too, and must not be taken for the answer;
