@@ -311,6 +311,27 @@ fn sound_and_protected_discs_never_become_an_iso() {
 }
 
 #[test]
+fn a_disc_with_encrypted_films_becomes_an_iso_that_says_so() {
+    let out = Out::new();
+    let disc = |bad: u64| {
+        let mut drive = MadeUp::new(iso(400, "FILM")).bad(350, bad);
+        (drive.medium, drive.copyright) = ("HD DVD-ROM", Some(16));
+        drive
+    };
+    let done = read(&disc(0), &out.at("film.iso"), &Options::default()).unwrap();
+    assert_eq!(done.record.protection.as_deref(), Some("AACS"));
+    let error = done.check().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Losses);
+    assert!(error.to_string().contains("all of the disc was read"), "{error}");
+    assert!(!done.notes().iter().any(|note| note.contains("AACS")));
+    // Where sectors are missing, too, neither is left out.
+    let done = read(&disc(2), &out.at("bad.iso"), &Options::default()).unwrap();
+    let error = done.check().unwrap_err();
+    assert!(error.to_string().contains("2 sectors of the disc"), "{error}");
+    assert!(done.notes().iter().any(|note| note.contains("copy-protected (AACS)")));
+}
+
+#[test]
 fn an_empty_disc_never_becomes_a_file() {
     let out = Out::new();
     // A kernel makes up a size, all of which cannot be read.

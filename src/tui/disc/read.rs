@@ -417,6 +417,17 @@ mod tests {
     }
 
     #[test]
+    fn of_encrypted_films_no_cleaning_is_asked_for() {
+        let mut done = done(Vec::new());
+        done.record.protection = Some("AACS".into());
+        done.record.damaged_files.clear();
+        let text = ending(&samples::session(true), Ok((done, false)), &[]).contents();
+        assert!(text.contains("copy-protected (AACS)"), "{text}");
+        assert!(text.contains("What now: keep the disc."), "{text}");
+        assert!(!text.contains("cloth") && !text.contains("these sectors"), "{text}");
+    }
+
+    #[test]
     fn a_disc_that_was_stopped_can_be_gone_on_with() {
         let result = Err(Error::interrupted().hint(WAY_ON));
         let text = ending(&samples::session(true), result, &[]).contents();
