@@ -238,7 +238,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         .install()
         .and_then(|cancel| {
             signals.end_soon(cancel.clone(), last_words);
-            cli.command.run(&output, &cancel)
+            Signals::run(|| cli.command.run(&output, &cancel))
         })
         .and_then(|outcome| output.check_written().map(|()| outcome));
     match result {

@@ -16,6 +16,9 @@ use crate::pipeline::Cancel;
 /// How long a job may take to stop by itself.
 const PATIENCE: Duration = Duration::from_millis(800);
 
+/// The stack of the thread of a command: what the first thread has by itself.
+const STACK: usize = 8 << 20;
+
 /// The two flags the signal handlers know.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Signals {
@@ -52,6 +55,23 @@ impl Signals {
                 std::process::exit(ErrorKind::Interrupted.exit_code().into());
             }
         });
+    }
+
+    /// Runs a command on a thread of its own. Of the threads that would take a signal
+    /// the kernel wakes the first one of the program (kernel/signal.c,
+    /// `complete_signal`), also if that hangs in the middle of a read, so that nothing
+    /// would heed it: that thread only waits.
+    ///
+    /// # Errors
+    /// Those of the command, or if there are no more threads.
+    pub(crate) fn run<T: Send>(command: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("command".into()).stack_size(STACK);
+            let running = thread
+                .spawn_scoped(scope, command)
+                .context(|| "starting the thread of the command".into())?;
+            running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Runs `ask`, during which the first Ctrl-C already ends the program: a
