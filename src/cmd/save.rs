@@ -11,10 +11,11 @@ use crate::browse::lost::{self, LostVolume};
 use crate::device::Source;
 use crate::error::{Context, Error, Result};
 use crate::image::format::DEFAULT_CHUNK_SIZE;
-use crate::io::ReadAt;
+use crate::io::{ReadAt, attend};
 use crate::job::open::{check_still_unused, open_source};
 use crate::job::save::{Done, Prepared, Reading, map_path};
 use crate::pipeline::Cancel;
+use crate::progress::Progress;
 use crate::save::{self, Options, Plan, Saved};
 use crate::store::refuse_device;
 use crate::units::{SectorSize, human};
@@ -227,7 +228,10 @@ fn to_stdout(plan: &Plan, source: &Source, output: &Output, cancel: &Cancel) -> 
     let started = Instant::now();
     let writer = save::start(plan, BufWriter::with_capacity(64 << 10, std::io::stdout().lock()))?;
     let listener = output.listener();
-    let (mut out, saved) = save::run(plan, source, writer, false, cancel, &*listener)?;
+    let run = |source: &dyn ReadAt, progress: &dyn Progress| {
+        save::run(plan, source, writer, false, cancel, progress)
+    };
+    let (mut out, saved) = attend(source, cancel, &*listener, run)?;
     drop(listener);
     out.flush().context(|| "writing to standard output".into())?;
     check_still_unused(source)?;

@@ -15,7 +15,7 @@ use super::volume::SECTOR;
 use crate::error::{Error, Result};
 use crate::extent::{Extent, ExtentSet};
 use crate::io::rescue::{self, Blocks, Mapfile, Passes, Phase, Settings, State, Status};
-use crate::io::{ReadAt, WriteAt as _};
+use crate::io::{ReadAt, WriteAt as _, attend};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 
@@ -115,7 +115,9 @@ impl<'a> Copying<'a> {
         if self.is_resumed {
             self.fill(drive)?;
         } else {
-            digests = self.straight(drive)?;
+            let (cancel, progress) = (self.cancel, self.progress);
+            digests =
+                attend(drive, cancel, progress, |drive, progress| self.straight(drive, progress))?;
             if digests.is_none() {
                 self.rescue(drive)?;
             }
@@ -150,7 +152,9 @@ impl<'a> Copying<'a> {
 
     /// Reads a disc of which nothing is known front to back, up to the first
     /// error. Returns the hashes of what the file then is, if there was none.
-    fn straight(&mut self, drive: &dyn Drive) -> Result<Option<Digests>> {
+    fn straight(&mut self, drive: &dyn ReadAt, progress: &dyn Progress) -> Result<Option<Digests>> {
+        // One that hangs from the beginning can be gone on with, too.
+        self.save_map()?;
         let there = Extent::new(0, drive.len());
         let piece = PIECE - PIECE % self.shape.sector;
         let (is_whole, digests) = digest::hash(|feed| {
@@ -172,7 +176,7 @@ impl<'a> Copying<'a> {
                     self.blocks.set(part, Status::Finished);
                 }
                 feed.bytes(bytes)?;
-                self.progress.advance(piece.len());
+                progress.advance(piece.len());
             }
             Ok(true)
         })?;
@@ -199,22 +203,18 @@ impl<'a> Copying<'a> {
     }
 
     fn passes(&mut self, drive: &dyn Drive, blocks: Blocks) -> Result<()> {
-        let store = Arc::clone(self.out.file());
-        let mut listener = Listener {
-            out: self.out,
-            cancel: self.cancel,
-            progress: self.progress,
-            done: blocks.bytes(Status::Finished),
-            title: String::new(),
-            saved: Instant::now(),
-        };
+        let (store, done) = (Arc::clone(self.out.file()), blocks.bytes(Status::Finished));
         let mut state = State { blocks, ..State::new(self.shape.len, None) };
         let settings = Settings::new(drive.len(), self.shape.sector);
         let settings = Settings { retries: self.options.retries, ..settings };
-        let mut patient = Patient { drive, began: Instant::now() };
-        let mut listen = |state: &State| listener.told(state);
-        let passes = Passes::new(&mut patient, &*store, settings, &mut state, &mut listen);
-        let result = passes.run();
+        let (cancel, out) = (self.cancel, &mut *self.out);
+        let result = attend(drive, cancel, self.progress, |drive, progress| {
+            let (title, saved) = (String::new(), Instant::now());
+            let mut listener = Listener { out, cancel, progress, done, title, saved };
+            let mut patient = Patient { drive, began: Instant::now() };
+            let mut listen = |state: &State| listener.told(state);
+            Passes::new(&mut patient, &*store, settings, &mut state, &mut listen).run()
+        });
         self.phase = state.phase;
         // What was read is there, whatever came after it.
         self.blocks = state.blocks.with_domain(&self.domain);
@@ -285,7 +285,7 @@ impl Listener<'_> {
 /// A drive that is rescued: one that has gone is not opened again, but waited
 /// for.
 struct Patient<'a> {
-    drive: &'a dyn Drive,
+    drive: &'a dyn ReadAt,
     began: Instant,
 }
 

@@ -5,6 +5,7 @@
 //! A device, a file, memory, a window of another reader and an opened image
 //! are all [`ReadAt`], so parsers, verify and compare are written once.
 
+mod attend;
 #[doc(hidden)]
 pub mod conformance;
 mod deadline;
@@ -19,6 +20,7 @@ mod strict;
 mod temporary;
 mod window;
 
+pub(crate) use attend::{QUIET, STOPPING, attend, stopping, waiting};
 pub use deadline::Deadline;
 pub use limit::Limit;
 pub(crate) use lock::lock;

@@ -7,7 +7,7 @@ use std::path::Path;
 use dacapo::extent::Extent;
 
 use super::scene::{NEEDS, SECTOR, Scene, VENDORS, assert_same, isoinfo_size, record, sum};
-use crate::failing::save::Drive;
+use crate::failing::save::{Drive, interrupt_in_a_hang};
 use crate::support::{dacapo, junk, requires, run};
 
 #[test]
@@ -181,6 +181,31 @@ fn the_files_of_partitions_are_named_although_the_end_of_the_disc_is_bad() {
         dacapo(&["disc", "read", &drive.path(), &out]).exits(3).says("/INSIDE.BIN");
         assert_eq!(record(&out)["damaged_files"].to_string(), "[\"/INSIDE.BIN\"]");
     }
+}
+
+#[test]
+fn a_read_that_hangs_is_told_and_ctrl_c_ends_it() {
+    if !requires(&[NEEDS, &["root", "nbdkit", "nbdfuse"]].concat()) {
+        return;
+    }
+    let scene = Scene::new();
+    let disc = scene.xorriso("disc.iso", &[]);
+    let (middle, let_go) = (fs::metadata(&disc).unwrap().len() / 2, scene.at("let-go"));
+    let shown = disc.to_str().unwrap();
+    let hanging = |name: &str| Drive::hanging(&scene.at(name), shown, middle, &let_go);
+    let (drive, other) = (hanging("drive"), hanging("other"));
+    let (one, two, out) = (drive.path(), other.path(), scene.at("out.iso"));
+    // It is not only said that this can be gone on with.
+    let said = interrupt_in_a_hang(&["disc", "read", &one, &out], &scene.at("log"));
+    assert!(said.contains("--resume"), "{said}");
+    // What is missing is read in another way, on a drive that nobody has asked yet.
+    let args = ["disc", "read", &two, &out, "--resume"];
+    let said = interrupt_in_a_hang(&args, &scene.at("log"));
+    assert!(said.contains("--resume"), "{said}");
+    assert!(!Path::new(&out).exists());
+    fs::write(&let_go, "").unwrap();
+    let _ = dacapo(&args).success();
+    assert_same(&disc, &out);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Drive {
 
     /// Serves `raw`; whoever reads the byte at `hangs` waits until the file `let_go` is
     /// there.
-    fn hanging(folder: &str, raw: &str, hangs: u64, let_go: &str) -> Self {
+    pub(crate) fn hanging(folder: &str, raw: &str, hangs: u64, let_go: &str) -> Self {
         let len = fs::metadata(raw).unwrap().len();
         let read = format!(
             "pread=if [ $4 -le {hangs} ] && [ {hangs} -lt $(($4 + $3)) ]; then \
@@ -152,6 +152,29 @@ impl Scene {
         assert!(fs::read(&target).unwrap() == wanted, "the restored disk is another one");
         let _ = run("zstd", &["-tq", image]);
     }
+}
+
+/// Runs `args` until a read that hangs is told, writing what is said to `log`, and
+/// presses Ctrl-C then; returns what was said.
+pub(crate) fn interrupt_in_a_hang(args: &[&str], log: &str) -> String {
+    let said = fs::File::create(log).unwrap();
+    let mut child = dacapo_command(args).stdout(Stdio::null()).stderr(said).spawn().unwrap();
+    let began = Instant::now();
+    while !fs::read_to_string(log).unwrap().contains("waiting for the drive: one read has lasted") {
+        let said = fs::read_to_string(log).unwrap();
+        assert_eq!(child.try_wait().unwrap(), None, "it has ended: {said}");
+        if began.elapsed() > Duration::from_secs(300) {
+            let _ = child.kill();
+            panic!("that a read hangs is not told: {said}");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let code = wait(&mut child, Duration::from_secs(300));
+    let said = fs::read_to_string(log).unwrap();
+    assert_eq!(code, Some(130), "{said}");
+    said
 }
 
 fn finished(map: &str) -> ExtentSet {
@@ -396,6 +419,29 @@ fn a_read_that_hangs_does_not_outlast_the_time() {
     let _ = dacapo(&args[..5]).exits(5).says("exists");
     fs::remove_file(&image).unwrap();
     let _ = dacapo(&args[..5]).success();
+    scene.assert_image(&image, &[]);
+}
+
+#[test]
+fn a_read_that_hangs_before_any_bad_place_is_told_and_ctrl_c_ends_it() {
+    if !requires(&["root", "nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let scene = Scene::new();
+    let let_go = scene.image("let-go");
+    let drive = Drive::hanging(&scene.folder.join("drive"), &scene.raw, 14 << 20, &let_go);
+    let (path, image) = (drive.path(), scene.image("a.img.zst"));
+    let args = ["save", &path, &image, "--resume"];
+    let said = interrupt_in_a_hang(&args[..3], &scene.image("log"));
+    assert!(said.contains("--resume"), "{said}");
+    assert!(Path::new(&format!("{image}.partial")).exists() && !Path::new(&image).exists());
+    // To standard output, too; that one is asked for nothing else any more.
+    let other = Drive::hanging(&scene.folder.join("other"), &scene.raw, 14 << 20, &let_go);
+    let said = interrupt_in_a_hang(&["save", &other.path(), "-"], &scene.image("log"));
+    assert!(!said.contains("--resume"), "{said}");
+    fs::write(&let_go, "").unwrap();
+    let ran = dacapo(&args).success().says("going on after");
+    assert!(!ran.err().contains("one read has lasted"), "{ran}");
     scene.assert_image(&image, &[]);
 }
 

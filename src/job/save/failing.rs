@@ -14,7 +14,7 @@ use crate::extent::{Extent, ExtentSet};
 use crate::io::rescue::{
     Drive, End, Hanging, Passes, RawFile, Settings, State, Status, Watched, Watcher,
 };
-use crate::io::{ReadAt, Seen};
+use crate::io::{QUIET, ReadAt, STOPPING, Seen, stopping, waiting};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::store::room_at;
@@ -22,8 +22,6 @@ use crate::units::human;
 
 /// What is being done is told at this interval.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// That nothing could be read is told after this time.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// A read that lasts longer is that of a drive that does not answer: more than the
 /// half minute after which the kernel tries again by itself, and again.
@@ -113,14 +111,17 @@ pub(super) fn rescue(
     let known = RefCell::default();
     let began = Instant::now();
     let watcher = |time: Duration| {
+        // It is not waited for here, but the kernel lets no program end in it.
+        if cancel.is_cancelled() && time >= STOPPING {
+            progress.note(&stopping(time));
+        }
         cancel.check()?;
         // A little later than who reads, who has to find it over, too.
         if reading.most_time.is_some_and(|most| began.elapsed() >= most + TELL_EVERY) {
             return Err(Error::failed("the time is over"));
         }
         if time >= QUIET {
-            let text = format!("waiting for the drive: one read has lasted {} s", time.as_secs());
-            progress.note(&Event::Position(text));
+            progress.note(&waiting(time));
         }
         Ok(())
     };

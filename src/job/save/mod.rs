@@ -26,7 +26,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::rescan::{Rescan, read_head};
 use crate::image::{Head, Writer};
 use crate::io::rescue::Through;
-use crate::io::{ReadAt, Recorded, Seen, Strict, Trouble};
+use crate::io::{ReadAt, Recorded, Seen, Strict, Trouble, attend};
 use crate::pipeline::Cancel;
 use crate::progress::{Event, Progress};
 use crate::save::{self, Options, Plan, Saved, resume_check};
@@ -468,7 +468,10 @@ impl Prepared {
                 Some(kept) => Writer::resume(out, kept.found)?,
                 None => save::start(&self.plan, out)?,
             };
-            let (out, saved) = save::run(&self.plan, source, writer, resumed, cancel, progress)?;
+            let run = |source: &dyn ReadAt, progress: &dyn Progress| {
+                save::run(&self.plan, source, writer, resumed, cancel, progress)
+            };
+            let (out, saved) = attend(source, cancel, progress, run)?;
             let partial = out
                 .into_inner()
                 .map_err(std::io::IntoInnerError::into_error)
