@@ -131,7 +131,10 @@ impl<'a> Haggling<'a> {
                         say(reply::ACK, &[])?;
                         return Ok((code == option::GO).then_some(export));
                     }
-                    Err(error) => say(reply::ERR_UNKNOWN, error.to_string().as_bytes())?,
+                    Err(error) => {
+                        let why = error.to_string();
+                        say(reply::ERR_UNKNOWN, protocol::short(&why).as_bytes())?;
+                    }
                 }
             }
             option::STRUCTURED_REPLY if data.is_empty() => {
@@ -151,7 +154,8 @@ impl<'a> Haggling<'a> {
                 let export = match self.exports.find(&request.name) {
                     Ok(export) => export,
                     Err(error) => {
-                        say(reply::ERR_UNKNOWN, error.to_string().as_bytes())?;
+                        let why = error.to_string();
+                        say(reply::ERR_UNKNOWN, protocol::short(&why).as_bytes())?;
                         return Ok(None);
                     }
                 };

@@ -263,6 +263,12 @@ impl ContextRequest {
     }
 }
 
+/// As much of a message as the protocol allows a string to have.
+#[must_use]
+pub fn short(message: &str) -> &str {
+    message.get(..message.floor_char_boundary(MAX_STRING)).unwrap_or_default()
+}
+
 /// The answer to an option.
 #[must_use]
 pub fn option_reply(option: u32, reply: u32, data: &[u8]) -> Vec<u8> {
@@ -411,8 +417,7 @@ pub fn status_chunk(cookie: u64, ranges: &[(u32, u32)]) -> Vec<u8> {
 #[must_use]
 pub fn error_chunk(cookie: u64, error: u32, message: &str, offset: Option<u64>) -> Vec<u8> {
     let kind = if offset.is_some() { chunk::ERROR_OFFSET } else { chunk::ERROR };
-    let cut = message.floor_char_boundary(MAX_STRING);
-    let message = message.get(..cut).unwrap_or_default();
+    let message = short(message);
     let mut payload = error.to_be_bytes().to_vec();
     payload.extend_from_slice(&u16::try_from(message.len()).unwrap_or(0).to_be_bytes());
     payload.extend_from_slice(message.as_bytes());

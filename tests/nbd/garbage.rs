@@ -4,7 +4,12 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
+
+use dacapo::io::{Memory, ReadAt};
+use dacapo::layout::Layout;
+use dacapo::nbd::{Below, Disk, Exports, talk};
 
 use super::{LEN, MAKERS, Serving, saved};
 use crate::support::{junk, requires, run};
@@ -296,4 +301,44 @@ fn more_clients_than_it_takes_are_turned_away() {
     assert_eq!(clients[31].take(8), b"NBDMAGIC");
     drop(clients);
     lives(&serving);
+}
+
+/// Strings of the protocol have 4096 bytes at most, also those that name all exports.
+#[test]
+fn a_message_that_names_many_volumes_is_cut() {
+    let disk: Arc<dyn ReadAt> = Arc::new(Memory::zeros(4096));
+    let layout = Layout { table: None, regions: Vec::new() };
+    let exports = Exports::new(Disk::new(Below::Disk(Arc::clone(&disk))), &layout, "many");
+    let volumes = (0..2000).map(|number| {
+        (format!("studio/a-snapshot-of-day-{number}"), "volume".to_owned(), Arc::clone(&disk))
+    });
+    let exports = exports.with_volumes(volumes);
+    let option = |code: u32, data: &[u8]| {
+        let len = u32::try_from(data.len()).unwrap();
+        [b"IHAVEOPT", &code.to_be_bytes()[..], &len.to_be_bytes(), data].concat()
+    };
+    let name = [&4_u32.to_be_bytes()[..], b"none", &[0; 2]].concat();
+    let context = [&4_u32.to_be_bytes()[..], b"none", &[0; 4]].concat();
+    let said = [
+        &3_u32.to_be_bytes()[..],
+        &option(GO, &name),
+        &option(STRUCTURED_REPLY, &[]),
+        &option(SET_META_CONTEXT, &context),
+        &option(ABORT, &[]),
+    ]
+    .concat();
+    let mut heard = Vec::new();
+    talk(said.as_slice(), &mut heard, &exports, &|| Ok(()), &|_| {});
+    let mut rest = &heard[18..];
+    let mut kinds = Vec::new();
+    while !rest.is_empty() {
+        let number = |at: usize| u32::from_be_bytes(rest[at..at + 4].try_into().unwrap());
+        let (kind, len) = (number(12), number(16) as usize);
+        assert!(len <= 4096, "{len}");
+        let text = str::from_utf8(&rest[20..20 + len]).unwrap();
+        assert!(kind != ERR_UNKNOWN || text.contains("disk, studio/a-snapshot-of-day-0"), "{text}");
+        kinds.push(kind);
+        rest = &rest[20 + len..];
+    }
+    assert_eq!(kinds, [ERR_UNKNOWN, 1, ERR_UNKNOWN, 1]);
 }
