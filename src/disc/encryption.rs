@@ -14,7 +14,9 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::error::{Error, Result};
 use crate::fs::files::{Files, Node, NodeKind};
 use crate::fs::udf;
 use crate::io::ReadAt;
@@ -28,12 +30,48 @@ const UNIT: usize = 6144;
 const PACKET: usize = 192;
 const SYNC: (usize, u8) = (4, 0x47);
 
+/// A disc that is looked at before it is read: of one that fails little is asked
+/// for, as each attempt may take a drive seconds, and of none without end.
+struct Spared<'d> {
+    disc: &'d dyn ReadAt,
+    /// How many more reads there may be.
+    left: AtomicU32,
+}
+
+impl Spared<'_> {
+    /// Several for each film of a disc with thousands of them.
+    const MOST: u32 = 20_000;
+    /// As many is one that fails.
+    const FAILURE: u32 = Self::MOST / 4;
+
+    /// True if there could be so many more reads.
+    fn spend(&self, reads: u32) -> bool {
+        let less = |left: u32| Some(left.saturating_sub(reads));
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        left.is_ok_and(|left| left >= reads)
+    }
+}
+
+impl ReadAt for Spared<'_> {
+    fn len(&self) -> u64 {
+        self.disc.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if !self.spend(1) {
+            return Err(Error::failed("no more of the disc is read to know its protection"));
+        }
+        self.disc.read_at(offset, buf).inspect_err(|_| _ = self.spend(Self::FAILURE))
+    }
+}
+
 /// The name of the protection if films of the disc are encrypted: "AACS", or
 /// "AACS, BD+". What cannot be read is not known.
 pub(super) fn of(disc: &dyn ReadAt) -> Option<String> {
     /// Any of these is there: the media key block and the keys of a Blu-ray disc,
     /// the media key block of an HD DVD.
     const KEYS: [&str; 3] = ["MKB_RO.inf", "Unit_Key_RO.inf", "MKBROM.AACS"];
+    let disc = Spared { disc, left: Spared::MOST.into() };
     let files = udf::files_of(Arc::new(disc)).ok()?;
     let files = files.as_ref();
     let root = files.root();

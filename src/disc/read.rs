@@ -15,6 +15,7 @@ use super::contents::Contents;
 use super::copy::{Copied, Copying, Other, Shape};
 use super::digest;
 use super::drive::{self, Drive, WithGaps};
+use super::encryption;
 use super::output::{Begun, Output};
 use super::record::{self, Behind, Record, Sectors};
 use super::same;
@@ -345,6 +346,11 @@ pub fn run(
     };
     let damaged = damaged_files(&out, &ends.lost, cancel);
     let (damaged_files, untold) = damaged.map_err(|error| options.with_way_on(error))?;
+    // The drive may have failed where it was asked for that first.
+    let protection = match contents.encryption() {
+        None if ends.lost.is_empty() => encryption::of(&Source::open(out.partial())?),
+        known => known.map(str::to_owned),
+    };
     let is_zero = out.is_zero(Extent::new(contents.sizes.filesystems().min(ends.len), ends.len))?;
     let about = &options.about;
     let mut merged = old.merged_from;
@@ -368,7 +374,7 @@ pub fn run(
         unreadable: sectors_of(&ends.lost, SECTOR),
         damaged_files,
         suspicion: protection::suspicion(&ends.lost),
-        protection: contents.encryption().map(str::to_owned),
+        protection,
         merged_from: merged,
         medium: contents.medium.clone().or(old.medium),
         drive: contents.drive.clone().or(old.drive),

@@ -4,6 +4,7 @@
 
 mod archive;
 mod drive;
+mod encryption;
 mod hybrid;
 mod machine;
 mod read;
