@@ -270,6 +270,13 @@ fn volumes_of_a_group_over_two_partitions_are_all_there() {
     // Of the first disk nothing has changed.
     let ran = dacapo(&["diff", &old[0], &pair.images[0]]).exits(3);
     let _ = ran.says("pair/wide:/: it was not compared: a part of it is on another disk");
+    // Nor was anything removed or added because the others of one side alone are given.
+    for (given, with) in [("--with", &old[1]), ("--other-with", &pair.images[1])] {
+        let ran = dacapo(&["diff", &old[0], &pair.images[0], given, with]).exits(3);
+        let _ = ran.says(
+            "pair/far:/: it was not compared: it lies on a disk that is given for one side alone",
+        );
+    }
     let diff = |[first, second]: &[String; 2], [other, with]: &[String; 2]| {
         dacapo(&["diff", "--json", first, other, "--with", second, "--other-with", with])
     };

@@ -71,6 +71,25 @@ impl Diffed {
         progress.note(&Event::Lost { path: volume.shown(b"/"), cause: why });
     }
 
+    /// Tells a volume that one side has, the first of these two disks, and the other
+    /// not. If it is only on other disks, and of those the other side has fewer at
+    /// hand, it may be there, too.
+    fn tell_alone(
+        &mut self,
+        volume: &OpenVolume,
+        [its, other]: [&OpenDisk; 2],
+        change: Change,
+        progress: &dyn Progress,
+    ) {
+        let is_beyond = !volume.reader.is_empty() && all_of(volume).is_empty();
+        if is_beyond && other.others().len() < its.others().len() {
+            self.lacks_disks = true;
+            let why = "it was not compared: it lies on a disk that is given for one side alone";
+            return self.lose(volume, why.into(), progress);
+        }
+        self.differences.push(whole(volume, change));
+    }
+
     /// How many files were added, removed, changed.
     #[must_use]
     pub fn counts(&self) -> [usize; 3] {
@@ -111,7 +130,7 @@ pub fn run(
     let nothing = Unchanged::nothing();
     for old in before.volumes() {
         if !after.volumes().iter().any(|new| new.name == old.name) {
-            diffed.differences.push(whole(old, Change::Removed));
+            diffed.tell_alone(old, [before, after], Change::Removed, progress);
         }
     }
     progress.stage("comparing files", 0);
@@ -191,7 +210,7 @@ pub fn run(
     }
     for new in after.volumes() {
         if !before.volumes().iter().any(|old| old.name == new.name) {
-            diffed.differences.push(whole(new, Change::Added));
+            diffed.tell_alone(new, [after, before], Change::Added, progress);
         }
     }
     Ok(diffed)
