@@ -6,6 +6,7 @@ mod archive;
 mod drive;
 mod encryption;
 mod hybrid;
+mod installer;
 mod machine;
 mod read;
 mod scene;
