@@ -221,6 +221,7 @@ mod tests {
     use super::*;
     use crate::io::Memory;
     use crate::io::conformance::{check_reader, pattern};
+    use crate::io::latch::Latch;
     use crate::progress::Silent;
 
     /// Everything is told at once.
@@ -230,18 +231,10 @@ mod tests {
         look_every: Duration::from_millis(1),
     };
 
-    /// A drive that hangs until it is let go.
+    /// A drive that hangs.
     #[derive(Default)]
     struct Sticky {
-        is_let_go: Mutex<bool>,
-        changed: Condvar,
-    }
-
-    impl Sticky {
-        fn let_go(&self) {
-            *self.is_let_go.lock().unwrap() = true;
-            self.changed.notify_all();
-        }
+        latch: Latch,
     }
 
     impl ReadAt for Sticky {
@@ -250,8 +243,7 @@ mod tests {
         }
 
         fn read_at(&self, _: u64, buf: &mut [u8]) -> Result<()> {
-            let held = self.is_let_go.lock().unwrap();
-            drop(self.changed.wait_while(held, |is_let_go| !*is_let_go).unwrap());
+            self.latch.wait();
             buf.fill(7);
             Ok(())
         }
@@ -305,7 +297,7 @@ mod tests {
                     heard.wait_for("waiting for the drive: one read has lasted ");
                     // As another thread of the job does.
                     progress.note(&Event::Position("partition 2".into()));
-                    drive.let_go();
+                    drive.latch.open();
                 });
                 reader.read_at(0, &mut buf).unwrap();
             });
@@ -328,7 +320,7 @@ mod tests {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     heard.wait_for("one read has lasted ");
-                    drive.let_go();
+                    drive.latch.open();
                 });
                 reader.read_at(0, &mut [0; 512]).unwrap();
             });

@@ -9,6 +9,8 @@ mod attend;
 #[doc(hidden)]
 pub mod conformance;
 mod deadline;
+#[cfg(test)]
+pub(crate) mod latch;
 mod limit;
 mod lock;
 mod memory;

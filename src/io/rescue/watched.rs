@@ -172,24 +172,16 @@ fn gone() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Condvar;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::io::latch::Latch;
 
-    /// Hangs at odd offsets until it is let go; gives the offset.
+    /// Hangs at odd offsets; gives the offset.
     #[derive(Default)]
     struct Sticky {
-        is_let_go: Mutex<bool>,
-        changed: Condvar,
-    }
-
-    impl Sticky {
-        fn let_go(&self) {
-            *self.is_let_go.lock().unwrap() = true;
-            self.changed.notify_all();
-        }
+        latch: Latch,
     }
 
     impl ReadAt for Arc<Sticky> {
@@ -199,8 +191,7 @@ mod tests {
 
         fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
             if offset % 2 == 1 {
-                let held = self.is_let_go.lock().unwrap();
-                drop(self.changed.wait_while(held, |is_let_go| !*is_let_go).unwrap());
+                self.latch.wait();
             }
             if offset == 66 {
                 return Err(Error::io("66", std::io::Error::from_raw_os_error(libc::EIO)));
@@ -242,7 +233,7 @@ mod tests {
             let error = read(&watched, offset, 512).unwrap_err();
             assert!(!error.is_media_error() && error.to_string().contains("not answered"));
         }
-        drive.let_go();
+        drive.latch.open();
         // On a machine with much to do any read may last too long.
         let in_the_end = |offset, len| loop {
             if let Ok(bytes) = read(&watched, offset, len) {
@@ -265,7 +256,7 @@ mod tests {
         assert_eq!(read(&watched, 1, 512).unwrap_err().kind(), ErrorKind::Interrupted);
         // Nobody waits for it in the end either.
         assert!(watched.into_inner().is_none());
-        drive.let_go();
+        drive.latch.open();
     }
 
     #[test]
@@ -283,7 +274,7 @@ mod tests {
         assert!(read(&watched, 1, 512).is_err());
         let hanging = watched.close().unwrap();
         assert!(!hanging.is_over() && open() > 0);
-        drive.let_go();
+        drive.latch.open();
         while !hanging.is_over() {
             thread::yield_now();
         }
