@@ -113,6 +113,9 @@ fn row(html: &mut String, folder: &Path, disc: &Shelved) {
     if missing > 0 {
         problems.push(format!("{missing} sectors could not be read"));
     }
+    if let Some(protection) = record.and_then(|record| record.protection.as_deref()) {
+        problems.push(format!("its films are encrypted ({protection})"));
+    }
     for problem in problems {
         let _ = write!(html, "<small class=\"bad\">{}</small>", escaped(&problem));
     }
@@ -194,6 +197,7 @@ mod tests {
             title: Some(evil.into()),
             note: Some(evil.into()),
             serial: Some(evil.into()),
+            protection: Some(evil.into()),
             ..Record::new()
         };
         let image = Path::new("/discs/<b>.iso").to_owned();
@@ -203,6 +207,7 @@ mod tests {
         assert!(!html.contains("<img") && !html.contains("onerror=a&b"), "{html}");
         assert!(!html.contains('\u{202e}'));
         assert!(html.contains("&lt;/td&gt;&lt;script&gt;alert(&#39;x&#39;)"), "{html}");
+        assert!(html.contains("its films are encrypted (&lt;/td&gt;"), "{html}");
         assert!(html.contains("&lt;b&gt;.iso") && html.contains("the file is missing"), "{html}");
         // It loads nothing from anywhere.
         for word in ["src=", "href=", "url(", "@import", "http:", "https:"] {

@@ -31,8 +31,9 @@ const WAY_ON: &str = "what was read is kept: go on by running the same command w
 /// The file holds the disc bit for bit and is named after its label. Beside it
 /// a .json file is written with what is known of the disc. What cannot be read
 /// is zero in the file, is named, stands in a .map file that GNU ddrescue knows,
-/// too, and ends with exit code 3. Until all was tried the name of the file ends
-/// in .partial.
+/// too, and ends with exit code 3. Films that are encrypted (AACS) stay so in the
+/// file, which ends with 3 as well. Until all was tried the name of the file ends in
+/// .partial.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub struct ReadArgs {

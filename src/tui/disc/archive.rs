@@ -261,6 +261,8 @@ fn item(disc: &Shelved) -> Item {
         sentence(&trouble.to_string())
     } else if missing > 0 {
         format!("Not complete: {missing} sectors could not be read.")
+    } else if record.is_some_and(|it| it.protection.is_some()) {
+        "Its films are encrypted: keep the disc.".to_owned()
     } else {
         String::new()
     })
